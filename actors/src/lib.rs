@@ -1,0 +1,7 @@
+//! Ironcliw's five subsystems, each a supervised actor in a folder of its own.
+
+pub mod image;
+pub mod inference;
+pub mod leak;
+pub mod pool;
+pub mod scheduler;

@@ -1,0 +1,1 @@
+//! `ironcliw._native`: the Python face of Ironcliw.
