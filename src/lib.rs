@@ -1,1 +1,5 @@
 //! Supervised actors on pinned threads.
+
+mod error;
+
+pub use error::Error;

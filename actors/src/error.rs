@@ -1,0 +1,53 @@
+//! What can go wrong in a subsystem, with what the reader needs to act on it.
+
+/// An error of one of the five subsystems.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// An argument that no implementation could honour: a shape, a size, a name.
+    #[error("{0}")]
+    InvalidInput(String),
+    /// Bytes that are not the image they claim to be, or only a part of it.
+    #[error("{format} data cannot be decoded: {reason}")]
+    Decode {
+        /// `"JPEG"`, `"PNG"` or `"image"` when the format is not known.
+        format: &'static str,
+        /// What the decoder met.
+        reason: String,
+    },
+    /// A model that cannot be built, or an input that it does not take.
+    #[error("{0}")]
+    Model(String),
+    /// The pool's limit leaves no room for this allocation.
+    #[error("the pool has no room for {requested} bytes: {live} of {limit} bytes are in use")]
+    PoolExhausted {
+        /// Bytes asked for.
+        requested: usize,
+        /// Bytes leased at that moment, by size class.
+        live: usize,
+        /// The pool's byte limit.
+        limit: usize,
+    },
+    /// A buffer was used after its release.
+    #[error("buffer {id} was released")]
+    BufferReleased {
+        /// The lease's id.
+        id: u64,
+    },
+    /// The work was cancelled before it was finished.
+    #[error("the work was cancelled")]
+    Cancelled,
+    /// The runtime could not deliver: a full mailbox, a stopped actor, a deadline.
+    #[error(transparent)]
+    Runtime(#[from] ironcliw::Error),
+}
+
+impl Error {
+    /// An [`Error::InvalidInput`] with this message.
+    pub fn invalid(message: impl Into<String>) -> Self {
+        Self::InvalidInput(message.into())
+    }
+}
+
+/// The result of a subsystem's call.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
