@@ -1,5 +1,70 @@
 //! Supervised actors on pinned threads.
+//!
+//! An actor is state that one thread touches and messages change. It is spawned under a supervisor, which starts it again
+//! when it panics; the messages that were queued for it are handled by the next incarnation, in order, and the sender of
+//! the message that was in hand is told. Start with [`Actor`], [`Child`] and [`Runtime`].
+//!
+//! ```
+//! use std::time::Duration;
+//! use ironcliw::{Actor, Child, Context, Handler, Message, Overflow, Restart, Runtime};
+//!
+//! struct Counter { total: u64 }
+//! impl Actor for Counter {}
+//!
+//! struct Add(u64);
+//! impl Message for Add { type Reply = u64; }
+//!
+//! impl Handler<Add> for Counter {
+//!     async fn handle(&mut self, Add(n): Add, _: &mut Context<Self>) -> u64 {
+//!         self.total += n;
+//!         self.total
+//!     }
+//! }
+//!
+//! let runtime = Runtime::builder().workers(2).build()?;
+//! runtime.block_on(async {
+//!     let counter = runtime
+//!         .spawn(Child::new("counter", || Counter { total: 0 }).restart(Restart::Permanent).mailbox(1024, Overflow::Block))
+//!         .await?;                                   // started, or the reason why not
+//!     counter.tell(Add(1)).await?;                   // waits for room
+//!     let total = counter.ask(Add(41)).deadline(Duration::from_secs(5)).await?;
+//!     assert_eq!(total, 42);
+//!     Ok::<_, ironcliw::Error>(())
+//! })?;
+//! runtime.shutdown(Duration::from_secs(5))?;         // drained, or what had to be abandoned
+//! # Ok::<_, ironcliw::Error>(())
+//! ```
+//!
+//! Where to read on: `cell.rs` is the life of an actor, `supervision/step.rs` every decision about it, `mailbox.rs` the
+//! queue that outlives it.
 
+#[cfg(not(panic = "unwind"))]
+compile_error!("ironcliw supervises by catching panics: build with panic = \"unwind\"");
+
+mod actor;
+mod address;
+mod arbiters;
+mod cell;
+mod child;
+mod context;
+#[cfg(feature = "endpoint")]
+pub mod endpoint;
+mod envelope;
 mod error;
+mod mailbox;
+mod observe;
+mod panics;
+mod reply;
+mod runtime;
+mod supervision;
 
+pub use actor::{Actor, Handler, Message, StartError};
+pub use address::{Address, Ask, Recipient, SendError};
+pub use arbiters::allowed_cores;
+pub use child::{Backoff, Child, DEFAULT_MAILBOX, Overflow, Placement, Restart};
+pub use context::Context;
 pub use error::Error;
+pub use observe::{ActorSnapshot, ActorState, ArbiterSnapshot, Snapshot, SupervisionEvent, SupervisorSnapshot, What};
+pub use reply::ReplySink;
+pub use runtime::{Builder, Handle, Runtime};
+pub use supervision::{ExitReason, Strategy, Supervisor, SupervisorRef};

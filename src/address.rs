@@ -1,0 +1,358 @@
+//! [`Address`]: how anybody sends to an actor, and the futures that sending returns.
+
+use std::fmt;
+use std::future::{Future, IntoFuture};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use crate::cell::Core;
+use crate::envelope::{Deadline, Envelope};
+use crate::mailbox::{Pushed, Refused};
+use crate::reply::{ReplySink, ReplyTo};
+use crate::{Actor, Error, Handler, Message, Overflow};
+
+/// A handle to an actor. It is cheap to clone, may cross threads, and stays valid while the actor restarts; it does not
+/// keep the actor running, nor does dropping the last one stop it: the supervisor does.
+pub struct Address<A: Actor> {
+    pub(crate) core: Arc<Core<A>>,
+}
+
+impl<A: Actor> Clone for Address<A> {
+    fn clone(&self) -> Self {
+        Self { core: self.core.clone() }
+    }
+}
+
+impl<A: Actor> fmt::Debug for Address<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Address({}, {})", self.path(), self.core.info.state())
+    }
+}
+
+/// A message that could not be sent, with the reason.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SendError<M> {
+    /// The reason.
+    pub error: Error,
+    /// The message, if it was refused before it was queued; `None` if its fate was decided later.
+    pub message: Option<M>,
+}
+
+impl<M> SendError<M> {
+    fn lost(error: Error) -> Self {
+        Self { error, message: None }
+    }
+}
+
+impl<M> fmt::Display for SendError<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+/// Says whether the message came back, not what it is: messages need not be `Debug`.
+impl<M> fmt::Debug for SendError<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let returned = self.message.is_some();
+        f.debug_struct("SendError").field("error", &self.error).field("message_returned", &returned).finish()
+    }
+}
+
+impl<M> std::error::Error for SendError<M> {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.error)
+    }
+}
+
+impl<M> From<SendError<M>> for Error {
+    fn from(refused: SendError<M>) -> Self {
+        refused.error
+    }
+}
+
+impl<A: Actor> Address<A> {
+    /// The actor's path, as `memory/pool`.
+    pub fn path(&self) -> &str {
+        self.core.info.path()
+    }
+
+    /// Messages that wait in the mailbox now.
+    pub fn depth(&self) -> usize {
+        self.core.mailbox.depth()
+    }
+
+    /// Whether the actor may still take messages: it runs, starts or restarts.
+    pub fn is_alive(&self) -> bool {
+        !self.core.info.is_final()
+    }
+
+    /// Sends without an answer; the future waits for room where the mailbox's policy is [`Overflow::Block`].
+    ///
+    /// # Errors
+    /// [`Error::MailboxFull`] or [`Error::ActorStopped`], with the message.
+    pub fn tell<M>(&self, message: M) -> impl Future<Output = Result<(), SendError<M>>> + Send + use<A, M>
+    where
+        A: Handler<M>,
+        M: Message,
+    {
+        let address = self.clone();
+        async move { address.send(Envelope { message, reply: ReplyTo::Nobody, deadline: None }).await }
+    }
+
+    /// Sends without an answer and without waiting.
+    ///
+    /// # Errors
+    /// [`Error::MailboxFull`] or [`Error::ActorStopped`], with the message.
+    pub fn try_tell<M>(&self, message: M) -> Result<(), SendError<M>>
+    where
+        A: Handler<M>,
+        M: Message,
+    {
+        self.try_send(Envelope { message, reply: ReplyTo::Nobody, deadline: None })
+            .map_err(|(error, envelope)| SendError { error, message: Some(envelope.message) })
+    }
+
+    /// Sends and waits for the answer. Dropping the future frees the reply slot, and the message is skipped if it has not
+    /// been reached.
+    ///
+    /// ```no_run
+    /// # use ironcliw::*;
+    /// # use std::time::Duration;
+    /// # struct Counter; impl Actor for Counter {}
+    /// # struct Add(u64); impl Message for Add { type Reply = u64; }
+    /// # impl Handler<Add> for Counter { async fn handle(&mut self, m: Add, _: &mut Context<Self>) -> u64 { m.0 } }
+    /// # async fn example(counter: Address<Counter>) -> Result<(), Error> {
+    /// let total = counter.ask(Add(41)).deadline(Duration::from_millis(50)).await?;
+    /// # Ok(()) }
+    /// ```
+    pub fn ask<M>(&self, message: M) -> Ask<A, M>
+    where
+        A: Handler<M>,
+        M: Message,
+    {
+        Ask { address: self.clone(), message, deadline: None }
+    }
+
+    /// Submits at once and answers into `sink`, which may belong to another runtime. Where there is no room the message
+    /// waits its turn outside the caller's thread, in the order of the calls.
+    pub fn ask_into<M>(&self, message: M, deadline: Option<Duration>, sink: Box<dyn ReplySink<M::Reply>>)
+    where
+        A: Handler<M>,
+        M: Message,
+    {
+        let deadline = deadline.and_then(Deadline::after);
+        let envelope = Envelope { message, reply: ReplyTo::Sink(sink), deadline };
+        let (error, envelope) = match self.try_send(envelope) {
+            Ok(()) => return,
+            Err(refused) => refused,
+        };
+        if !matches!(error, Error::MailboxFull { .. }) || self.core.mailbox.overflow() != Overflow::Block {
+            return envelope.reply.send(Err(error));
+        }
+        let mut turn = Box::pin(self.core.mailbox.room().clone().acquire_owned());
+        // The first poll takes a place in the semaphore's queue now, so a later call cannot overtake this one.
+        let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+        let early = turn.as_mut().poll(&mut cx);
+        let address = self.clone();
+        self.core.timers.spawn(async move {
+            let permit = match early {
+                std::task::Poll::Ready(permit) => permit,
+                std::task::Poll::Pending => turn.await,
+            };
+            match permit {
+                Ok(permit) => address.place(permit, envelope).unwrap_or_else(|(error, envelope)| {
+                    envelope.reply.send(Err(error));
+                }),
+                Err(_) => envelope.reply.send(Err(address.core.stopped())),
+            }
+        });
+    }
+
+    /// The same address, knowing only that the actor takes `M`.
+    pub fn recipient<M>(&self) -> Recipient<M>
+    where
+        A: Handler<M>,
+        M: Message,
+    {
+        Recipient { to: Arc::new(self.clone()) }
+    }
+
+    /// Queues or waits for room.
+    async fn send<M>(&self, envelope: Envelope<M>) -> Result<(), SendError<M>>
+    where
+        A: Handler<M>,
+        M: Message,
+    {
+        let refused = |(error, envelope): (Error, Envelope<M>)| SendError { error, message: Some(envelope.message) };
+        if self.core.mailbox.overflow() != Overflow::Block {
+            return self.try_send(envelope).map_err(refused);
+        }
+        match self.core.mailbox.room().clone().acquire_owned().await {
+            Ok(permit) => self.place(permit, envelope).map_err(refused),
+            Err(_) => Err(refused((self.core.stopped(), envelope))),
+        }
+    }
+
+    fn place<M>(
+        &self,
+        permit: tokio::sync::OwnedSemaphorePermit,
+        envelope: Envelope<M>,
+    ) -> Result<(), (Error, Envelope<M>)>
+    where
+        A: Handler<M>,
+        M: Message,
+    {
+        self.core.mailbox.push_with(permit, Box::new(envelope)).map_err(|refused| self.give_back(refused))
+    }
+
+    fn try_send<M>(&self, envelope: Envelope<M>) -> Result<(), (Error, Envelope<M>)>
+    where
+        A: Handler<M>,
+        M: Message,
+    {
+        match self.core.mailbox.push(Box::new(envelope)) {
+            Ok(Pushed::Queued) => Ok(()),
+            Ok(Pushed::Evicted(victim) | Pushed::Dropped(victim)) => {
+                self.core.info.count_dead_letters(1);
+                victim.fail(self.core.full());
+                Ok(())
+            }
+            Err(refused) => Err(self.give_back(refused)),
+        }
+    }
+
+    /// The error and the message of a parcel that this very call had tried to queue.
+    fn give_back<M>(&self, refused: Refused<A>) -> (Error, Envelope<M>)
+    where
+        A: Handler<M>,
+        M: Message,
+    {
+        let (error, parcel) = match refused {
+            Refused::Full(parcel) => (self.core.full(), parcel),
+            Refused::Closed(parcel) => (self.core.stopped(), parcel),
+        };
+        let envelope = parcel.into_any().downcast::<Envelope<M>>().expect("a mailbox gives back what it was given");
+        (error, *envelope)
+    }
+}
+
+/// An ask that has not been sent yet; awaiting it sends.
+#[must_use = "an ask is sent when it is awaited"]
+pub struct Ask<A: Actor, M: Message> {
+    address: Address<A>,
+    message: M,
+    deadline: Option<Duration>,
+}
+
+impl<A: Actor, M: Message> Ask<A, M> {
+    /// Gives up after this long: the answer is [`Error::DeadlineExceeded`], and a message not yet reached is skipped.
+    pub fn deadline(mut self, after: Duration) -> Self {
+        self.deadline = Some(after);
+        self
+    }
+}
+
+impl<A, M> IntoFuture for Ask<A, M>
+where
+    A: Handler<M>,
+    M: Message,
+{
+    type Output = Result<M::Reply, SendError<M>>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        let Self { address, message, deadline } = self;
+        Box::pin(async move {
+            let deadline = deadline.and_then(Deadline::after);
+            let (sender, answer) = oneshot::channel();
+            let envelope = Envelope { message, reply: ReplyTo::Asker(sender), deadline };
+            let exchange = async {
+                address.send(envelope).await?;
+                match answer.await {
+                    Ok(answer) => answer.map_err(SendError::lost),
+                    Err(_) => Err(SendError::lost(address.core.stopped())),
+                }
+            };
+            let Some(deadline) = deadline else {
+                return exchange.await;
+            };
+            // The timer belongs to the runtime's own clock: the caller may be on any executor, or on none of tokio's.
+            let timer = {
+                let _context = address.core.timers.enter();
+                tokio::time::sleep_until(deadline.at.into())
+            };
+            tokio::select! {
+                biased;
+                outcome = exchange => outcome,
+                () = timer => Err(SendError::lost(deadline.error(address.path()))),
+            }
+        })
+    }
+}
+
+trait Accept<M: Message>: Send + Sync {
+    fn tell(&self, message: M) -> Pin<Box<dyn Future<Output = Result<(), SendError<M>>> + Send>>;
+    fn try_tell(&self, message: M) -> Result<(), SendError<M>>;
+    fn path(&self) -> &str;
+}
+
+impl<A, M> Accept<M> for Address<A>
+where
+    A: Handler<M>,
+    M: Message,
+{
+    fn tell(&self, message: M) -> Pin<Box<dyn Future<Output = Result<(), SendError<M>>> + Send>> {
+        Box::pin(Self::tell(self, message))
+    }
+
+    fn try_tell(&self, message: M) -> Result<(), SendError<M>> {
+        Self::try_tell(self, message)
+    }
+
+    fn path(&self) -> &str {
+        Self::path(self)
+    }
+}
+
+/// Any actor that takes `M`, whatever else it is.
+pub struct Recipient<M: Message> {
+    to: Arc<dyn Accept<M>>,
+}
+
+impl<M: Message> Clone for Recipient<M> {
+    fn clone(&self) -> Self {
+        Self { to: self.to.clone() }
+    }
+}
+
+impl<M: Message> fmt::Debug for Recipient<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Recipient({})", self.path())
+    }
+}
+
+impl<M: Message> Recipient<M> {
+    /// As [`Address::tell`].
+    ///
+    /// # Errors
+    /// Those of [`Address::tell`].
+    pub async fn tell(&self, message: M) -> Result<(), SendError<M>> {
+        self.to.tell(message).await
+    }
+
+    /// As [`Address::try_tell`].
+    ///
+    /// # Errors
+    /// Those of [`Address::try_tell`].
+    pub fn try_tell(&self, message: M) -> Result<(), SendError<M>> {
+        self.to.try_tell(message)
+    }
+
+    /// The actor's path.
+    pub fn path(&self) -> &str {
+        self.to.path()
+    }
+}

@@ -1,0 +1,174 @@
+//! The threads that actors live on: actix arbiters, pinned and named, and the thread of the runtime's own clock.
+//!
+//! The allowed cores are read once, before any thread is pinned: a pinned thread sees only its own core. Pinning is asked
+//! for and then checked, and what was found is what snapshots report.
+
+use std::sync::OnceLock;
+use std::sync::mpsc;
+use std::thread;
+
+use actix_rt::System;
+use core_affinity::CoreId;
+use futures_util::future::LocalBoxFuture;
+use tokio::runtime::Handle as Timers;
+use tokio::sync::oneshot;
+
+use crate::Error;
+use crate::observe::ArbiterSnapshot;
+
+/// The cores this process may use, by the system's numbers, read when it was first asked for.
+///
+/// Call it on a thread that is not pinned. Where the system does not tell, as many cores are assumed as it has.
+pub fn allowed_cores() -> &'static [usize] {
+    static CORES: OnceLock<Vec<usize>> = OnceLock::new();
+    CORES.get_or_init(|| {
+        let told = core_affinity::get_core_ids().unwrap_or_default();
+        let cores: Vec<usize> = told.into_iter().map(|core| core.id).collect();
+        if cores.is_empty() { (0..thread::available_parallelism().map_or(1, usize::from)).collect() } else { cores }
+    })
+}
+
+/// What a thread is to be like.
+#[derive(Debug, Clone)]
+pub(crate) struct ThreadSpec {
+    pub(crate) name: String,
+    pub(crate) core: Option<usize>,
+    pub(crate) niceness: Option<i32>,
+}
+
+/// What a thread turned out to be like.
+#[derive(Debug, Clone, Copy, Default)]
+struct Found {
+    core: Option<usize>,
+    niceness: Option<i32>,
+}
+
+/// Applies a spec to the current thread and tells what came of it.
+fn settle_in(spec: &ThreadSpec) -> Found {
+    let core = spec.core.filter(|&core| {
+        core_affinity::set_for_current(CoreId { id: core })
+            // Where the set can be read back, it must be that core alone; macOS takes a hint and cannot be asked.
+            && core_affinity::get_core_ids().is_none_or(|now| !cfg!(target_os = "linux") || now == [CoreId { id: core }])
+    });
+    Found { core, niceness: spec.niceness.filter(|&niceness| set_niceness(niceness)) }
+}
+
+#[cfg(target_os = "linux")]
+fn set_niceness(niceness: i32) -> bool {
+    // On Linux niceness is a thread's own, whatever POSIX says: see setpriority(2), "C library/kernel differences".
+    rustix::process::setpriority_process(Some(rustix::thread::gettid()), niceness).is_ok()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn set_niceness(_niceness: i32) -> bool {
+    false
+}
+
+#[cfg(target_os = "linux")]
+fn name_thread(name: &str) {
+    // The kernel keeps 15 bytes.
+    let short: String = name.chars().filter(char::is_ascii).take(15).collect();
+    if let Ok(short) = std::ffi::CString::new(short) {
+        let _ = rustix::thread::set_name(&short);
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn name_thread(_name: &str) {}
+
+/// A running arbiter.
+pub(crate) struct Arbiter {
+    spec: ThreadSpec,
+    found: Found,
+    handle: actix_rt::ArbiterHandle,
+}
+
+impl Arbiter {
+    pub(crate) fn name(&self) -> &str {
+        &self.spec.name
+    }
+
+    pub(crate) fn pinned_core(&self) -> Option<usize> {
+        self.found.core
+    }
+
+    pub(crate) fn observe(&self) -> ArbiterSnapshot {
+        ArbiterSnapshot {
+            name: self.spec.name.clone(),
+            wanted_core: self.spec.core,
+            pinned_core: self.found.core,
+            niceness: self.found.niceness,
+        }
+    }
+
+    /// Runs a future that need not be `Send`, made on the arbiter's thread. Nothing happens if the thread is gone.
+    pub(crate) fn spawn_local<F>(&self, make: impl FnOnce() -> F + Send + 'static)
+    where
+        F: Future<Output = ()> + 'static,
+    {
+        self.handle.spawn_fn(move || {
+            let task: LocalBoxFuture<'static, ()> = Box::pin(make());
+            tokio::task::spawn_local(task);
+        });
+    }
+}
+
+/// The thread that makes arbiters, runs supervisors and keeps the clock. It is not pinned and computes nothing.
+pub(crate) struct SystemThread {
+    system: System,
+    timers: Timers,
+    thread: thread::JoinHandle<()>,
+}
+
+impl SystemThread {
+    pub(crate) fn start() -> Result<Self, Error> {
+        let (ready, started) = mpsc::sync_channel(1);
+        let thread = thread::Builder::new()
+            .name("ironcliw-system".to_owned())
+            .spawn(move || {
+                let runner = System::new();
+                let timers = runner.block_on(async { Timers::current() });
+                let _ = ready.send((System::current(), timers));
+                let _ = runner.run();
+            })
+            .map_err(|error| Error::Setup { reason: error.to_string() })?;
+        let (system, timers) =
+            started.recv().map_err(|_| Error::Setup { reason: "its system thread ended at once".to_owned() })?;
+        Ok(Self { system, timers, thread })
+    }
+
+    pub(crate) fn timers(&self) -> &Timers {
+        &self.timers
+    }
+
+    /// Ends the thread and, through actix, its arbiters; waits for the thread alone.
+    pub(crate) fn stop(self) {
+        self.system.stop();
+        let _ = self.thread.join();
+    }
+
+    /// The same without waiting, for owners that cannot.
+    pub(crate) fn stop_detached(self) {
+        self.system.stop();
+    }
+}
+
+/// Makes an arbiter on the system thread, where actix demands it.
+pub(crate) async fn open(timers: &Timers, spec: ThreadSpec) -> Result<(Arbiter, actix_rt::Arbiter), Error> {
+    let (reply, answer) = oneshot::channel();
+    timers.spawn(async move {
+        let (tell, told) = mpsc::sync_channel(1);
+        let on_thread = spec.clone();
+        let made = actix_rt::Arbiter::try_with_tokio_rt(move || {
+            name_thread(&on_thread.name);
+            let _ = tell.send(settle_in(&on_thread));
+            tokio::runtime::Builder::new_current_thread().enable_all().build()
+        });
+        let outcome = made.map(|arbiter| {
+            let found = told.recv().unwrap_or_default();
+            (Arbiter { spec, found, handle: arbiter.handle() }, arbiter)
+        });
+        let _ = reply.send(outcome.map_err(|error| Error::Setup { reason: error.to_string() }));
+    });
+    answer.await.unwrap_or(Err(Error::RuntimeClosed))
+}

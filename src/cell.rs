@@ -1,0 +1,330 @@
+//! An actor as its supervisor holds it: the parts that outlive an incarnation, and the loop that is one.
+
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use tokio::runtime::Handle as Timers;
+use tracing::{debug, error};
+
+use crate::arbiters::Arbiter;
+use crate::child::{Factory, Settings};
+use crate::mailbox::{Mailbox, Next, Signal};
+use crate::observe::{ActorSnapshot, ActorState, Info, SupervisorSnapshot};
+use crate::panics::{self, Panicked};
+use crate::supervision::Report;
+use crate::{Actor, Context, Error, ExitReason, Handle, envelope::Parcel};
+
+/// Messages handled in one go before the arbiter's other tasks and timers get a turn.
+const TURN: u32 = 64;
+
+/// What addresses and incarnations share. It outlives every incarnation.
+pub(crate) struct Core<A: Actor> {
+    pub(crate) mailbox: Mailbox<A>,
+    pub(crate) info: Arc<Info>,
+    /// The clock of the runtime's own thread, for senders that are on no executor of tokio's.
+    pub(crate) timers: Timers,
+}
+
+impl<A: Actor> Core<A> {
+    pub(crate) fn stopped(&self) -> Error {
+        Error::ActorStopped { path: self.info.path().to_owned() }
+    }
+
+    pub(crate) fn full(&self) -> Error {
+        Error::MailboxFull { path: self.info.path().to_owned(), capacity: self.mailbox.capacity() }
+    }
+}
+
+/// A child without its type: what a supervisor may do with it.
+pub(crate) trait Cell: Send + Sync {
+    fn info(&self) -> &Arc<Info>;
+
+    /// Begins an incarnation, which tells `report` how it goes. Never blocks.
+    fn start(&self, report: Report);
+
+    /// Tells the incarnation to end, to be started again or for good; `bound` is all it may take.
+    fn stop(&self, signal: Signal, bound: Duration);
+
+    /// Its bound is over: whatever it was told before, it is to end at its next await.
+    fn halt(&self);
+
+    /// Takes no more messages and answers those that are left, whose number is returned. Called when no incarnation
+    /// will follow.
+    fn seal(&self) -> u64;
+
+    /// What there is to see, if it is an actor.
+    fn observe(&self) -> Option<ActorSnapshot>;
+
+    /// What there is to see, if it is a supervisor.
+    fn observe_supervisor(&self) -> Option<SupervisorSnapshot> {
+        None
+    }
+}
+
+pub(crate) struct ActorCell<A: Actor> {
+    pub(crate) core: Arc<Core<A>>,
+    pub(crate) factory: Arc<Factory<A>>,
+    pub(crate) settings: Settings,
+    pub(crate) arbiter: Arc<Arbiter>,
+    pub(crate) runtime: Handle,
+}
+
+impl<A: Actor> Cell for ActorCell<A> {
+    fn info(&self) -> &Arc<Info> {
+        &self.core.info
+    }
+
+    fn start(&self, report: Report) {
+        self.core.info.set_state(ActorState::Starting);
+        self.core.mailbox.clear_signal();
+        let incarnation = Incarnation {
+            core: self.core.clone(),
+            factory: self.factory.clone(),
+            bound: self.settings.shutdown,
+            runtime: self.runtime.clone(),
+        };
+        // If the arbiter is gone the closure is dropped, and with it the report, which then says so.
+        self.arbiter.spawn_local(move || incarnation.live(report));
+    }
+
+    fn stop(&self, signal: Signal, _bound: Duration) {
+        if signal == Signal::Restart {
+            self.core.info.set_state(ActorState::Restarting);
+        } else {
+            self.core.info.set_state(ActorState::Stopping);
+            self.core.mailbox.close();
+        }
+        self.core.mailbox.signal(signal);
+    }
+
+    fn halt(&self) {
+        self.core.mailbox.signal(Signal::Halt);
+    }
+
+    fn seal(&self) -> u64 {
+        self.core.mailbox.close();
+        self.core.info.set_state(ActorState::Stopped);
+        let mut left = 0;
+        while let Some(parcel) = self.core.mailbox.try_next() {
+            if !parcel.is_abandoned() {
+                left += 1;
+            }
+            parcel.fail(self.core.stopped());
+        }
+        self.core.info.count_dead_letters(left);
+        left
+    }
+
+    fn observe(&self) -> Option<ActorSnapshot> {
+        let (info, mailbox) = (&self.core.info, &self.core.mailbox);
+        Some(ActorSnapshot {
+            path: info.path().to_owned(),
+            kind: info.kind(),
+            state: info.state(),
+            depth: mailbox.depth(),
+            capacity: mailbox.capacity(),
+            high_water: mailbox.high_water(),
+            handled: info.handled(),
+            skipped: info.skipped(),
+            failures: info.failures(),
+            restarts: info.restarts(),
+            dead_letters: info.dead_letters(),
+            last_exit: info.last_exit(),
+            arbiter: self.arbiter.name().to_owned(),
+            core: self.arbiter.pinned_core(),
+        })
+    }
+}
+
+/// How a future that was raced against signals ended.
+enum Held<T> {
+    /// It finished, perhaps after this signal had come.
+    Finished(T, Option<Signal>),
+    /// The signal's bound passed first; the future is dropped.
+    GivenUp,
+}
+
+/// One life of an actor, from its factory to its drop.
+struct Incarnation<A: Actor> {
+    core: Arc<Core<A>>,
+    factory: Arc<Factory<A>>,
+    bound: Duration,
+    runtime: Handle,
+}
+
+impl<A: Actor> Incarnation<A> {
+    async fn live(self, report: Report) {
+        let mut actor = match panics::catch(|| (self.factory)()) {
+            Ok(Ok(actor)) => actor,
+            Ok(Err(reason)) => return report.start_failed(reason.to_string()),
+            Err(Panicked(reason)) => {
+                return report.start_failed(format!("its factory panicked: {reason}"));
+            }
+        };
+        let mut ctx = Context::new(self.core.clone(), self.runtime.clone());
+        let reason = match self.begin(&mut actor, &mut ctx).await {
+            Ok(signal) => {
+                report.started();
+                let reason = self.run(&mut actor, &mut ctx, signal).await;
+                self.end(&mut actor, &mut ctx, reason).await
+            }
+            Err(reason) => reason,
+        };
+        if let Err(Panicked(reason)) = panics::catch(move || drop(actor)) {
+            error!(path = self.core.info.path(), reason, "an actor panicked as it was dropped");
+        }
+        match reason {
+            ExitReason::StartFailed(reason) => report.start_failed(reason),
+            reason => report.exited(reason),
+        }
+    }
+
+    /// The `started` hook.
+    async fn begin(&self, actor: &mut A, ctx: &mut Context<A>) -> Result<Option<Signal>, ExitReason> {
+        let hook = Box::pin(panics::catch_async(async { actor.started(ctx).await }));
+        match self.hold(hook).await {
+            Held::Finished(Ok(Ok(())), signal) => {
+                self.core.info.set_state(ActorState::Running);
+                Ok(signal)
+            }
+            Held::Finished(Ok(Err(reason)), _) => Err(ExitReason::StartFailed(reason.to_string())),
+            Held::Finished(Err(Panicked(reason)), _) => {
+                Err(ExitReason::StartFailed(format!("`started` panicked: {reason}")))
+            }
+            Held::GivenUp => Err(ExitReason::StartFailed("it was stopped before it had started".to_owned())),
+        }
+    }
+
+    /// Handles messages until something ends the incarnation.
+    async fn run(&self, actor: &mut A, ctx: &mut Context<A>, mut signal: Option<Signal>) -> ExitReason {
+        let mut turn = 0;
+        loop {
+            let next = match signal.take() {
+                Some(signal) => Next::Signal(signal),
+                None => poll_fn(|cx| self.core.mailbox.poll_next(cx)).await,
+            };
+            let outcome = match next {
+                Next::Signal(Signal::Restart | Signal::Halt) => return self.told_to_end(),
+                Next::Signal(Signal::Drain) => return self.drain(actor, ctx).await,
+                Next::Parcel(parcel) => self.handle(parcel, actor, ctx).await,
+            };
+            match outcome {
+                Ok(heard) => signal = heard,
+                Err(reason) => return reason,
+            }
+            if ctx.is_stopping() {
+                return ExitReason::Normal;
+            }
+            turn += 1;
+            if turn == TURN {
+                turn = 0;
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+
+    /// Handles what is queued, then ends. The mailbox is closed, so that is a finite number.
+    async fn drain(&self, actor: &mut A, ctx: &mut Context<A>) -> ExitReason {
+        while let Some(parcel) = self.core.mailbox.try_next() {
+            match self.handle(parcel, actor, ctx).await {
+                Ok(Some(Signal::Halt)) => break,
+                Ok(_) => {}
+                Err(reason) => return reason,
+            }
+            if ctx.is_stopping() {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+        ExitReason::Shutdown
+    }
+
+    /// One message: skipped if nobody waits for it, else handled to its end, a panic, or a signal's bound.
+    async fn handle(
+        &self,
+        parcel: Parcel<A>,
+        actor: &mut A,
+        ctx: &mut Context<A>,
+    ) -> Result<Option<Signal>, ExitReason> {
+        let info = &self.core.info;
+        if parcel.is_abandoned() {
+            info.count_skipped();
+            parcel.fail(self.core.stopped());
+            return Ok(None);
+        }
+        if let Some(deadline) = parcel.expired(Instant::now()) {
+            info.count_skipped();
+            parcel.fail(deadline.error(info.path()));
+            return Ok(None);
+        }
+        match self.hold(parcel.deliver(actor, ctx)).await {
+            Held::Finished(Ok(()), signal) => {
+                info.count_handled();
+                Ok(signal)
+            }
+            Held::Finished(Err(Panicked(reason)), _) => {
+                error!(path = info.path(), reason, "an actor panicked");
+                Err(ExitReason::Panicked(reason))
+            }
+            Held::GivenUp => Err(self.told_to_end()),
+        }
+    }
+
+    fn told_to_end(&self) -> ExitReason {
+        if self.core.info.is_final() { ExitReason::Shutdown } else { ExitReason::Restart }
+    }
+
+    /// Runs `work` to its end. Once a signal has come, it has the child's bound left; a halt leaves it nothing.
+    async fn hold<T>(&self, mut work: Pin<Box<dyn Future<Output = T> + '_>>) -> Held<T> {
+        let mut heard: Option<Signal> = None;
+        let mut timer: Option<Pin<Box<tokio::time::Sleep>>> = None;
+        let outcome = poll_fn(|cx| {
+            if let Poll::Ready(output) = work.as_mut().poll(cx) {
+                return Poll::Ready(Ok(output));
+            }
+            while let Poll::Ready(signal) = self.core.mailbox.poll_signal(cx) {
+                heard = Some(signal);
+                if signal == Signal::Halt {
+                    return Poll::Ready(Err(()));
+                }
+                timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(self.bound)));
+            }
+            match &mut timer {
+                Some(timer) => timer.as_mut().poll(cx).map(Err),
+                None => Poll::Pending,
+            }
+        })
+        .await;
+        match outcome {
+            Ok(output) => Held::Finished(output, heard),
+            Err(()) => {
+                if let Err(Panicked(reason)) = panics::catch(move || drop(work)) {
+                    error!(path = self.core.info.path(), reason, "a handler panicked as it was given up");
+                }
+                Held::GivenUp
+            }
+        }
+    }
+
+    /// The `stopped` hook, unless the state is broken.
+    async fn end(&self, actor: &mut A, ctx: &mut Context<A>, reason: ExitReason) -> ExitReason {
+        if reason.is_failure() {
+            return reason;
+        }
+        let hook = Box::pin(panics::catch_async(async { actor.stopped(ctx).await }));
+        match self.hold(hook).await {
+            Held::Finished(Ok(()), _) => reason,
+            Held::Finished(Err(Panicked(message)), _) => {
+                error!(path = self.core.info.path(), reason = message, "an actor panicked in `stopped`");
+                ExitReason::Panicked(message)
+            }
+            Held::GivenUp => {
+                debug!(path = self.core.info.path(), "`stopped` was given up at its bound");
+                reason
+            }
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! How a child is to be run: [`Child`] and the small types it is made of.
+
+use std::time::Duration;
+
+use crate::Actor;
+
+/// What a full mailbox does with one more message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Overflow {
+    /// The sender waits for room, first come first served.
+    #[default]
+    Block,
+    /// The send fails with [`Error::MailboxFull`](crate::Error::MailboxFull) and gives the message back.
+    Reject,
+    /// The new message is dropped: counted as a dead letter, and an asker is told `MailboxFull`.
+    DropNewest,
+    /// The oldest queued message is dropped in favour of the new one: counted, its asker is told `MailboxFull`.
+    DropOldest,
+}
+
+/// When a child that ended is started again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Restart {
+    /// Whatever the reason.
+    #[default]
+    Permanent,
+    /// After a failure only; a normal stop is final.
+    Transient,
+    /// Never.
+    Temporary,
+}
+
+/// How long to wait before the n-th restart in a row: a random share (full jitter) of `min · factorⁿ`, at most `max`.
+///
+/// Full jitter spreads restarts best under contention: see "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Backoff {
+    /// The first wait's upper bound.
+    pub min: Duration,
+    /// No wait is longer than this.
+    pub max: Duration,
+    /// The growth from one failure to the next.
+    pub factor: f64,
+    /// Whether the wait is drawn between zero and its bound, or is the bound itself.
+    pub jitter: bool,
+    /// An incarnation that lived this long makes the next failure count as the first one again.
+    pub reset_after: Duration,
+}
+
+impl Backoff {
+    /// No wait at all.
+    pub const NONE: Self =
+        Self { min: Duration::ZERO, max: Duration::ZERO, factor: 1.0, jitter: false, reset_after: Duration::ZERO };
+
+    /// The bound of the wait before restart number `streak` (0 is the first) after consecutive failures.
+    pub(crate) fn bound(&self, streak: u32) -> Duration {
+        let grown = self.min.as_secs_f64() * self.factor.max(1.0).powi(streak.min(1_000) as i32);
+        Duration::try_from_secs_f64(grown).unwrap_or(self.max).min(self.max)
+    }
+}
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self {
+            min: Duration::from_millis(50),
+            max: Duration::from_secs(10),
+            factor: 2.0,
+            jitter: true,
+            reset_after: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Which thread an actor lives on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Placement {
+    /// One of the runtime's workers, in turn.
+    #[default]
+    Any,
+    /// An arbiter that is shared by every actor that gives this name, and made by the first of them. It is not pinned:
+    /// it is meant for actors that only coordinate.
+    Shared(&'static str),
+    /// A thread of its own, on the next core in turn. For handlers that compute.
+    Dedicated,
+    /// A thread of its own on this core of the allowed set (an index, not the system's number).
+    Core(usize),
+}
+
+/// The description of an actor to be spawned: a name, a factory, and how to run what it makes.
+///
+/// ```
+/// # use ironcliw::{Actor, Child, Overflow, Restart};
+/// # struct Counter { total: u64 }
+/// # impl Actor for Counter {}
+/// let child = Child::new("counter", || Counter { total: 0 })
+///     .restart(Restart::Transient)
+///     .mailbox(1024, Overflow::Block);
+/// ```
+pub struct Child<A: Actor> {
+    pub(crate) name: String,
+    pub(crate) factory: Factory<A>,
+    pub(crate) settings: Settings,
+}
+
+pub(crate) type Factory<A> = Box<dyn Fn() -> Result<A, crate::StartError> + Send + Sync>;
+
+/// The part of a child's description that does not depend on its type.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Settings {
+    pub(crate) restart: Restart,
+    pub(crate) capacity: usize,
+    pub(crate) overflow: Overflow,
+    pub(crate) backoff: Backoff,
+    pub(crate) shutdown: Duration,
+    pub(crate) placement: Placement,
+}
+
+/// Messages a mailbox holds unless told otherwise.
+pub const DEFAULT_MAILBOX: usize = 64;
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            restart: Restart::default(),
+            capacity: DEFAULT_MAILBOX,
+            overflow: Overflow::default(),
+            backoff: Backoff::default(),
+            shutdown: Duration::from_secs(5),
+            placement: Placement::default(),
+        }
+    }
+}
+
+impl<A: Actor> Child<A> {
+    /// A permanent child with the default mailbox, whose factory cannot fail. The factory runs on the actor's thread,
+    /// once for every incarnation.
+    pub fn new(name: impl Into<String>, factory: impl Fn() -> A + Send + Sync + 'static) -> Self {
+        Self::fallible(name, move || Ok::<_, std::convert::Infallible>(factory()))
+    }
+
+    /// The same with a factory that may fail, as when it opens a connection.
+    pub fn fallible<E>(name: impl Into<String>, factory: impl Fn() -> Result<A, E> + Send + Sync + 'static) -> Self
+    where
+        E: Into<crate::StartError>,
+    {
+        Self {
+            name: name.into(),
+            factory: Box::new(move || factory().map_err(Into::into)),
+            settings: Settings::default(),
+        }
+    }
+
+    /// When to start it again. Default: [`Restart::Permanent`].
+    pub fn restart(mut self, restart: Restart) -> Self {
+        self.settings.restart = restart;
+        self
+    }
+
+    /// How many messages may wait (at least one), and what happens when they do. Default: 64, [`Overflow::Block`].
+    pub fn mailbox(mut self, capacity: usize, overflow: Overflow) -> Self {
+        self.settings.capacity = capacity.max(1);
+        self.settings.overflow = overflow;
+        self
+    }
+
+    /// How long to wait before a restart. Default: 50 ms doubling to 10 s, full jitter, reset after 30 s.
+    pub fn backoff(mut self, backoff: Backoff) -> Self {
+        self.settings.backoff = backoff;
+        self
+    }
+
+    /// How long the message in hand may go on when the child is stopped or restarted. Default: 5 s.
+    pub fn shutdown(mut self, bound: Duration) -> Self {
+        self.settings.shutdown = bound;
+        self
+    }
+
+    /// The thread it lives on. Default: [`Placement::Any`].
+    pub fn placement(mut self, placement: Placement) -> Self {
+        self.settings.placement = placement;
+        self
+    }
+}
+
+impl<A: Actor> std::fmt::Debug for Child<A> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Child").field("name", &self.name).field("settings", &self.settings).finish_non_exhaustive()
+    }
+}

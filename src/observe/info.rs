@@ -1,0 +1,143 @@
+//! What is known of one actor, kept by the threads that do the work and read by anybody.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+use serde::Serialize;
+
+use crate::ExitReason;
+
+/// Where an actor is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[repr(u8)]
+pub enum ActorState {
+    /// An incarnation is being made.
+    Starting = 0,
+    /// It takes messages from its mailbox.
+    Running = 1,
+    /// The last incarnation ended; the next one waits for its backoff or for its siblings.
+    Restarting = 2,
+    /// It finishes what is queued, then ends.
+    Stopping = 3,
+    /// It has ended for good.
+    Stopped = 4,
+}
+
+impl fmt::Display for ActorState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::Restarting => "restarting",
+            Self::Stopping => "stopping",
+            Self::Stopped => "stopped",
+        })
+    }
+}
+
+pub(crate) struct Info {
+    path: String,
+    kind: &'static str,
+    state: AtomicU8,
+    handled: AtomicU64,
+    skipped: AtomicU64,
+    failures: AtomicU64,
+    restarts: AtomicU64,
+    dead_letters: AtomicU64,
+    last_exit: Mutex<Option<ExitReason>>,
+}
+
+impl Info {
+    pub(crate) fn new(path: String, kind: &'static str) -> Self {
+        Self {
+            path,
+            kind,
+            state: AtomicU8::new(ActorState::Starting as u8),
+            handled: AtomicU64::new(0),
+            skipped: AtomicU64::new(0),
+            failures: AtomicU64::new(0),
+            restarts: AtomicU64::new(0),
+            dead_letters: AtomicU64::new(0),
+            last_exit: Mutex::new(None),
+        }
+    }
+
+    pub(crate) fn path(&self) -> &str {
+        &self.path
+    }
+
+    pub(crate) fn kind(&self) -> &'static str {
+        self.kind
+    }
+
+    pub(crate) fn state(&self) -> ActorState {
+        match self.state.load(Ordering::Acquire) {
+            0 => ActorState::Starting,
+            1 => ActorState::Running,
+            2 => ActorState::Restarting,
+            3 => ActorState::Stopping,
+            _ => ActorState::Stopped,
+        }
+    }
+
+    /// Stopped is final: later changes are ignored, so a thread that returns late cannot revive an actor.
+    pub(crate) fn set_state(&self, state: ActorState) {
+        let _ = self.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, |now| {
+            (now != ActorState::Stopped as u8).then_some(state as u8)
+        });
+    }
+
+    /// The actor is ending or has ended for good.
+    pub(crate) fn is_final(&self) -> bool {
+        matches!(self.state(), ActorState::Stopping | ActorState::Stopped)
+    }
+
+    pub(crate) fn count_handled(&self) {
+        self.handled.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn count_skipped(&self) {
+        self.skipped.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn count_restart(&self) {
+        self.restarts.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn count_dead_letters(&self, n: u64) {
+        self.dead_letters.fetch_add(n, Ordering::Relaxed);
+    }
+
+    pub(crate) fn record_exit(&self, reason: &ExitReason) {
+        if reason.is_failure() {
+            self.failures.fetch_add(1, Ordering::Relaxed);
+        }
+        *self.last_exit.lock() = Some(reason.clone());
+    }
+
+    pub(crate) fn handled(&self) -> u64 {
+        self.handled.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn skipped(&self) -> u64 {
+        self.skipped.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn failures(&self) -> u64 {
+        self.failures.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn restarts(&self) -> u64 {
+        self.restarts.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn dead_letters(&self) -> u64 {
+        self.dead_letters.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn last_exit(&self) -> Option<String> {
+        self.last_exit.lock().as_ref().map(ToString::to_string)
+    }
+}

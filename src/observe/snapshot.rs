@@ -1,0 +1,137 @@
+//! The whole tree at one glance.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::RwLock;
+use serde::Serialize;
+
+use super::events::SupervisionEvent;
+use super::info::ActorState;
+use crate::cell::Cell;
+
+/// One actor, as its threads last left it.
+#[derive(Debug, Clone, Serialize)]
+pub struct ActorSnapshot {
+    /// As `memory/pool`.
+    pub path: String,
+    /// The name of its Rust type.
+    pub kind: &'static str,
+    /// Where it is in its life.
+    pub state: ActorState,
+    /// Messages that wait.
+    pub depth: usize,
+    /// Messages that may wait.
+    pub capacity: usize,
+    /// The most that ever waited.
+    pub high_water: usize,
+    /// Messages handled to the end.
+    pub handled: u64,
+    /// Messages not handled because nobody waited for them any more.
+    pub skipped: u64,
+    /// Incarnations that ended in a failure.
+    pub failures: u64,
+    /// Times it was started again.
+    pub restarts: u64,
+    /// Messages answered with `ActorStopped` or pushed out by the overflow policy.
+    pub dead_letters: u64,
+    /// Why the last incarnation ended, if one has.
+    pub last_exit: Option<String>,
+    /// The thread it lives on.
+    pub arbiter: String,
+    /// The core that thread was found to be pinned to.
+    pub core: Option<usize>,
+}
+
+/// One supervisor.
+#[derive(Debug, Clone, Serialize)]
+pub struct SupervisorSnapshot {
+    /// As `memory`; the root is not listed by its own name but as the empty path.
+    pub path: String,
+    /// `one_for_one`, `one_for_all` or `rest_for_one`.
+    pub strategy: &'static str,
+    /// Where it is in its life.
+    pub state: ActorState,
+    /// Starts of its children that were not their first.
+    pub restarts: u64,
+    /// Restarts it bears in a window.
+    pub max_restarts: u32,
+    /// The window, in seconds.
+    pub within_s: f64,
+    /// Restarts left when it last decided anything.
+    pub budget_left: u32,
+    /// It has given up.
+    pub exhausted: bool,
+}
+
+/// One thread.
+#[derive(Debug, Clone, Serialize)]
+pub struct ArbiterSnapshot {
+    /// The thread's name.
+    pub name: String,
+    /// The core it was to be pinned to.
+    pub wanted_core: Option<usize>,
+    /// The core it was found to be pinned to after asking.
+    pub pinned_core: Option<usize>,
+    /// Its niceness, where it is not the process's own.
+    pub niceness: Option<i32>,
+}
+
+/// The runtime at one glance. Parts are read one after the other, not in one instant.
+#[derive(Debug, Clone, Serialize)]
+pub struct Snapshot {
+    /// `running`, `failed`, `closing` or `closed`.
+    pub state: &'static str,
+    /// Seconds since the runtime was built.
+    pub uptime_s: f64,
+    /// The cores the process was allowed to use when the runtime was built, by the system's numbers.
+    pub cores: Vec<usize>,
+    /// Starts, of actors that exist or have existed, that were not their first.
+    pub restarts: u64,
+    /// Messages that were not handled and not skipped, likewise.
+    pub dead_letters: u64,
+    /// Every actor, in the order of its spawning.
+    pub actors: Vec<ActorSnapshot>,
+    /// Every supervisor, likewise.
+    pub supervisors: Vec<SupervisorSnapshot>,
+    /// Every thread that runs actors.
+    pub arbiters: Vec<ArbiterSnapshot>,
+    /// The last supervision events, oldest first.
+    pub events: Vec<SupervisionEvent>,
+}
+
+/// Who exists. Written when children come and go, read by observers.
+#[derive(Default)]
+pub(crate) struct Registry {
+    cells: RwLock<Vec<Arc<dyn Cell>>>,
+    restarts: AtomicU64,
+    /// Dead letters of those that are gone.
+    buried: AtomicU64,
+}
+
+impl Registry {
+    pub(crate) fn add(&self, cell: Arc<dyn Cell>) {
+        self.cells.write().push(cell);
+    }
+
+    pub(crate) fn remove(&self, cell: &Arc<dyn Cell>) {
+        self.cells.write().retain(|other| !Arc::ptr_eq(other, cell));
+        self.buried.fetch_add(cell.info().dead_letters(), Ordering::Relaxed);
+    }
+
+    pub(crate) fn count_restart(&self) {
+        self.restarts.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn restarts(&self) -> u64 {
+        self.restarts.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn cells(&self) -> Vec<Arc<dyn Cell>> {
+        self.cells.read().clone()
+    }
+
+    pub(crate) fn buried(&self) -> u64 {
+        self.buried.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,94 @@
+//! Panics of user code, caught and kept off the terminal.
+//!
+//! Rust's panic hook runs before unwinding starts, so a caught panic would still print. While user code runs under
+//! [`catch`], a thread-local flag diverts the hook: the message and the place are kept for the supervision event and the
+//! log, and every other panic in the process goes to the hook that was there before.
+
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
+use std::pin::pin;
+use std::sync::Once;
+use std::task::Poll;
+
+thread_local! {
+    static GUARDED: Cell<u32> = const { Cell::new(0) };
+    static LAST: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// What a caught panic said, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Panicked(pub(crate) String);
+
+/// Installs the diverting hook in front of whatever hook the process has. Later calls do nothing.
+pub(crate) fn install_hook() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let previous = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            // `try_with`: a panic may come while the thread's locals are being destroyed.
+            let guarded = GUARDED.try_with(|depth| depth.get() > 0).unwrap_or(false);
+            if guarded {
+                let _ = LAST.try_with(|last| *last.borrow_mut() = Some(describe(info)));
+            } else {
+                previous(info);
+            }
+        }));
+    });
+}
+
+fn describe(info: &PanicHookInfo<'_>) -> String {
+    let message = info.payload_as_str().unwrap_or("a panic whose payload is not text");
+    match info.location() {
+        Some(place) => format!("{message} ({}:{})", place.file(), place.line()),
+        None => message.to_owned(),
+    }
+}
+
+/// Marks the thread as running guarded code for as long as it lives.
+struct Guard;
+
+impl Guard {
+    fn enter() -> Self {
+        GUARDED.with(|depth| depth.set(depth.get() + 1));
+        Self
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        GUARDED.with(|depth| depth.set(depth.get() - 1));
+    }
+}
+
+/// Runs `work`, turning a panic into an error.
+///
+/// The caller must treat whatever `work` borrowed mutably as broken after an error; the runtime drops it.
+pub(crate) fn catch<T>(work: impl FnOnce() -> T) -> Result<T, Panicked> {
+    let _guard = Guard::enter();
+    panic::catch_unwind(AssertUnwindSafe(work)).map_err(|payload| {
+        // A payload's own `Drop` may panic: it runs guarded and is contained as well.
+        let fallback = payload_text(payload.as_ref());
+        let _ = panic::catch_unwind(AssertUnwindSafe(move || drop(payload)));
+        Panicked(LAST.with(|last| last.borrow_mut().take()).unwrap_or(fallback))
+    })
+}
+
+fn payload_text(payload: &(dyn std::any::Any + Send)) -> String {
+    payload
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| payload.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "a panic whose payload is not text".to_owned())
+}
+
+/// Polls `future` to its end; a panic in any poll ends it with an error.
+pub(crate) async fn catch_async<F: Future>(future: F) -> Result<F::Output, Panicked> {
+    let mut future = pin!(future);
+    std::future::poll_fn(move |cx| match catch(|| future.as_mut().poll(cx)) {
+        Ok(Poll::Pending) => Poll::Pending,
+        Ok(Poll::Ready(output)) => Poll::Ready(Ok(output)),
+        Err(panicked) => Poll::Ready(Err(panicked)),
+    })
+    .await
+}

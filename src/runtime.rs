@@ -1,0 +1,465 @@
+//! [`Runtime`] owns the threads and the tree; [`Handle`] is what everybody else holds.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::ops::Deref;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use tokio::runtime::Handle as Timers;
+use tokio::sync::watch;
+
+use crate::arbiters::{self, Arbiter, SystemThread, ThreadSpec, allowed_cores};
+use crate::cell::{ActorCell, Cell, Core};
+use crate::child::Child;
+use crate::mailbox::{Mailbox, Signal};
+use crate::observe::{EventLog, Info, Registry, Snapshot};
+use crate::supervision::{Command, Supervisor, SupervisorRef, launch};
+use crate::{Actor, Address, Error, Placement, panics};
+
+/// The longest name of an actor or supervisor, in bytes: paths stay readable and metrics labels short.
+const NAME_MAX: usize = 100;
+
+/// How the runtime is to be.
+#[derive(Debug, Clone)]
+pub struct Builder {
+    workers: usize,
+    pin: bool,
+    niceness: Option<i32>,
+}
+
+impl Builder {
+    /// How many worker threads share the actors that are placed anywhere; they are made when first needed. Default: one
+    /// for each allowed core.
+    pub fn workers(mut self, workers: usize) -> Self {
+        self.workers = workers.max(1);
+        self
+    }
+
+    /// Whether worker and dedicated threads are pinned to a core each. Default: true.
+    pub fn pin(mut self, pin: bool) -> Self {
+        self.pin = pin;
+        self
+    }
+
+    /// The niceness of dedicated threads (Linux; elsewhere it has no effect). A positive one lets a latency-bound thread of
+    /// the same process, such as an event loop, go first. Default: the process's own.
+    pub fn niceness(mut self, niceness: i32) -> Self {
+        self.niceness = Some(niceness);
+        self
+    }
+
+    /// Starts the runtime's threads and its empty tree.
+    ///
+    /// # Errors
+    /// [`Error::Setup`] if a thread could not be made.
+    pub fn build(self) -> Result<Runtime, Error> {
+        panics::install_hook();
+        allowed_cores();
+        let system = SystemThread::start()?;
+        let (ended, _) = watch::channel(None);
+        let handle = Handle {
+            shared: Arc::new(Shared {
+                timers: system.timers().clone(),
+                settings: self,
+                began: Instant::now(),
+                registry: Registry::default(),
+                events: EventLog::new(),
+                arbiters: Mutex::default(),
+                opening: tokio::sync::Mutex::default(),
+                next_worker: AtomicUsize::new(0),
+                next_core: AtomicUsize::new(0),
+                seeds: AtomicU64::new(std::process::id().into()),
+                state: AtomicU8::new(State::Running as u8),
+                abandoned: Mutex::default(),
+                ended,
+                tree: Mutex::default(),
+            }),
+        };
+        let root = launch(&Supervisor::new(""), String::new(), &handle);
+        root.begin_as_root();
+        *handle.shared.tree.lock() = Some(Tree { root: root.clone(), user: None });
+        Ok(Runtime { handle, system: Mutex::new(Some(system)) })
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+enum State {
+    Running = 0,
+    /// The root used up its restarts.
+    Failed = 1,
+    Closing = 2,
+    Closed = 3,
+}
+
+struct Tree {
+    root: SupervisorRef,
+    /// Where embedders' actors live; made by the first of them.
+    user: Option<SupervisorRef>,
+}
+
+#[derive(Default)]
+struct Arbiters {
+    workers: HashMap<usize, Arc<Arbiter>>,
+    shared: HashMap<&'static str, Arc<Arbiter>>,
+    /// Every arbiter there is, for snapshots and for the end.
+    all: Vec<Arc<Arbiter>>,
+    owned: Vec<actix_rt::Arbiter>,
+}
+
+struct Shared {
+    timers: Timers,
+    settings: Builder,
+    began: Instant,
+    registry: Registry,
+    events: EventLog,
+    arbiters: Mutex<Arbiters>,
+    /// One thread is made at a time, so two spawns cannot both make the same worker.
+    opening: tokio::sync::Mutex<()>,
+    next_worker: AtomicUsize,
+    next_core: AtomicUsize,
+    seeds: AtomicU64,
+    state: AtomicU8,
+    abandoned: Mutex<Vec<String>>,
+    /// How the root ended: exhausted or not.
+    ended: watch::Sender<Option<bool>>,
+    tree: Mutex<Option<Tree>>,
+}
+
+/// A cheap handle to a runtime: to spawn, and to look. It does not keep the runtime alive.
+#[derive(Clone)]
+pub struct Handle {
+    shared: Arc<Shared>,
+}
+
+impl std::fmt::Debug for Handle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Handle({})", self.state_name())
+    }
+}
+
+impl Handle {
+    /// Spawns an actor under `user` and waits until it has started.
+    ///
+    /// # Errors
+    /// Those of [`SupervisorRef::spawn`].
+    pub async fn spawn<A: Actor>(&self, child: Child<A>) -> Result<Address<A>, Error> {
+        self.user().await?.spawn(child).await
+    }
+
+    /// Starts a supervisor under `user`.
+    ///
+    /// # Errors
+    /// Those of [`SupervisorRef::spawn`].
+    pub async fn supervise(&self, spec: Supervisor) -> Result<SupervisorRef, Error> {
+        self.user().await?.supervise(spec).await
+    }
+
+    /// The top of the tree.
+    ///
+    /// # Errors
+    /// [`Error::RuntimeClosed`] after the shutdown.
+    pub fn root(&self) -> Result<SupervisorRef, Error> {
+        self.shared.tree.lock().as_ref().map(|tree| tree.root.clone()).ok_or(Error::RuntimeClosed)
+    }
+
+    /// The whole tree, read without disturbing it.
+    pub fn snapshot(&self) -> Snapshot {
+        let cells = self.shared.registry.cells();
+        let actors: Vec<_> = cells.iter().filter_map(|cell| cell.observe()).collect();
+        let root = self.root().ok();
+        Snapshot {
+            state: self.state_name(),
+            uptime_s: self.shared.began.elapsed().as_secs_f64(),
+            cores: allowed_cores().to_vec(),
+            restarts: self.shared.registry.restarts(),
+            dead_letters: self.shared.registry.buried() + actors.iter().map(|actor| actor.dead_letters).sum::<u64>(),
+            supervisors: root
+                .iter()
+                .filter_map(Cell::observe_supervisor)
+                .chain(cells.iter().filter_map(|cell| cell.observe_supervisor()))
+                .collect(),
+            actors,
+            arbiters: self.shared.arbiters.lock().all.iter().map(|arbiter| arbiter.observe()).collect(),
+            events: self.shared.events.recent(),
+        }
+    }
+
+    /// Whether the tree stands: neither failed nor closing.
+    pub fn is_ready(&self) -> bool {
+        self.state() == State::Running
+    }
+
+    /// Runs a future on the runtime's own clock thread. For waiting and forwarding; computing there delays every timer.
+    pub fn spawn_task(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.shared.timers.spawn(task);
+    }
+
+    /// Runs a future to its end on the calling thread. Must not be called from async code.
+    pub fn block_on<F: Future>(&self, future: F) -> F::Output {
+        self.shared.timers.block_on(future)
+    }
+
+    fn state(&self) -> State {
+        match self.shared.state.load(Ordering::Acquire) {
+            0 => State::Running,
+            1 => State::Failed,
+            2 => State::Closing,
+            _ => State::Closed,
+        }
+    }
+
+    fn state_name(&self) -> &'static str {
+        match self.state() {
+            State::Running => "running",
+            State::Failed => "failed",
+            State::Closing => "closing",
+            State::Closed => "closed",
+        }
+    }
+
+    async fn user(&self) -> Result<SupervisorRef, Error> {
+        let root = self.root()?;
+        // Held across the await: the first spawners wait for the one that makes it.
+        let _opening = self.shared.opening.lock().await;
+        if let Some(user) = self.shared.tree.lock().as_ref().and_then(|tree| tree.user.clone()) {
+            return Ok(user);
+        }
+        let user = root.supervise(Supervisor::new("user")).await?;
+        if let Some(tree) = self.shared.tree.lock().as_mut() {
+            tree.user = Some(user.clone());
+        }
+        Ok(user)
+    }
+
+    pub(crate) fn timers(&self) -> &Timers {
+        &self.shared.timers
+    }
+
+    pub(crate) fn registry(&self) -> &Registry {
+        &self.shared.registry
+    }
+
+    pub(crate) fn events(&self) -> &EventLog {
+        &self.shared.events
+    }
+
+    pub(crate) fn next_seed(&self) -> u64 {
+        self.shared.seeds.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(crate) fn abandon(&self, path: String) {
+        self.shared.abandoned.lock().push(path);
+    }
+
+    pub(crate) fn root_ended(&self, exhausted: bool) {
+        if exhausted {
+            let _ = self.shared.state.compare_exchange(
+                State::Running as u8,
+                State::Failed as u8,
+                Ordering::AcqRel,
+                Ordering::Acquire,
+            );
+        }
+        self.shared.ended.send_replace(Some(exhausted));
+    }
+
+    /// Joins a parent's path and a child's name, which must be usable in a path.
+    pub(crate) fn child_path(&self, parent: &str, name: &str) -> Result<String, Error> {
+        let usable = !name.is_empty() && name.len() <= NAME_MAX && !name.contains(|c: char| c == '/' || c.is_control());
+        let path = if parent.is_empty() { name.to_owned() } else { format!("{parent}/{name}") };
+        if usable {
+            Ok(path)
+        } else {
+            let reason = format!("a name has 1 to {NAME_MAX} bytes, no '/' and no control characters, not {name:?}");
+            Err(Error::StartFailed { path, reason })
+        }
+    }
+
+    pub(crate) async fn make_cell<A: Actor>(
+        &self,
+        child: Child<A>,
+        path: String,
+    ) -> Result<(Address<A>, Arc<dyn Cell>), Error> {
+        if self.state() != State::Running {
+            return Err(Error::RuntimeClosed);
+        }
+        let arbiter = self.arbiter(child.settings.placement, &path).await?;
+        let core = Arc::new(Core {
+            mailbox: Mailbox::new(child.settings.capacity, child.settings.overflow),
+            info: Arc::new(Info::new(path, std::any::type_name::<A>())),
+            timers: self.shared.timers.clone(),
+        });
+        let cell = ActorCell {
+            core: core.clone(),
+            factory: Arc::new(child.factory),
+            settings: child.settings,
+            arbiter,
+            runtime: self.clone(),
+        };
+        Ok((Address { core }, Arc::new(cell)))
+    }
+
+    async fn arbiter(&self, placement: Placement, path: &str) -> Result<Arc<Arbiter>, Error> {
+        let _opening = self.shared.opening.lock().await;
+        let settings = &self.shared.settings;
+        let cores = allowed_cores();
+        let pinned = |index: usize| settings.pin.then(|| cores[index % cores.len()]);
+        match placement {
+            Placement::Any => {
+                let turn = self.shared.next_worker.fetch_add(1, Ordering::Relaxed) % settings.workers;
+                if let Some(worker) = self.shared.arbiters.lock().workers.get(&turn) {
+                    return Ok(worker.clone());
+                }
+                let name = format!("ironcliw-w{turn}");
+                let worker = self.open(ThreadSpec { name, core: pinned(turn), niceness: None }).await?;
+                self.shared.arbiters.lock().workers.insert(turn, worker.clone());
+                Ok(worker)
+            }
+            Placement::Shared(name) => {
+                if let Some(shared) = self.shared.arbiters.lock().shared.get(name) {
+                    return Ok(shared.clone());
+                }
+                let spec = ThreadSpec { name: format!("ironcliw-{name}"), core: None, niceness: None };
+                let shared = self.open(spec).await?;
+                self.shared.arbiters.lock().shared.insert(name, shared.clone());
+                Ok(shared)
+            }
+            Placement::Dedicated => {
+                let index = self.shared.next_core.fetch_add(1, Ordering::Relaxed);
+                self.dedicated(path, pinned(index)).await
+            }
+            Placement::Core(index) => match cores.get(index) {
+                Some(&core) => self.dedicated(path, Some(core)).await,
+                None => {
+                    let reason = format!("there is no core {index}: the process may use {}", cores.len());
+                    Err(Error::StartFailed { path: path.to_owned(), reason })
+                }
+            },
+        }
+    }
+
+    async fn dedicated(&self, path: &str, core: Option<usize>) -> Result<Arc<Arbiter>, Error> {
+        let niceness = self.shared.settings.niceness;
+        self.open(ThreadSpec { name: path.to_owned(), core, niceness }).await
+    }
+
+    async fn open(&self, spec: ThreadSpec) -> Result<Arc<Arbiter>, Error> {
+        let (arbiter, owned) = arbiters::open(&self.shared.timers, spec).await?;
+        let arbiter = Arc::new(arbiter);
+        let mut arbiters = self.shared.arbiters.lock();
+        arbiters.all.push(arbiter.clone());
+        arbiters.owned.push(owned);
+        Ok(arbiter)
+    }
+}
+
+/// Threads, a tree of supervised actors, and the one who may end them.
+///
+/// It derefs to its [`Handle`]. Dropped without [`Runtime::shutdown`], it stops its actors in the background, in order, and
+/// says nothing.
+pub struct Runtime {
+    handle: Handle,
+    system: Mutex<Option<SystemThread>>,
+}
+
+impl std::fmt::Debug for Runtime {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Runtime({})", self.handle.state_name())
+    }
+}
+
+impl Deref for Runtime {
+    type Target = Handle;
+
+    fn deref(&self) -> &Handle {
+        &self.handle
+    }
+}
+
+/// What a runtime that is dropped without a word gives its actors.
+const DROPPED_BOUND: Duration = Duration::from_secs(5);
+
+impl Runtime {
+    /// A runtime to be configured.
+    pub fn builder() -> Builder {
+        Builder { workers: allowed_cores().len(), pin: true, niceness: None }
+    }
+
+    /// One as it comes.
+    ///
+    /// # Errors
+    /// Those of [`Builder::build`].
+    pub fn new() -> Result<Self, Error> {
+        Self::builder().build()
+    }
+
+    /// A handle that can be given away.
+    pub fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
+    /// Stops everything: each actor takes no more messages, handles those it has, and ends, the last started first; then
+    /// the threads end. Blocks, for `bound` and a little more at the most. A second call does nothing.
+    ///
+    /// # Errors
+    /// [`Error::Abandoned`] with the actors whose handlers did not come back in time. Their threads are left behind.
+    pub fn shutdown(&self, bound: Duration) -> Result<(), Error> {
+        let Some(system) = self.system.lock().take() else {
+            return Ok(());
+        };
+        let asked = Instant::now();
+        let drained = self.drain(bound);
+        system.timers().block_on(drained);
+        let abandoned = std::mem::take(&mut *self.handle.shared.abandoned.lock());
+        let owned = std::mem::take(&mut self.handle.shared.arbiters.lock().owned);
+        for arbiter in &owned {
+            arbiter.stop();
+        }
+        if abandoned.is_empty() {
+            system.stop();
+            for arbiter in owned {
+                // A thread that panicked outside any handler has nothing left to say.
+                let _ = arbiter.join();
+            }
+        } else {
+            system.stop_detached();
+        }
+        self.handle.shared.state.store(State::Closed as u8, Ordering::Release);
+        if abandoned.is_empty() { Ok(()) } else { Err(Error::Abandoned { actors: abandoned, after: asked.elapsed() }) }
+    }
+
+    /// Stops the tree, not the threads.
+    fn drain(&self, bound: Duration) -> impl Future<Output = ()> + Send + use<> {
+        self.handle.shared.state.store(State::Closing as u8, Ordering::Release);
+        let mut ended = self.handle.shared.ended.subscribe();
+        let root = self.handle.shared.tree.lock().take().map(|tree| tree.root);
+        async move {
+            let Some(root) = root else { return };
+            if root.command(Command::Stop { signal: Signal::Drain, bound }) {
+                let _ = ended.wait_for(Option::is_some).await;
+            }
+        }
+    }
+}
+
+impl Drop for Runtime {
+    fn drop(&mut self) {
+        let Some(system) = self.system.lock().take() else {
+            return;
+        };
+        let drained = self.drain(DROPPED_BOUND);
+        let shared = self.handle.shared.clone();
+        system.timers().clone().spawn(async move {
+            drained.await;
+            shared.state.store(State::Closed as u8, Ordering::Release);
+            for arbiter in shared.arbiters.lock().owned.drain(..) {
+                arbiter.stop();
+            }
+            system.stop_detached();
+        });
+    }
+}

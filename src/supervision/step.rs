@@ -1,0 +1,418 @@
+//! Every decision of a supervisor: `step(state, event, now) -> effects`, a pure function over plain data.
+//!
+//! Time is a `Duration` since an arbitrary start, and chance comes from a generator in the state, so a run can be
+//! replayed. The rules are those of OTP's `supervisor` (`lib/stdlib/src/supervisor.erl`), with a wait before a restart.
+//!
+//! A failure opens a *round*: its members are stopped one at a time in reverse start order, then started one at a time
+//! in start order, the first one after the backoff. One-for-one rounds have one member and go on side by side; the other
+//! strategies have one round, which a further failure widens and begins again.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::spec::{Budget, Strategy};
+use crate::{Backoff, Restart};
+
+pub(crate) type ChildId = u64;
+
+/// How a child is told to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum StopKind {
+    /// It will be started again: its queue is kept.
+    Restart,
+    /// It will not.
+    Final,
+}
+
+/// How a supervisor ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It was told to.
+    Stopped,
+    /// Its restarts were used up.
+    Exhausted,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Policy {
+    pub(crate) restart: Restart,
+    pub(crate) backoff: Backoff,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Event {
+    /// Start the children there are, in order.
+    Begin,
+    /// A new child, at the end of the order.
+    Add(ChildId, Policy),
+    Started(ChildId),
+    StartFailed(ChildId),
+    Exited {
+        child: ChildId,
+        failure: bool,
+    },
+    /// The wait that `StartAfter` asked for is over.
+    Due(ChildId),
+    /// Stop this child for good.
+    Remove(ChildId),
+    /// Stop all children, then end.
+    Stop(StopKind),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Effect {
+    Start(ChildId),
+    StartAfter(ChildId, Duration),
+    Stop(ChildId, StopKind),
+    /// The child is out of the state: seal its mailbox.
+    Forget(ChildId),
+    Finished(Verdict),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Status {
+    Down,
+    Waiting,
+    Starting,
+    Up,
+    Stopping,
+}
+
+#[derive(Debug, Clone)]
+struct ChildState {
+    id: ChildId,
+    policy: Policy,
+    status: Status,
+    /// It has been up at least once: a failed start is no longer the spawner's.
+    established: bool,
+    /// It is being stopped for good.
+    leaving: bool,
+    /// Failures in a row, for the backoff.
+    streak: u32,
+    up_since: Duration,
+}
+
+#[derive(Debug, Clone)]
+struct Round {
+    members: Vec<ChildId>,
+    delay: Duration,
+    all_down: bool,
+    waited: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Idle,
+    Running,
+    Stopping(Verdict, StopKind),
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct State {
+    strategy: Strategy,
+    budget: Budget,
+    /// In start order.
+    children: Vec<ChildState>,
+    rounds: Vec<Round>,
+    /// When the restarts within the window were decided.
+    history: VecDeque<Duration>,
+    phase: Phase,
+    dice: Dice,
+}
+
+impl State {
+    pub(crate) fn new(strategy: Strategy, budget: Budget, seed: u64) -> Self {
+        Self {
+            strategy,
+            budget,
+            children: Vec::new(),
+            rounds: Vec::new(),
+            history: VecDeque::new(),
+            phase: Phase::Idle,
+            dice: Dice(seed),
+        }
+    }
+
+    /// Whether a child may be added now.
+    pub(crate) fn is_running(&self) -> bool {
+        self.phase == Phase::Running
+    }
+
+    /// Restarts that are left in the window that ends now.
+    pub(crate) fn budget_left(&self, now: Duration) -> u32 {
+        let used = self.history.iter().filter(|&&at| now.saturating_sub(at) <= self.budget.within).count();
+        self.budget.max.saturating_sub(u32::try_from(used).unwrap_or(u32::MAX))
+    }
+
+    /// Running, with nothing left to start or to stop.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.phase == Phase::Running && self.rounds.is_empty()
+    }
+
+    fn child(&mut self, id: ChildId) -> Option<&mut ChildState> {
+        self.children.iter_mut().find(|child| child.id == id)
+    }
+
+    fn status(&self, id: ChildId) -> Option<Status> {
+        self.children.iter().find(|child| child.id == id).map(|child| child.status)
+    }
+
+    fn set_status(&mut self, id: ChildId, status: Status) {
+        if let Some(child) = self.child(id) {
+            child.status = status;
+        }
+    }
+
+    fn forget(&mut self, id: ChildId, effects: &mut Vec<Effect>) {
+        self.children.retain(|child| child.id != id);
+        for round in &mut self.rounds {
+            round.members.retain(|&member| member != id);
+        }
+        effects.push(Effect::Forget(id));
+    }
+}
+
+/// Decides what follows from `event`, which happened at `now`.
+pub(crate) fn step(state: &mut State, event: Event, now: Duration) -> Vec<Effect> {
+    let mut effects = Vec::new();
+    match event {
+        Event::Begin => {
+            state.phase = Phase::Running;
+            state.history.clear();
+            let members = state.children.iter().map(|child| child.id).collect();
+            state.rounds = vec![Round { members, delay: Duration::ZERO, all_down: true, waited: true }];
+        }
+        Event::Add(id, policy) => {
+            let child = ChildState {
+                id,
+                policy,
+                status: Status::Starting,
+                established: false,
+                leaving: false,
+                streak: 0,
+                up_since: now,
+            };
+            state.children.push(child);
+            effects.push(Effect::Start(id));
+        }
+        Event::Started(id) => started(state, id, now),
+        Event::StartFailed(id) => ended(state, id, true, now, &mut effects),
+        Event::Exited { child, failure } => ended(state, child, failure, now, &mut effects),
+        Event::Due(id) => {
+            if state.status(id) == Some(Status::Waiting) {
+                state.set_status(id, Status::Starting);
+                effects.push(Effect::Start(id));
+            }
+        }
+        Event::Remove(id) => remove(state, id, &mut effects),
+        Event::Stop(kind) => begin_stopping(state, Verdict::Stopped, kind),
+    }
+    match state.phase {
+        Phase::Idle => {}
+        Phase::Running => advance_rounds(state, &mut effects),
+        Phase::Stopping(verdict, kind) => advance_stopping(state, verdict, kind, &mut effects),
+    }
+    effects
+}
+
+fn started(state: &mut State, id: ChildId, now: Duration) {
+    if let Some(child) = state.child(id) {
+        child.established = true;
+        child.up_since = now;
+        // A child that was told to stop while it started stays on its way out.
+        if child.status == Status::Starting {
+            child.status = Status::Up;
+        }
+    }
+}
+
+fn ended(state: &mut State, id: ChildId, failure: bool, now: Duration, effects: &mut Vec<Effect>) {
+    let stopping = matches!(state.phase, Phase::Stopping(..));
+    let Some(child) = state.child(id) else { return };
+    let asked = child.status == Status::Stopping;
+    let is_first_start = !child.established;
+    child.status = Status::Down;
+    if child.leaving || is_first_start {
+        return state.forget(id, effects);
+    }
+    if asked || stopping {
+        return;
+    }
+    let again = match child.policy.restart {
+        Restart::Permanent => true,
+        Restart::Transient => failure,
+        Restart::Temporary => false,
+    };
+    if again {
+        restart(state, id, now);
+    } else {
+        state.forget(id, effects);
+    }
+}
+
+/// Counts the restart against the budget, then opens or widens a round.
+fn restart(state: &mut State, id: ChildId, now: Duration) {
+    state.history.push_back(now);
+    while state.history.front().is_some_and(|&at| now.saturating_sub(at) > state.budget.within) {
+        state.history.pop_front();
+    }
+    if state.history.len() > state.budget.max as usize {
+        // The parent may start this supervisor again, so the queues are kept.
+        return begin_stopping(state, Verdict::Exhausted, StopKind::Restart);
+    }
+    let delay = next_delay(state, id, now);
+    let from = state.children.iter().position(|child| child.id == id).unwrap_or(0);
+    let affected = match state.strategy {
+        Strategy::OneForOne => from..from + 1,
+        Strategy::OneForAll => 0..state.children.len(),
+        Strategy::RestForOne => from..state.children.len(),
+    };
+    let concerned: Vec<ChildId> = state.children[affected].iter().map(|child| child.id).collect();
+    let merged: Vec<ChildId> = match state.strategy {
+        Strategy::OneForOne => {
+            for round in &mut state.rounds {
+                round.members.retain(|&member| member != id);
+            }
+            concerned
+        }
+        Strategy::OneForAll | Strategy::RestForOne => {
+            let pending: Vec<ChildId> = state.rounds.drain(..).flat_map(|round| round.members).collect();
+            let in_order = state.children.iter().map(|child| child.id);
+            in_order.filter(|id| concerned.contains(id) || pending.contains(id)).collect()
+        }
+    };
+    for &member in &merged {
+        if state.status(member) == Some(Status::Waiting) {
+            state.set_status(member, Status::Down);
+        }
+    }
+    state.rounds.push(Round { members: merged, delay, all_down: false, waited: false });
+}
+
+fn next_delay(state: &mut State, id: ChildId, now: Duration) -> Duration {
+    let share = state.dice.share();
+    let Some(child) = state.child(id) else {
+        return Duration::ZERO;
+    };
+    let backoff = child.policy.backoff;
+    if now.saturating_sub(child.up_since) >= backoff.reset_after && !backoff.reset_after.is_zero() {
+        child.streak = 0;
+    }
+    let bound = backoff.bound(child.streak);
+    child.streak = child.streak.saturating_add(1);
+    if backoff.jitter { bound.mul_f64(share) } else { bound }
+}
+
+fn remove(state: &mut State, id: ChildId, effects: &mut Vec<Effect>) {
+    let Some(child) = state.child(id) else { return };
+    child.leaving = true;
+    match child.status {
+        Status::Down | Status::Waiting => state.forget(id, effects),
+        Status::Starting | Status::Up => {
+            child.status = Status::Stopping;
+            effects.push(Effect::Stop(id, StopKind::Final));
+        }
+        // Already on its way out; `leaving` makes that final.
+        Status::Stopping => effects.push(Effect::Stop(id, StopKind::Final)),
+    }
+}
+
+fn begin_stopping(state: &mut State, verdict: Verdict, kind: StopKind) {
+    let (verdict, kind) = match state.phase {
+        // A later order cannot undo that it is over, but it can make the end final.
+        Phase::Stopping(earlier, StopKind::Restart) => (earlier, kind),
+        Phase::Stopping(earlier, StopKind::Final) => (earlier, StopKind::Final),
+        Phase::Idle | Phase::Running => (verdict, kind),
+    };
+    state.phase = Phase::Stopping(verdict, kind);
+    state.rounds.clear();
+    for child in &mut state.children {
+        if child.status == Status::Waiting {
+            child.status = Status::Down;
+        }
+    }
+}
+
+/// One child at a time, the last started first.
+fn advance_stopping(state: &mut State, verdict: Verdict, kind: StopKind, effects: &mut Vec<Effect>) {
+    if state.children.iter().any(|child| child.status == Status::Stopping) {
+        return;
+    }
+    if let Some(child) = state.children.iter_mut().rev().find(|child| child.status != Status::Down) {
+        child.status = Status::Stopping;
+        effects.push(Effect::Stop(child.id, kind));
+        return;
+    }
+    if kind == StopKind::Final {
+        let gone: Vec<ChildId> = state.children.iter().rev().map(|child| child.id).collect();
+        gone.into_iter().for_each(|id| state.forget(id, effects));
+    }
+    state.phase = Phase::Idle;
+    effects.push(Effect::Finished(verdict));
+}
+
+fn advance_rounds(state: &mut State, effects: &mut Vec<Effect>) {
+    let mut rounds = std::mem::take(&mut state.rounds);
+    for round in &mut rounds {
+        advance_round(state, round, effects);
+    }
+    rounds.retain(|round| round.members.iter().any(|&member| state.status(member).is_some_and(|s| s != Status::Up)));
+    state.rounds = rounds;
+}
+
+fn advance_round(state: &mut State, round: &mut Round, effects: &mut Vec<Effect>) {
+    let statuses = |state: &State| -> Vec<(ChildId, Status)> {
+        round.members.iter().filter_map(|&member| Some((member, state.status(member)?))).collect()
+    };
+    let members = statuses(state);
+    if members.iter().any(|&(_, status)| status == Status::Stopping) {
+        return;
+    }
+    if !round.all_down {
+        let up = members.iter().rev().find(|(_, status)| matches!(status, Status::Up | Status::Starting));
+        if let Some(&(id, _)) = up {
+            let temporary = state.child(id).is_some_and(|child| child.policy.restart == Restart::Temporary);
+            let child = state.child(id).expect("a member with a status is a child");
+            child.status = Status::Stopping;
+            child.leaving |= temporary;
+            let kind = if temporary { StopKind::Final } else { StopKind::Restart };
+            effects.push(Effect::Stop(id, kind));
+            return;
+        }
+        round.all_down = true;
+    }
+    if members.iter().any(|&(_, status)| matches!(status, Status::Starting | Status::Waiting)) {
+        return;
+    }
+    let Some(&(id, _)) = members.iter().find(|(_, status)| *status == Status::Down) else {
+        return;
+    };
+    if round.waited || round.delay.is_zero() {
+        state.set_status(id, Status::Starting);
+        effects.push(Effect::Start(id));
+    } else {
+        state.set_status(id, Status::Waiting);
+        effects.push(Effect::StartAfter(id, round.delay));
+    }
+    round.waited = true;
+}
+
+/// SplitMix64 (Steele, Lea, Flood: "Fast splittable pseudorandom number generators", OOPSLA 2014).
+#[derive(Debug, Clone)]
+struct Dice(u64);
+
+impl Dice {
+    /// Uniform in 0..1.
+    fn share(&mut self) -> f64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        let bits = (z ^ (z >> 31)) >> 11;
+        bits as f64 / (1_u64 << 53) as f64
+    }
+}
+
+#[cfg(test)]
+#[path = "step_tests.rs"]
+mod tests;
