@@ -1,1 +1,31 @@
-//! leak
+//! Leak tracking: which buffers should have come back and did not.
+//!
+//! This folder is in two halves. The [`Recorder`] is the data plane: the pool tells it of leases, it chooses which of
+//! them carry a record ([`Level`], sampling) and sends their beginnings and ends through a bounded channel, never
+//! waiting. The [`Ledger`] is the control plane's state: it absorbs events, asks the pool's lease table before it calls
+//! anything a leak, and makes [`LeakReport`]s.
+//!
+//! A leak is one of two things: a lease that had to be released explicitly and was only dropped, or a recorded lease
+//! that lives longer than its kind should. A plain buffer that was dropped is none.
+//!
+//! Invariants:
+//! 1. Recording never blocks a lease and never allocates without bound: a full channel drops the event with a count.
+//! 2. Sampling and lost events make reports poorer, never wrong: the lease's generation in the pool is checked first.
+//! 3. A lease dropped unreleased is counted exactly once, by its event or, if that was lost, by the pool's count.
+//!
+//! Start reading at `ledger`.
+
+mod event;
+mod ledger;
+mod level;
+mod recorder;
+mod report;
+mod sampler;
+#[cfg(test)]
+mod tests;
+
+pub use event::{Event, Lease, Outcome, Record};
+pub use ledger::{AgeLimits, Ledger};
+pub use level::Level;
+pub use recorder::{Recorder, RecorderConfig};
+pub use report::{LeakKind, LeakReport};

@@ -1,1 +1,159 @@
-//! pool
+//! The pool: buffers of recycled, aligned, zeroed memory under one limit.
+//!
+//! This folder is the data plane. Leasing and releasing go through no actor and no lock: a [`Pool`] is shared, cheap to
+//! clone, and outlived by its buffers.
+//!
+//! Invariants:
+//! 1. Blocks held from the system, leased and free together, never exceed the limit (`budget`). When it is reached, free
+//!    blocks are given up before an allocation is refused. (A limit that is lowered below what is leased is met as the
+//!    leases end.)
+//! 2. A buffer's bytes are always initialised, and read as zeros unless the caller asked to do without (`block`, `core`).
+//! 3. A [`LeaseId`] is live exactly while its buffer is (`slots`); the leak tracker relies on it.
+//! 4. Counts by class and by owner are exact whatever the leak level (`shelf`, `accounts`).
+//! 5. A block is in one place only: in a [`Buffer`], on a shelf, or in the hands of the function that moves it.
+//!
+//! Start reading at `core`: how a block is found and where it returns to. [`Pool`] and [`Buffer`] are its handles.
+
+mod accounts;
+mod block;
+mod budget;
+mod buffer;
+mod class;
+mod config;
+mod core;
+mod lease;
+mod owner;
+mod pressure;
+mod shelf;
+mod slots;
+mod stats;
+mod system;
+#[cfg(test)]
+mod tests;
+
+pub use buffer::Buffer;
+pub use class::SizeClass;
+pub use config::PoolConfig;
+pub use lease::{AllocOptions, LeaseKind};
+pub use owner::Owner;
+pub use pressure::{Pressure, PressureGauge};
+pub use slots::LeaseId;
+pub use stats::{ClassStats, OwnerStats, PoolStats};
+pub use system::{MemoryReading, MemorySource, SystemMemory};
+
+use self::core::Core;
+use crate::Result;
+use crate::leak::Recorder;
+use std::sync::Arc;
+
+/// A pool of buffers. Clones are handles of the same pool.
+///
+/// ```
+/// use ironcliw_actors::pool::{Owner, Pool, PoolConfig};
+/// let pool = Pool::new(PoolConfig::limited(64 << 20))?;
+/// let mut buffer = pool.allocate(1000, Owner::named("example"))?;
+/// buffer[0] = 7;
+/// assert_eq!(pool.stats().live_count, 1);
+/// drop(buffer);
+/// assert_eq!(pool.stats().live_count, 0);
+/// # Ok::<_, ironcliw_actors::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Pool {
+    core: Arc<Core>,
+}
+
+impl Pool {
+    /// An empty pool.
+    ///
+    /// # Errors
+    /// [`Error::InvalidInput`](crate::Error::InvalidInput) when the limit is below 64 bytes or the event channel has no
+    /// capacity.
+    pub fn new(config: PoolConfig) -> Result<Self> {
+        let limit = config::checked_limit(config.limit_bytes)?;
+        let recorder = Arc::new(Recorder::new(&config.leaks)?);
+        Ok(Self {
+            core: Arc::new(Core::new(
+                budget::Budget::new(limit, config.retain_bytes),
+                recorder,
+            )),
+        })
+    }
+
+    /// A buffer of `len` zeroed bytes. A buffer of 0 bytes is a lease like any other.
+    ///
+    /// # Errors
+    /// [`Error::PoolExhausted`](crate::Error::PoolExhausted) when the limit, or the system, has no room for it;
+    /// [`Error::InvalidInput`](crate::Error::InvalidInput) for a length beyond [`SizeClass::MAX_LEN`].
+    pub fn allocate(&self, len: usize, owner: Owner) -> Result<Buffer> {
+        self.allocate_with(len, owner, AllocOptions::default())
+    }
+
+    /// A buffer of `len` bytes that the caller is about to overwrite, every one: see [`AllocOptions::zeroed`].
+    ///
+    /// # Errors
+    /// As [`Pool::allocate`].
+    pub fn allocate_for_overwrite(&self, len: usize, owner: Owner) -> Result<Buffer> {
+        self.allocate_with(len, owner, AllocOptions::for_overwrite())
+    }
+
+    /// A buffer of `len` bytes, leased as `options` say.
+    ///
+    /// # Errors
+    /// As [`Pool::allocate`].
+    pub fn allocate_with(&self, len: usize, owner: Owner, options: AllocOptions) -> Result<Buffer> {
+        Buffer::lease(&self.core, len, owner, options)
+    }
+
+    /// Whether this lease has not ended.
+    pub fn is_live(&self, id: LeaseId) -> bool {
+        self.core.slots.is_live(id)
+    }
+
+    /// The pool's counts.
+    pub fn stats(&self) -> PoolStats {
+        PoolStats::read(&self.core)
+    }
+
+    /// Bytes leased, and the limit.
+    pub fn reading(&self) -> MemoryReading {
+        MemoryReading {
+            used: self.core.budget.live(),
+            limit: self.core.budget.limit(),
+        }
+    }
+
+    /// Gives free blocks back to the system, the largest first, until at most `cached_bytes` of them remain. Returns
+    /// the bytes given back.
+    pub fn trim(&self, cached_bytes: usize) -> usize {
+        self.core.trim(cached_bytes)
+    }
+
+    /// Changes the limit. Free blocks beyond it are given back at once (their bytes are returned), and leases beyond it
+    /// as they end.
+    ///
+    /// # Errors
+    /// [`Error::InvalidInput`](crate::Error::InvalidInput) below 64 bytes.
+    pub fn set_limit(&self, limit_bytes: usize) -> Result<usize> {
+        self.core
+            .budget
+            .set_limit(config::checked_limit(limit_bytes)?);
+        Ok(self.core.settle())
+    }
+
+    /// Changes how many bytes of free blocks are kept. Returns the bytes given back for it.
+    pub fn set_retain(&self, retain_bytes: usize) -> usize {
+        self.core.budget.set_retain(retain_bytes);
+        self.core.settle()
+    }
+
+    /// What this pool tells the leak tracker.
+    pub fn recorder(&self) -> &Arc<Recorder> {
+        &self.core.recorder
+    }
+
+    /// Dropped explicit leases that no event told of, each handed out once.
+    pub(crate) fn take_untold(&self) -> Vec<accounts::Untold> {
+        self.core.accounts.take_untold()
+    }
+}

@@ -1,0 +1,78 @@
+//! One leak, or many equal ones, as people read it.
+
+use crate::pool::{LeaseId, Owner};
+use std::fmt;
+use std::time::Duration;
+
+/// Why a lease is called a leak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LeakKind {
+    /// It had to be released explicitly and was only dropped. Its memory went back to the pool.
+    DroppedUnreleased,
+    /// It is still held, longer than leases of its kind should be.
+    TooOld,
+}
+
+/// A leak, with all that are equal to it: the same kind of leak, owner, size class and site.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct LeakReport {
+    /// The first such lease; `None` when the events of all of them were lost and only their count is known.
+    pub id: Option<LeaseId>,
+    /// Why it is a leak.
+    pub kind: LeakKind,
+    /// How many equal leaks this report stands for, at least 1.
+    pub equal: u64,
+    /// How many of them no earlier check reported.
+    pub new: u64,
+    /// Bytes of all their buffers; of their blocks where only the count is known.
+    pub bytes: u64,
+    /// Bytes of one block of their class; 0 for the huge class, whose blocks differ.
+    pub class_size: usize,
+    /// Who held them.
+    pub owner: Owner,
+    /// Where the program asked for them, if it said so.
+    pub site: Option<String>,
+    /// How long the oldest of them was held, in seconds when serialised; zero when that is not known.
+    #[serde(rename = "age_s", serialize_with = "as_seconds")]
+    pub age: Duration,
+    /// Where in Rust the first of them began, if that was captured.
+    pub backtrace: Option<String>,
+}
+
+fn as_seconds<S: serde::Serializer>(age: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(age.as_secs_f64())
+}
+
+/// One line: `python: 3 buffers (196608 bytes, class 65536) from app.py:12 dropped without release, …`. The backtrace
+/// is left out.
+impl fmt::Display for LeakReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plural = if self.equal == 1 { "buffer" } else { "buffers" };
+        write!(
+            f,
+            "{}: {} {plural} ({} bytes, class ",
+            self.owner, self.equal, self.bytes
+        )?;
+        match self.class_size {
+            0 => f.write_str("huge")?,
+            size => write!(f, "{size}")?,
+        }
+        f.write_str(")")?;
+        if let Some(site) = &self.site {
+            write!(f, " from {site}")?;
+        }
+        f.write_str(match self.kind {
+            LeakKind::DroppedUnreleased => " dropped without release",
+            LeakKind::TooOld => " still held",
+        })?;
+        if !self.age.is_zero() {
+            write!(f, " after {:.1} s", self.age.as_secs_f64())?;
+        }
+        match self.id {
+            Some(id) if self.equal == 1 => write!(f, ", lease {id}"),
+            Some(id) => write!(f, ", first lease {id}"),
+            None => f.write_str(", by count alone: their events were lost"),
+        }
+    }
+}

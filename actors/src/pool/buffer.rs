@@ -1,0 +1,211 @@
+//! The handle of a lease.
+
+use super::block::Block;
+use super::class::SizeClass;
+use super::core::Core;
+use super::lease::{AllocOptions, LeaseKind};
+use super::owner::Owner;
+use super::slots::LeaseId;
+use crate::leak::{Lease, Outcome};
+use crate::{Error, Result};
+use bytemuck::{AnyBitPattern, NoUninit};
+use std::mem::ManuallyDrop;
+use std::ops::{Deref, DerefMut};
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+/// A buffer leased from a [`Pool`](super::Pool): `len` bytes, aligned to 64, always initialised, owned by this handle
+/// alone. Dropping it, on any thread, gives the block back; the pool's memory lives until the last buffer is gone.
+pub struct Buffer {
+    core: Arc<Core>,
+    /// Taken out by `drop` only.
+    block: ManuallyDrop<Block>,
+    len: usize,
+    id: LeaseId,
+    owner: Owner,
+    kind: LeaseKind,
+    recorded: bool,
+    released: bool,
+}
+
+impl Buffer {
+    /// Leases a block of at least `len` bytes.
+    pub(crate) fn lease(
+        core: &Arc<Core>,
+        len: usize,
+        owner: Owner,
+        options: AllocOptions,
+    ) -> Result<Self> {
+        let mut found = core.find(len)?;
+        if options.zeroed && !found.zeroed {
+            found.block.clear(len);
+        }
+        let block = found.block;
+        core.budget.lease(block.bytes());
+        core.shelf(block.class()).lease();
+        core.accounts.lease(owner, block.bytes());
+        let mut buffer = Self {
+            core: Arc::clone(core),
+            id: core.slots.open(block.slot()),
+            block: ManuallyDrop::new(block),
+            len,
+            owner,
+            kind: options.kind,
+            recorded: false,
+            released: false,
+        };
+        let force = options.record || options.kind == LeaseKind::Explicit;
+        if let Some(level) = core.recorder.wants(force) {
+            buffer.recorded = core
+                .recorder
+                .acquired(level, buffer.describe(), options.site);
+        }
+        Ok(buffer)
+    }
+
+    /// Ends the lease, as it is demanded of [`LeaseKind::Explicit`] ones; other kinds may as well be dropped.
+    pub fn release(mut self) {
+        self.released = true;
+    }
+
+    /// The lease's id, unique for the pool's life.
+    pub fn id(&self) -> LeaseId {
+        self.id
+    }
+
+    /// The class of the block.
+    pub fn class(&self) -> SizeClass {
+        self.block.class()
+    }
+
+    /// Bytes that the block takes from the pool's limit: at least the buffer's length.
+    pub fn block_bytes(&self) -> usize {
+        self.block.bytes()
+    }
+
+    /// Who the lease is counted for.
+    pub fn owner(&self) -> Owner {
+        self.owner
+    }
+
+    /// How the lease is meant to end.
+    pub fn kind(&self) -> LeaseKind {
+        self.kind
+    }
+
+    /// The first byte: aligned to 64 and valid for reads and writes of `len` bytes while this buffer lives. For views
+    /// handed to foreign code, which answers for not overlapping a slice borrowed from this buffer while it writes.
+    pub fn data_ptr(&self) -> NonNull<u8> {
+        self.block.start()
+    }
+
+    /// Shortens the buffer to `len` bytes; no effect if it is not longer. The block stays the same.
+    pub fn truncate(&mut self, len: usize) {
+        self.len = self.len.min(len);
+    }
+
+    /// The bytes as elements of type `T`, such as `f32` or `u16`, in native byte order.
+    ///
+    /// # Errors
+    /// [`Error::InvalidInput`] when the length is no multiple of `T`'s, or `T` needs an alignment of more than 64.
+    pub fn elements<T: AnyBitPattern>(&self) -> Result<&[T]> {
+        bytemuck::try_cast_slice(self).map_err(|_| self.not_elements::<T>())
+    }
+
+    /// The bytes as elements of type `T`, to write. Errors as [`Buffer::elements`].
+    ///
+    /// # Errors
+    /// [`Error::InvalidInput`] when the length is no multiple of `T`'s, or `T` needs an alignment of more than 64.
+    pub fn elements_mut<T: AnyBitPattern + NoUninit>(&mut self) -> Result<&mut [T]> {
+        let error = self.not_elements::<T>();
+        bytemuck::try_cast_slice_mut(self).map_err(|_| error)
+    }
+
+    /// The bytes as `f32`. Errors as [`Buffer::elements`].
+    ///
+    /// # Errors
+    /// [`Error::InvalidInput`] when the length is no multiple of 4.
+    pub fn as_f32(&self) -> Result<&[f32]> {
+        self.elements()
+    }
+
+    /// The bytes as `f32`, to write. Errors as [`Buffer::elements`].
+    ///
+    /// # Errors
+    /// [`Error::InvalidInput`] when the length is no multiple of 4.
+    pub fn as_f32_mut(&mut self) -> Result<&mut [f32]> {
+        self.elements_mut()
+    }
+
+    fn not_elements<T>(&self) -> Error {
+        let (len, name, size) = (self.len, std::any::type_name::<T>(), size_of::<T>());
+        Error::invalid(format!(
+            "a buffer of {len} bytes is no sequence of {name} ({size} bytes each)"
+        ))
+    }
+
+    fn describe(&self) -> Lease {
+        Lease {
+            id: self.id,
+            class: self.class(),
+            bytes: self.len,
+            block_bytes: self.block_bytes(),
+            owner: self.owner,
+            kind: self.kind,
+        }
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        let lease = self.describe();
+        // SAFETY: nothing takes the block out before, and nothing touches it after: this is drop.
+        let block = unsafe { ManuallyDrop::take(&mut self.block) };
+        let core = &self.core;
+        // The lease ends before anybody hears of it: whoever does finds its slot closed.
+        core.slots.close(lease.id);
+        if self.kind == LeaseKind::Explicit && !self.released {
+            let told = core.recorder.released(lease, Outcome::DroppedUnreleased);
+            core.accounts
+                .unreleased(lease.owner, lease.class, lease.block_bytes, told);
+        } else if self.recorded {
+            core.recorder.released(lease, Outcome::Returned);
+        }
+        core.accounts.release(lease.owner, lease.block_bytes);
+        core.shelf(lease.class).release();
+        core.put_back(block);
+    }
+}
+
+impl Deref for Buffer {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        // SAFETY: `len` is at most the block's bytes, all initialised, and the block is ours while we live.
+        unsafe { std::slice::from_raw_parts(self.block.start().as_ptr(), self.len) }
+    }
+}
+
+impl DerefMut for Buffer {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as in `deref`, and `&mut self` is exclusive.
+        unsafe { std::slice::from_raw_parts_mut(self.block.start().as_ptr(), self.len) }
+    }
+}
+
+impl AsRef<[u8]> for Buffer {
+    fn as_ref(&self) -> &[u8] {
+        self
+    }
+}
+
+impl std::fmt::Debug for Buffer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Buffer")
+            .field("id", &self.id.get())
+            .field("len", &self.len)
+            .field("owner", &self.owner.name())
+            .field("kind", &self.kind)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,65 @@
+//! What a caller asks for besides bytes.
+
+use std::sync::Arc;
+
+/// How a lease is meant to end.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LeaseKind {
+    /// By being dropped, as values do.
+    #[default]
+    Plain,
+    /// By [`Buffer::release`](super::Buffer::release). A lease of this kind that is merely dropped gives its memory
+    /// back, and is reported as a leak. It always leaves a record, unless the leak level is `Disabled`.
+    Explicit,
+}
+
+/// Options of one allocation. The default is a plain lease of zeroed memory, recorded if sampling chooses it.
+#[derive(Debug, Clone)]
+pub struct AllocOptions {
+    /// Whether the buffer reads as zeros. If not, it may hold what an earlier lease left there: only for callers that
+    /// overwrite every byte before anybody else sees the buffer. The memory is initialised either way.
+    pub zeroed: bool,
+    /// How the lease is meant to end.
+    pub kind: LeaseKind,
+    /// Leave a record for the leak tracker whatever sampling says, unless the level is `Disabled`.
+    pub record: bool,
+    /// Where the caller's program asked, such as `app.py:12`; shown in leak reports of recorded leases.
+    pub site: Option<Arc<str>>,
+}
+
+impl Default for AllocOptions {
+    fn default() -> Self {
+        Self {
+            zeroed: true,
+            kind: LeaseKind::Plain,
+            record: false,
+            site: None,
+        }
+    }
+}
+
+impl AllocOptions {
+    /// For a caller that overwrites every byte: see [`AllocOptions::zeroed`].
+    pub fn for_overwrite() -> Self {
+        Self {
+            zeroed: false,
+            ..Self::default()
+        }
+    }
+
+    /// A lease that must be released explicitly.
+    pub fn explicit() -> Self {
+        Self {
+            kind: LeaseKind::Explicit,
+            ..Self::default()
+        }
+    }
+
+    /// With this site.
+    #[must_use]
+    pub fn at(mut self, site: impl Into<Arc<str>>) -> Self {
+        self.site = Some(site.into());
+        self
+    }
+}

@@ -1,0 +1,121 @@
+//! What a pool looks like from outside. Reading it disturbs no lease.
+
+use super::core::Core;
+use super::owner::Owner;
+use std::sync::atomic::Ordering::Relaxed;
+
+/// The counts of a pool. Each is exact; while other threads lease and release, they are of moments close to each other.
+/// All bytes are those of whole blocks, which is what the limit counts.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct PoolStats {
+    /// Bytes leased.
+    pub live_bytes: usize,
+    /// Buffers leased.
+    pub live_count: u64,
+    /// Bytes of free blocks kept for reuse. Live and cached together never exceed the limit.
+    pub cached_bytes: usize,
+    /// Bytes that the pool may hold.
+    pub limit_bytes: usize,
+    /// Bytes of free blocks that it may keep.
+    pub retain_bytes: usize,
+    /// The most bytes leased at a time.
+    pub high_water_bytes: usize,
+    /// Leases ever granted.
+    pub allocations: u64,
+    /// Of these, those served by a block that was leased before.
+    pub recycled: u64,
+    /// Of these, those that needed a new block from the system.
+    pub fresh: u64,
+    /// Allocations refused.
+    pub failures: u64,
+    /// Explicit leases that were dropped without a release, ever.
+    pub dropped_unreleased: u64,
+    /// The size classes that were ever used, smallest first.
+    pub classes: Vec<ClassStats>,
+    /// The owners that ever leased.
+    pub owners: Vec<OwnerStats>,
+}
+
+/// One size class.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct ClassStats {
+    /// Bytes of a block; 0 stands for the huge class, whose blocks differ.
+    pub size: usize,
+    /// Buffers leased.
+    pub live: u64,
+    /// Free blocks.
+    pub available: usize,
+    /// Free blocks that the class may keep.
+    pub capacity: usize,
+    /// The most buffers leased at a time.
+    pub high_water_mark: u64,
+    /// Leases ever granted.
+    pub allocations: u64,
+}
+
+/// One owner.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct OwnerStats {
+    /// The owner, by name.
+    pub owner: Owner,
+    /// Buffers leased.
+    pub live_count: u64,
+    /// Bytes of their blocks.
+    pub live_bytes: u64,
+    /// Explicit leases of this owner that were dropped without a release, ever.
+    pub dropped_unreleased: u64,
+}
+
+impl PoolStats {
+    pub(crate) fn read(core: &Core) -> Self {
+        let classes: Vec<ClassStats> = core
+            .shelves
+            .iter()
+            .filter(|shelf| shelf.leases() > 0)
+            .map(|shelf| ClassStats {
+                size: shelf.class().bytes().unwrap_or(0),
+                live: shelf.live(),
+                available: shelf.available(),
+                capacity: shelf.capacity(),
+                high_water_mark: shelf.high_water(),
+                allocations: shelf.leases(),
+            })
+            .collect();
+        let owners: Vec<OwnerStats> = core
+            .accounts
+            .iter()
+            .map(|(owner, account)| {
+                let (live_count, live_bytes) = account.live();
+                OwnerStats {
+                    owner,
+                    live_count,
+                    live_bytes,
+                    dropped_unreleased: account.unreleased(),
+                }
+            })
+            .collect();
+        let fresh = core.fresh.load(Relaxed);
+        let allocations = classes.iter().map(|class| class.allocations).sum::<u64>();
+        let live_bytes = core.budget.live();
+        Self {
+            live_bytes,
+            live_count: classes.iter().map(|class| class.live).sum(),
+            cached_bytes: core.budget.held().saturating_sub(live_bytes),
+            limit_bytes: core.budget.limit(),
+            retain_bytes: core.budget.retain(),
+            high_water_bytes: core.budget.high_water(),
+            allocations,
+            recycled: allocations.saturating_sub(fresh),
+            fresh,
+            failures: core.failures.load(Relaxed),
+            dropped_unreleased: owners.iter().map(|owner| owner.dropped_unreleased).sum(),
+            classes,
+            owners,
+        }
+    }
+
+    /// The counts of one owner, if it ever leased.
+    pub fn owner(&self, owner: Owner) -> Option<&OwnerStats> {
+        self.owners.iter().find(|stats| stats.owner == owner)
+    }
+}
