@@ -1,0 +1,416 @@
+//! A matrix product in the precision it was packed in, over float32 rows or over an image's patches.
+
+use std::ops::Range;
+
+use half::f16;
+
+use super::Precision;
+use super::kernels::epilogue::Clamp;
+use super::kernels::isa::Isa;
+use super::kernels::linear_float;
+use super::kernels::patches::{Image, Window, gather};
+#[cfg(feature = "quantized-ops")]
+use super::kernels::{linear_int4, linear_int8, quantize};
+use super::network::model_error;
+use crate::Result;
+
+/// Rows that are quantized or gathered before they are multiplied: their codes stay in the second-level cache.
+const BLOCK_ROWS: usize = 128;
+
+/// Packed weights.
+pub(crate) enum Product {
+    #[cfg(feature = "quantized-ops")]
+    Int8(linear_int8::Weights),
+    #[cfg(feature = "quantized-ops")]
+    Int4(linear_int4::Weights),
+    Fp16(linear_float::Weights<f16>),
+    Fp32(linear_float::Weights<f32>),
+}
+
+/// A value that is not finite stands where integers are wanted.
+#[cfg(feature = "quantized-ops")]
+fn not_finite() -> crate::Error {
+    model_error(
+        "the input has a value that is not finite: int8 and int4 layers take finite values only"
+            .to_owned(),
+    )
+}
+
+impl Product {
+    /// Packs `weights`, `columns × inputs`.
+    pub(crate) fn pack(
+        precision: Precision,
+        weights: &[f32],
+        columns: usize,
+        inputs: usize,
+        bias: Option<&[f32]>,
+        clamp: Clamp,
+    ) -> Result<Self> {
+        #[cfg(feature = "quantized-ops")]
+        if precision.is_quantized() && inputs > linear_int8::MAX_INPUTS {
+            let most = linear_int8::MAX_INPUTS;
+            return Err(model_error(format!(
+                "{precision} sums at most {most} products exactly, this layer has {inputs}: use fp16 or fp32"
+            )));
+        }
+        match precision {
+            #[cfg(feature = "quantized-ops")]
+            Precision::Int8 => Ok(Self::Int8(linear_int8::Weights::pack(
+                weights, columns, inputs, bias, clamp,
+            ))),
+            #[cfg(feature = "quantized-ops")]
+            Precision::Int4 => Ok(Self::Int4(linear_int4::Weights::pack(
+                weights, columns, inputs, bias, clamp,
+            ))),
+            #[cfg(not(feature = "quantized-ops"))]
+            Precision::Int8 | Precision::Int4 => Err(model_error(format!(
+                "this build has no {precision}: it was made without the feature quantized-ops"
+            ))),
+            Precision::Fp16 => {
+                if let Some(value) = weights
+                    .iter()
+                    .find(|value| !f16::from_f32(**value).is_finite())
+                {
+                    return Err(model_error(format!(
+                        "the weight {value} is beyond the range of fp16"
+                    )));
+                }
+                Ok(Self::Fp16(linear_float::Weights::pack(
+                    weights, columns, inputs, bias, clamp,
+                )))
+            }
+            Precision::Fp32 => Ok(Self::Fp32(linear_float::Weights::pack(
+                weights, columns, inputs, bias, clamp,
+            ))),
+        }
+    }
+
+    pub(crate) fn precision(&self) -> Precision {
+        match self {
+            #[cfg(feature = "quantized-ops")]
+            Self::Int8(_) => Precision::Int8,
+            #[cfg(feature = "quantized-ops")]
+            Self::Int4(_) => Precision::Int4,
+            Self::Fp16(_) => Precision::Fp16,
+            Self::Fp32(_) => Precision::Fp32,
+        }
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            #[cfg(feature = "quantized-ops")]
+            Self::Int8(weights) => weights.bytes(),
+            #[cfg(feature = "quantized-ops")]
+            Self::Int4(weights) => weights.bytes(),
+            Self::Fp16(weights) => weights.bytes(),
+            Self::Fp32(weights) => weights.bytes(),
+        }
+    }
+
+    /// Scratch of [`rows`](Self::rows), in f32 elements.
+    pub(crate) fn rows_scratch(&self, count: usize) -> usize {
+        let count = count.min(BLOCK_ROWS);
+        match self {
+            #[cfg(feature = "quantized-ops")]
+            Self::Int8(weights) => count * (1 + code_stride(weights.row_bytes()) / 4),
+            #[cfg(feature = "quantized-ops")]
+            Self::Int4(weights) => {
+                count * (1 + weights.groups() + code_stride(weights.row_bytes()) / 4)
+            }
+            Self::Fp16(_) | Self::Fp32(_) => {
+                let _ = count;
+                0
+            }
+        }
+    }
+
+    /// `out = values · weightsᵀ` for rows of `width` values, each quantized by itself if the weights are.
+    pub(crate) fn rows(
+        &self,
+        isa: Isa,
+        values: &[f32],
+        width: usize,
+        scratch: &mut [f32],
+        out: &mut [f32],
+    ) -> Result<()> {
+        let count = values.len() / width;
+        match self {
+            #[cfg(feature = "quantized-ops")]
+            Self::Int8(weights) => {
+                let stride = code_stride(weights.row_bytes());
+                let (scales, codes) = scratch.split_at_mut(count.min(BLOCK_ROWS));
+                let codes: &mut [u8] = bytemuck::cast_slice_mut(codes);
+                let blocks = values
+                    .chunks(BLOCK_ROWS * width)
+                    .zip(out.chunks_mut(BLOCK_ROWS * weights.columns()));
+                for (values, out) in blocks {
+                    let rows = values.chunks_exact(width);
+                    let scales = &mut scales[..rows.len()];
+                    for ((row, scale), codes) in
+                        rows.zip(&mut *scales).zip(codes.chunks_mut(stride))
+                    {
+                        let magnitude = quantize::magnitude(isa, row).ok_or_else(not_finite)?;
+                        *scale = quantize::to_u8(isa, row, magnitude, codes);
+                    }
+                    let rows = linear_int8::Rows {
+                        codes,
+                        stride,
+                        scales,
+                    };
+                    linear_int8::matmul(isa, rows, weights, out, weights.columns());
+                }
+            }
+            #[cfg(feature = "quantized-ops")]
+            Self::Int4(weights) => {
+                let stride = code_stride(weights.row_bytes());
+                let block = count.min(BLOCK_ROWS);
+                let (scales, rest) = scratch.split_at_mut(block);
+                let (sums, codes) = rest.split_at_mut(block * weights.groups());
+                let codes: &mut [u8] = bytemuck::cast_slice_mut(codes);
+                let blocks = values
+                    .chunks(BLOCK_ROWS * width)
+                    .zip(out.chunks_mut(BLOCK_ROWS * weights.columns()));
+                for (values, out) in blocks {
+                    let rows = values.chunks_exact(width);
+                    let scales = &mut scales[..rows.len()];
+                    let places = codes
+                        .chunks_mut(stride)
+                        .zip(sums.chunks_mut(weights.groups()));
+                    for ((row, scale), (codes, sums)) in rows.zip(&mut *scales).zip(places) {
+                        let magnitude = quantize::magnitude(isa, row).ok_or_else(not_finite)?;
+                        codes[width..].fill(0);
+                        *scale = quantize::to_i8(isa, row, magnitude, codes);
+                        linear_int4::group_sums(isa, &codes[..weights.row_bytes()], sums);
+                    }
+                    let rows = linear_int4::Rows {
+                        codes: bytemuck::cast_slice(codes),
+                        stride,
+                        scales,
+                        sums,
+                    };
+                    linear_int4::matmul(isa, rows, weights, out, weights.columns());
+                }
+            }
+            Self::Fp16(weights) => {
+                let rows = linear_float::Rows {
+                    values,
+                    count,
+                    stride: width,
+                };
+                linear_float::matmul(isa, rows, weights, out, weights.columns());
+            }
+            Self::Fp32(weights) => {
+                let rows = linear_float::Rows {
+                    values,
+                    count,
+                    stride: width,
+                };
+                linear_float::matmul(isa, rows, weights, out, weights.columns());
+            }
+        }
+        let _ = scratch;
+        Ok(())
+    }
+
+    /// Multiplies the patches of `group`'s channels at every position of the window; the output of position `p` starts
+    /// at `p · out_stride`. `scratch` has [`patch_scratch`](Self::patch_scratch) elements.
+    pub(crate) fn patches(
+        &self,
+        isa: Isa,
+        image: &Prepared<'_>,
+        group: Range<usize>,
+        window: &Window,
+        scratch: &mut [f32],
+        out: &mut [f32],
+        out_stride: usize,
+    ) {
+        let [down, across] = window
+            .positions(image.size())
+            .expect("the shape was checked");
+        let positions = down * across;
+        match (self, image) {
+            #[cfg(feature = "quantized-ops")]
+            (Self::Int8(weights), Prepared::Codes(image, scale)) => {
+                let scales = [*scale; BLOCK_ROWS];
+                let direct = window.is_pointwise() && group.len() == image.channels;
+                if direct && image.channels == weights.row_bytes() {
+                    let stride = image.channels;
+                    for (codes, out) in image
+                        .pixels
+                        .chunks(BLOCK_ROWS * stride)
+                        .zip(out.chunks_mut(BLOCK_ROWS * out_stride))
+                    {
+                        let rows = linear_int8::Rows {
+                            codes,
+                            stride,
+                            scales: &scales[..codes.len() / stride],
+                        };
+                        linear_int8::matmul(isa, rows, weights, out, out_stride);
+                    }
+                    return;
+                }
+                let stride = code_stride(weights.row_bytes());
+                let codes: &mut [u8] = bytemuck::cast_slice_mut(scratch);
+                for (first, out) in (0..positions)
+                    .step_by(BLOCK_ROWS)
+                    .zip(out.chunks_mut(BLOCK_ROWS * out_stride))
+                {
+                    let block = first..positions.min(first + BLOCK_ROWS);
+                    let scales = &scales[..block.len()];
+                    gather(
+                        *image,
+                        group.clone(),
+                        window,
+                        across,
+                        block,
+                        quantize::OFFSET,
+                        stride,
+                        codes,
+                    );
+                    let rows = linear_int8::Rows {
+                        codes,
+                        stride,
+                        scales,
+                    };
+                    linear_int8::matmul(isa, rows, weights, out, out_stride);
+                }
+            }
+            (Self::Fp16(weights), Prepared::Values(image)) => {
+                float_patches(
+                    isa, weights, *image, group, window, scratch, out, out_stride,
+                );
+            }
+            (Self::Fp32(weights), Prepared::Values(image)) => {
+                float_patches(
+                    isa, weights, *image, group, window, scratch, out, out_stride,
+                );
+            }
+            #[cfg(feature = "quantized-ops")]
+            _ => unreachable!(
+                "a convolution is packed as int8, fp16 or fp32 and prepared as it is packed"
+            ),
+        }
+    }
+
+    /// Scratch of [`patches`](Self::patches) over this many positions, in f32 elements.
+    pub(crate) fn patch_scratch(&self, positions: usize) -> usize {
+        let rows = positions.min(BLOCK_ROWS);
+        match self {
+            #[cfg(feature = "quantized-ops")]
+            Self::Int8(weights) => rows * code_stride(weights.row_bytes()) / 4,
+            #[cfg(feature = "quantized-ops")]
+            Self::Int4(_) => unreachable!("convolutions are never packed as int4"),
+            Self::Fp16(weights) => rows * weights.inputs(),
+            Self::Fp32(weights) => rows * weights.inputs(),
+        }
+    }
+}
+
+/// One sample as a convolution's product wants it.
+pub(crate) enum Prepared<'a> {
+    Values(Image<'a, f32>),
+    /// Codes with the sample's one scale.
+    #[cfg(feature = "quantized-ops")]
+    Codes(Image<'a, u8>, f32),
+}
+
+impl<'a> Prepared<'a> {
+    /// Scratch of [`new`](Self::new) for a sample of this many values, in f32 elements.
+    pub(crate) fn scratch(precision: Precision, values: usize) -> usize {
+        if precision.is_quantized() {
+            values.div_ceil(4)
+        } else {
+            0
+        }
+    }
+
+    pub(crate) fn new(
+        isa: Isa,
+        precision: Precision,
+        image: Image<'a, f32>,
+        scratch: &'a mut [f32],
+    ) -> Result<Self> {
+        #[cfg(feature = "quantized-ops")]
+        if precision.is_quantized() {
+            let codes = &mut bytemuck::cast_slice_mut::<f32, u8>(scratch)[..image.pixels.len()];
+            let magnitude = quantize::magnitude(isa, image.pixels).ok_or_else(not_finite)?;
+            let scale = quantize::to_u8(isa, image.pixels, magnitude, codes);
+            return Ok(Self::Codes(
+                Image {
+                    pixels: codes,
+                    size: image.size,
+                    channels: image.channels,
+                },
+                scale,
+            ));
+        }
+        let _ = (isa, precision, scratch);
+        Ok(Self::Values(image))
+    }
+
+    fn size(&self) -> [usize; 2] {
+        match self {
+            Self::Values(image) => image.size,
+            #[cfg(feature = "quantized-ops")]
+            Self::Codes(image, _) => image.size,
+        }
+    }
+}
+
+/// Bytes from one row of codes to the next: whole cache lines, and never a multiple of 4 KiB, which would put a tile's
+/// rows in one set of the first-level cache.
+#[cfg(feature = "quantized-ops")]
+fn code_stride(row_bytes: usize) -> usize {
+    let lines = row_bytes.next_multiple_of(64);
+    if lines.is_multiple_of(2048) {
+        lines + 64
+    } else {
+        lines
+    }
+}
+
+fn float_patches<T: linear_float::Element>(
+    isa: Isa,
+    weights: &linear_float::Weights<T>,
+    image: Image<'_, f32>,
+    group: Range<usize>,
+    window: &Window,
+    scratch: &mut [f32],
+    out: &mut [f32],
+    out_stride: usize,
+) {
+    let [down, across] = window.positions(image.size).expect("the shape was checked");
+    let positions = down * across;
+    let stride = weights.inputs();
+    if window.is_pointwise() && group.len() == image.channels {
+        let rows = linear_float::Rows {
+            values: image.pixels,
+            count: positions,
+            stride,
+        };
+        return linear_float::matmul(isa, rows, weights, out, out_stride);
+    }
+    for (first, out) in (0..positions)
+        .step_by(BLOCK_ROWS)
+        .zip(out.chunks_mut(BLOCK_ROWS * out_stride))
+    {
+        let block = first..positions.min(first + BLOCK_ROWS);
+        let count = block.len();
+        gather(
+            image,
+            group.clone(),
+            window,
+            across,
+            block,
+            0.0,
+            stride,
+            scratch,
+        );
+        let rows = linear_float::Rows {
+            values: scratch,
+            count,
+            stride,
+        };
+        linear_float::matmul(isa, rows, weights, out, out_stride);
+    }
+}
