@@ -1,8 +1,9 @@
 //! `ironcliw.Call`: what a native call returns, and what Python awaits.
 //!
 //! It follows the protocol of `asyncio.Future` and that of a coroutine, so that everything that takes either
-//! takes it as it is, with one exception: `asyncio.wait` refuses coroutines.
+//! takes it as it is; [`coroutine`] says how both at once are possible.
 
+pub(super) mod coroutine;
 mod settled;
 
 use std::collections::VecDeque;
@@ -47,7 +48,7 @@ struct Face {
 ///
 /// It belongs to the event loop that ran when the call was made, else to the first loop that awaits it. A result
 /// that nobody takes is dropped in silence.
-#[pyclass(module = "ironcliw", frozen, weakref)]
+#[pyclass(module = "ironcliw", frozen, weakref, subclass)]
 pub(crate) struct Call {
     node: Arc<Node>,
     /// Part of asyncio's protocol: set when a task is to wait, cleared by that task.
@@ -57,13 +58,24 @@ pub(crate) struct Call {
 
 impl Call {
     pub(super) fn new(node: Arc<Node>, event_loop: Option<Py<PyAny>>) -> Self {
-        let face = Face { event_loop, ..Face::default() };
-        Self { node, blocking: AtomicBool::new(true), face: Mutex::new(face) }
+        let face = Face {
+            event_loop,
+            ..Face::default()
+        };
+        Self {
+            node,
+            blocking: AtomicBool::new(true),
+            face: Mutex::new(face),
+        }
     }
 
     /// The loop that the call belongs to, if it does already.
     pub(super) fn home<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
-        self.face.lock().event_loop.as_ref().map(|found| found.bind(py).clone())
+        self.face
+            .lock()
+            .event_loop
+            .as_ref()
+            .map(|found| found.bind(py).clone())
     }
 
     /// Takes the callback that is next to run.
@@ -99,7 +111,12 @@ impl Call {
     }
 
     fn cancelled_error(&self, py: Python<'_>) -> PyErr {
-        let message = self.face.lock().cancel_message.as_ref().map(|message| message.clone_ref(py));
+        let message = self
+            .face
+            .lock()
+            .cancel_message
+            .as_ref()
+            .map(|message| message.clone_ref(py));
         match message {
             Some(message) => CancelledError::new_err((message,)),
             None => CancelledError::new_err(()),
@@ -127,7 +144,9 @@ impl Call {
         let until = match timeout {
             None => None,
             Some(seconds) if seconds.is_nan() => {
-                return Err(InvalidInput::new_err("timeout must be a number of seconds, not NaN"));
+                return Err(InvalidInput::new_err(
+                    "timeout must be a number of seconds, not NaN",
+                ));
             }
             // More than `Instant` can hold is as good as for ever.
             Some(seconds) => Duration::try_from_secs_f64(seconds.max(0.0))
@@ -153,17 +172,28 @@ impl Call {
 }
 
 /// Has the loop call `callback` in one of its next rounds.
-fn call_soon(call: &Bound<'_, Call>, event_loop: &Bound<'_, PyAny>, callback: Callback) -> PyResult<()> {
+fn call_soon(
+    call: &Bound<'_, Call>,
+    event_loop: &Bound<'_, PyAny>,
+    callback: Callback,
+) -> PyResult<()> {
     let py = call.py();
     let options = PyDict::new(py);
     options.set_item(intern!(py, "context"), callback.context)?;
-    event_loop.call_method(intern!(py, "call_soon"), (callback.function, call), Some(&options))?;
+    event_loop.call_method(
+        intern!(py, "call_soon"),
+        (callback.function, call),
+        Some(&options),
+    )?;
     Ok(())
 }
 
 fn current_context(py: Python<'_>) -> PyResult<Py<PyAny>> {
     static COPY: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    Ok(COPY.import(py, "contextvars", "copy_context")?.call0()?.unbind())
+    Ok(COPY
+        .import(py, "contextvars", "copy_context")?
+        .call0()?
+        .unbind())
 }
 
 #[pymethods]
@@ -215,10 +245,6 @@ impl Call {
         Err(PyErr::from_value(exception))
     }
 
-    /// Part of the coroutine protocol: whoever awaited has gone. The call goes on; ``cancel`` ends it.
-    #[allow(clippy::unused_self)]
-    fn close(&self) {}
-
     #[getter(_asyncio_future_blocking)]
     fn blocking(&self) -> bool {
         self.blocking.load(Relaxed)
@@ -243,7 +269,10 @@ impl Call {
     ) -> PyResult<()> {
         let (py, call) = (slf.py(), slf.get());
         let context = context.map_or_else(|| current_context(py), Ok)?;
-        let callback = Callback { function: r#fn, context };
+        let callback = Callback {
+            function: r#fn,
+            context,
+        };
         let home = call.adopt(py)?;
         if !call.is_final() {
             let queue = loops::queue_of(&home)?;
@@ -271,10 +300,14 @@ impl Call {
         // Compared without the lock: an `__eq__` may be Python's.
         for callback in all {
             let same = compared.is_ok()
-                && callback.function.bind(r#fn.py()).eq(r#fn).unwrap_or_else(|error| {
-                    compared = Err(error);
-                    false
-                });
+                && callback
+                    .function
+                    .bind(r#fn.py())
+                    .eq(r#fn)
+                    .unwrap_or_else(|error| {
+                        compared = Err(error);
+                        false
+                    });
             if same {
                 removed += 1;
             } else {
@@ -358,6 +391,12 @@ impl Call {
         self.cancelled_error(py).into_value(py)
     }
 
+    fn __hash__(slf: &Bound<'_, Self>) -> PyResult<u64> {
+        coroutine::end(slf)?;
+        // By identity. The low bits of an address are its alignment.
+        Ok(slf.as_ptr().addr().rotate_right(4) as u64)
+    }
+
     fn __repr__(&self) -> String {
         let state = match self.node.life() {
             Life::Pending | Life::Waiting => "pending",
@@ -370,14 +409,18 @@ impl Call {
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         // The collector must not wait. A lock that is taken is held by a thread that was moving references:
         // what it holds is not garbage.
-        let Some(face) = self.face.try_lock() else { return Ok(()) };
+        let Some(face) = self.face.try_lock() else {
+            return Ok(());
+        };
         visit.call(&face.event_loop)?;
         visit.call(&face.cancel_message)?;
         for callback in &face.callbacks {
             visit.call(&callback.function)?;
             visit.call(&callback.context)?;
         }
-        face.settled.as_ref().map_or(Ok(()), |settled| settled.traverse(&visit))
+        face.settled
+            .as_ref()
+            .map_or(Ok(()), |settled| settled.traverse(&visit))
     }
 
     fn __clear__(&self) {
@@ -388,11 +431,7 @@ impl Call {
 }
 
 impl Call {
-    fn schedule_callbacks(
-        &self,
-        this: &Bound<'_, Self>,
-        home: &Bound<'_, PyAny>,
-    ) -> PyResult<()> {
+    fn schedule_callbacks(&self, this: &Bound<'_, Self>, home: &Bound<'_, PyAny>) -> PyResult<()> {
         while let Some(callback) = self.next_callback() {
             call_soon(this, home, callback)?;
         }

@@ -83,8 +83,14 @@ pub(super) fn open(event_loop: &Bound<'_, PyAny>) -> PyResult<(Arc<Queue>, Py<Dr
     static NUMBERS: AtomicU64 = AtomicU64::new(0);
     let py = event_loop.py();
     let number = NUMBERS.fetch_add(1, Relaxed);
-    let shared = Arc::new(Shared { bell: Mutex::new(Bell::Quiet), changed: Condvar::new() });
-    let forwarder = Forwarder { number, shared: Arc::clone(&shared) };
+    let shared = Arc::new(Shared {
+        bell: Mutex::new(Bell::Quiet),
+        changed: Condvar::new(),
+    });
+    let forwarder = Forwarder {
+        number,
+        shared: Arc::clone(&shared),
+    };
     let queue = Arc::new(Queue::new(Box::new(forwarder)));
     let drain = Bound::new(py, Drain::new(event_loop, Arc::clone(&queue)))?;
 
@@ -108,9 +114,8 @@ fn run(shared: &Shared, target: Py<PyWeakrefReference>, drain: Py<Drain>) {
     while shared.heard() {
         Python::attach(|py| {
             let event_loop = target.bind(py).upgrade();
-            let asked = event_loop.map(|found| {
-                found.call_method1(intern!(py, "call_soon_threadsafe"), (&drain,))
-            });
+            let asked = event_loop
+                .map(|found| found.call_method1(intern!(py, "call_soon_threadsafe"), (&drain,)));
             if !matches!(asked, Some(Ok(_))) {
                 drain.get().close();
             }

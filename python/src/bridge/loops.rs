@@ -9,10 +9,10 @@ use std::sync::{Arc, LazyLock};
 
 use parking_lot::Mutex;
 use pyo3::exceptions::{PyKeyboardInterrupt, PySystemExit};
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyWeakrefMethods, PyWeakrefReference};
-use pyo3::intern;
 
 use super::call::Call;
 use super::node::Node;
@@ -46,7 +46,11 @@ pub(super) fn queue_of(event_loop: &Bound<'_, PyAny>) -> PyResult<Arc<Queue>> {
     let py = event_loop.py();
     let key = event_loop.as_ptr().addr();
     if let Some(entry) = LOOPS.lock().get(&key)
-        && entry.event_loop.bind(py).upgrade().is_some_and(|found| found.is(event_loop))
+        && entry
+            .event_loop
+            .bind(py)
+            .upgrade()
+            .is_some_and(|found| found.is(event_loop))
         && !entry.queue.is_closed()
     {
         return Ok(Arc::clone(&entry.queue));
@@ -66,7 +70,10 @@ pub(super) fn queue_of(event_loop: &Bound<'_, PyAny>) -> PyResult<Arc<Queue>> {
 /// Forgets a loop's queue. `queue` tells it from a later loop's at the same address.
 fn forget(key: usize, queue: &Arc<Queue>) {
     let mut loops = LOOPS.lock();
-    if loops.get(&key).is_some_and(|entry| Arc::ptr_eq(&entry.queue, queue)) {
+    if loops
+        .get(&key)
+        .is_some_and(|entry| Arc::ptr_eq(&entry.queue, queue))
+    {
         let entry = loops.remove(&key);
         drop(loops);
         drop(entry);
@@ -96,7 +103,11 @@ fn watch(event_loop: &Bound<'_, PyAny>) -> PyResult<Option<Arc<Queue>>> {
     // In an empty context: the loop would keep the first caller's context variables alive for good.
     let added = empty_context(py)?.call_method1(
         intern!(py, "run"),
-        (event_loop.getattr(intern!(py, "add_reader"))?, watched, drain),
+        (
+            event_loop.getattr(intern!(py, "add_reader"))?,
+            watched,
+            drain,
+        ),
     );
     match added {
         Ok(_) => Ok(Some(queue)),
@@ -122,7 +133,11 @@ pub(super) struct Drain {
 
 impl Drain {
     pub(super) fn new(event_loop: &Bound<'_, PyAny>, queue: Arc<Queue>) -> Self {
-        Self { key: event_loop.as_ptr().addr(), queue, backlog: Mutex::default() }
+        Self {
+            key: event_loop.as_ptr().addr(),
+            queue,
+            backlog: Mutex::default(),
+        }
     }
 
     /// Refuses later completions and lets go of the calls that nobody will resume.
@@ -148,7 +163,9 @@ impl Drain {
         let mut resumed = Ok(());
         for _ in 0..BATCH {
             // One at a time: what is resumed may raise, or run the loop and so this drain again.
-            let Some(node) = self.backlog.lock().pop_front() else { return Ok(()) };
+            let Some(node) = self.backlog.lock().pop_front() else {
+                return Ok(());
+            };
             resumed = resume(py, &node);
             if resumed.is_err() {
                 self.backlog.lock().push_front(node);
@@ -176,7 +193,9 @@ impl Drop for Drain {
 ///
 /// An error is an interrupt that must end the loop's run; callbacks not yet called stay with the call.
 fn resume(py: Python<'_>, node: &Node) -> PyResult<()> {
-    let Some(owner) = node.take_owner() else { return Ok(()) };
+    let Some(owner) = node.take_owner() else {
+        return Ok(());
+    };
     let call = owner.bind(py);
     while let Some(callback) = call.get().next_callback() {
         let ran = callback
@@ -184,7 +203,9 @@ fn resume(py: Python<'_>, node: &Node) -> PyResult<()> {
             .bind(py)
             .call_method1(intern!(py, "run"), (&callback.function, call));
         let Err(error) = ran else { continue };
-        if error.is_instance_of::<PyKeyboardInterrupt>(py) || error.is_instance_of::<PySystemExit>(py) {
+        if error.is_instance_of::<PyKeyboardInterrupt>(py)
+            || error.is_instance_of::<PySystemExit>(py)
+        {
             node.put_owner(owner);
             return Err(error);
         }

@@ -44,7 +44,7 @@ pub(crate) fn pending<'py>(
     release::drain(py);
     let (node, completer) = node::pair(name);
     let running = loops::running(py)?;
-    let call = Bound::new(py, Call::new(node, running.map(Bound::unbind)))?;
+    let call = call::coroutine::new(py, Call::new(node, running.map(Bound::unbind)))?;
     Ok((call, completer))
 }
 

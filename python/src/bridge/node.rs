@@ -115,7 +115,11 @@ impl Node {
 
     /// Python: cancels if there is no answer yet.
     pub(super) fn cancel(&self) -> bool {
-        self.change(|life| matches!(life, Life::Pending | Life::Waiting), CANCELLED).is_some()
+        self.change(
+            |life| matches!(life, Life::Pending | Life::Waiting),
+            CANCELLED,
+        )
+        .is_some()
     }
 
     /// Python: asks to be woken in `sleep` when the life state becomes final. False if it is final already.
@@ -133,7 +137,10 @@ impl Node {
                 return None;
             }
             let new = (state & !LIFE) | to;
-            match self.state.compare_exchange_weak(state, new, AcqRel, Acquire) {
+            match self
+                .state
+                .compare_exchange_weak(state, new, AcqRel, Acquire)
+            {
                 Ok(_) => break,
                 Err(now) => state = now,
             }
@@ -182,7 +189,9 @@ impl Completer {
 
     /// True once Python has cancelled the call or dropped it: the work may be skipped.
     pub(crate) fn is_cancelled(&self) -> bool {
-        self.0.as_ref().is_none_or(|node| node.life() == Life::Cancelled)
+        self.0
+            .as_ref()
+            .is_none_or(|node| node.life() == Life::Cancelled)
     }
 }
 
@@ -190,7 +199,9 @@ impl Drop for Completer {
     fn drop(&mut self) {
         if let Some(node) = self.0.take() {
             let path = node.name.to_owned();
-            node.complete(Outcome::Error(ironcliw::Error::ActorStopped { path }.into()));
+            node.complete(Outcome::Error(
+                ironcliw::Error::ActorStopped { path }.into(),
+            ));
         }
     }
 }

@@ -35,7 +35,10 @@ fn closed() -> *mut Node {
 
 impl Queue {
     pub(super) fn new(waker: Box<dyn Wake>) -> Self {
-        Self { head: AtomicPtr::default(), waker: RwLock::new(Some(waker)) }
+        Self {
+            head: AtomicPtr::default(),
+            waker: RwLock::new(Some(waker)),
+        }
     }
 
     /// Worker: hands in a completed node and wakes the loop if it may be asleep. Gives the node back if the
@@ -81,7 +84,10 @@ impl Queue {
             if head.is_null() || head == closed() {
                 return;
             }
-            match self.head.compare_exchange_weak(head, ptr::null_mut(), AcqRel, Acquire) {
+            match self
+                .head
+                .compare_exchange_weak(head, ptr::null_mut(), AcqRel, Acquire)
+            {
                 Ok(_) => break,
                 Err(now) => head = now,
             }

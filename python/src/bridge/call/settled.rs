@@ -76,7 +76,9 @@ fn settle(py: Python<'_>, node: &Node, face: &Mutex<Face>) -> PyResult<Settled> 
                 // As cheap to make as to keep.
                 Some(Outcome::Unit) => return Ok(Settled::Value(py.None())),
                 Some(Outcome::U64(number)) => {
-                    return Ok(Settled::Value(number.into_pyobject(py)?.into_any().unbind()));
+                    return Ok(Settled::Value(
+                        number.into_pyobject(py)?.into_any().unbind(),
+                    ));
                 }
                 _ => outcome.take(),
             }
