@@ -107,6 +107,8 @@ impl Call {
         if self.node.life() == Life::Cancelled {
             return Err(self.cancelled_error(py));
         }
+        // The worker has let go of its input by now.
+        release::drain(py);
         settled::value(py, &self.node, &self.face)
     }
 
@@ -369,7 +371,6 @@ impl Call {
                 )));
             }
             self.sleep(py, timeout)?;
-            release::drain(py);
         }
         self.outcome(py)
     }
@@ -395,6 +396,27 @@ impl Call {
         coroutine::end(slf)?;
         // By identity. The low bits of an address are its alignment.
         Ok(slf.as_ptr().addr().rotate_right(4) as u64)
+    }
+
+    /// What a task that runs the call shows of it.
+    #[getter]
+    fn __name__(&self) -> &'static str {
+        self.node.name
+    }
+
+    #[getter]
+    fn __qualname__(&self) -> &'static str {
+        self.node.name
+    }
+
+    /// ``Call[T]``, for annotations.
+    #[classmethod]
+    fn __class_getitem__<'py>(
+        cls: &Bound<'py, PyType>,
+        item: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        static ALIAS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+        ALIAS.import(cls.py(), "types", "GenericAlias")?.call1((cls, item))
     }
 
     fn __repr__(&self) -> String {

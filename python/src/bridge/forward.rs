@@ -71,12 +71,17 @@ impl Drop for Forwarder {
     fn drop(&mut self) {
         self.shared.set(Bell::Ended);
         // Not joined here: this thread may hold the GIL, which that one may be waiting for.
-        THREADS.lock().remove(&self.number);
+        if let Some(threads) = &mut *THREADS.lock() {
+            threads.remove(&self.number);
+        }
     }
 }
 
-static THREADS: LazyLock<Mutex<HashMap<u64, (Arc<Shared>, JoinHandle<()>)>>> =
-    LazyLock::new(Mutex::default);
+type Threads = HashMap<u64, (Arc<Shared>, JoinHandle<()>)>;
+
+/// The threads that run. None once the interpreter has begun to exit: there are to be no more.
+static THREADS: LazyLock<Mutex<Option<Threads>>> =
+    LazyLock::new(|| Mutex::new(Some(HashMap::new())));
 
 /// A queue for `event_loop`, with a thread that forwards its wake-ups.
 pub(super) fn open(event_loop: &Bound<'_, PyAny>) -> PyResult<(Arc<Queue>, Py<Drain>)> {
@@ -106,13 +111,16 @@ pub(super) fn open(event_loop: &Bound<'_, PyAny>) -> PyResult<(Arc<Queue>, Py<Dr
     let thread = std::thread::Builder::new()
         .name("ironcliw-wake".into())
         .spawn(move || run(&heard, target, theirs))?;
-    THREADS.lock().insert(number, (shared, thread));
+    match &mut *THREADS.lock() {
+        Some(threads) => drop(threads.insert(number, (shared, thread))),
+        None => shared.set(Bell::Ended),
+    }
     Ok((queue, drain))
 }
 
 fn run(shared: &Shared, target: Py<PyWeakrefReference>, drain: Py<Drain>) {
     while shared.heard() {
-        Python::attach(|py| {
+        let attached = Python::try_attach(|py| {
             let event_loop = target.bind(py).upgrade();
             let asked = event_loop
                 .map(|found| found.call_method1(intern!(py, "call_soon_threadsafe"), (&drain,)));
@@ -120,6 +128,9 @@ fn run(shared: &Shared, target: Py<PyWeakrefReference>, drain: Py<Drain>) {
                 drain.get().close();
             }
         });
+        if attached.is_none() {
+            break;
+        }
     }
     // The references are left to the next thread that enters Python: this one must not, the interpreter may
     // be about to exit.
@@ -128,7 +139,7 @@ fn run(shared: &Shared, target: Py<PyWeakrefReference>, drain: Py<Drain>) {
 
 /// Ends and joins all forwarding threads. The interpreter calls it at exit, while it is still whole.
 fn end_all(py: Python<'_>) {
-    let threads = std::mem::take(&mut *THREADS.lock());
+    let threads = THREADS.lock().take().unwrap_or_default();
     py.detach(|| {
         for (shared, thread) in threads.into_values() {
             shared.set(Bell::Ended);
