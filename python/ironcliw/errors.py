@@ -1,0 +1,69 @@
+"""The exceptions that Ironcliw raises.
+
+All of them are an :class:`Error`; those with a counterpart among Python's own exceptions are that as well, so
+``except TimeoutError`` catches :class:`DeadlineExceeded`. An exception raised by your own code, in a function
+given to ``rt.scheduler.run`` for instance, passes through unchanged.
+"""
+
+__all__ = [
+    "ActorPanicked",
+    "ActorRestarting",
+    "ActorStopped",
+    "BufferReleased",
+    "DeadlineExceeded",
+    "DecodeError",
+    "Error",
+    "InvalidInput",
+    "MailboxFull",
+    "ModelError",
+    "PoolExhausted",
+    "RuntimeClosed",
+]
+
+
+class Error(Exception):
+    """Anything that Ironcliw itself reports."""
+
+
+class MailboxFull(Error):
+    """The actor's mailbox is full, and its policy is to say so rather than to wait. Try again later."""
+
+
+class DeadlineExceeded(Error, TimeoutError):
+    """There was no answer within the time that the caller gave."""
+
+
+class ActorPanicked(Error):
+    """The actor crashed with this message in hand. It restarts; the message is not delivered again."""
+
+
+class ActorStopped(Error):
+    """The actor has stopped for good, before it could answer."""
+
+
+class ActorRestarting(Error):
+    """A neighbour's failure restarted the actor while it had this message in hand."""
+
+
+class PoolExhausted(Error, MemoryError):
+    """The buffer pool's limit leaves no room for this allocation."""
+
+
+class BufferReleased(Error, ValueError):
+    """The buffer was used after its release."""
+
+
+class InvalidInput(Error, ValueError):
+    """An argument that no implementation could honour: a shape, a dtype, a size, a name."""
+
+
+class ModelError(Error, ValueError):
+    """A model that cannot be built, or an input that it does not take."""
+
+
+class DecodeError(Error, ValueError):
+    """Bytes that are not the image they claim to be, or only a part of it."""
+
+
+class RuntimeClosed(Error):
+    """The runtime has been closed, or was never opened."""

@@ -1,0 +1,134 @@
+//! The completion queue of one event loop: many workers push, the loop's thread takes all at once.
+//!
+//! An intrusive stack: a push is one CAS, and only the push that finds it empty wakes the loop. The head
+//! doubles as the flag that says the loop is gone, so no push can slip in behind [`Queue::close`].
+
+use std::ptr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicPtr;
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
+
+use parking_lot::RwLock;
+
+use super::node::Node;
+
+/// How a worker tells a loop that its queue is no longer empty.
+pub(super) trait Wake: Send + Sync {
+    /// Called by workers without the GIL; must not block.
+    fn wake(&self);
+    /// Called by the drain, before it takes the queue's nodes.
+    fn clear(&self);
+}
+
+/// The queue. Holds no Python object, so it may be dropped on any thread.
+pub(super) struct Queue {
+    head: AtomicPtr<Node>,
+    /// Behind a lock so that `close` can close the descriptor while no worker is about to write to its number,
+    /// which the process might have given to another file by then.
+    waker: RwLock<Option<Box<dyn Wake>>>,
+}
+
+/// The head of a closed queue. An address that no node has; never dereferenced.
+fn closed() -> *mut Node {
+    ptr::without_provenance_mut(1)
+}
+
+impl Queue {
+    pub(super) fn new(waker: Box<dyn Wake>) -> Self {
+        Self {
+            head: AtomicPtr::default(),
+            waker: RwLock::new(Some(waker)),
+        }
+    }
+
+    /// Worker: hands in a completed node and wakes the loop if it may be asleep. Gives the node back if the
+    /// queue is closed.
+    pub(super) fn push(&self, node: Arc<Node>) -> Result<(), Arc<Node>> {
+        let raw = Arc::into_raw(node).cast_mut();
+        let mut head = self.head.load(Relaxed);
+        loop {
+            if head == closed() {
+                // SAFETY: `raw` came from `Arc::into_raw` above and has not been published.
+                return Err(unsafe { Arc::from_raw(raw) });
+            }
+            // SAFETY: `raw` is alive: its reference count is ours until the CAS publishes it.
+            unsafe { (*raw).next.store(head, Relaxed) };
+            match self.head.compare_exchange_weak(head, raw, AcqRel, Relaxed) {
+                Ok(_) => break,
+                Err(now) => head = now,
+            }
+        }
+        if head.is_null() {
+            self.wake();
+        }
+        Ok(())
+    }
+
+    /// Makes the loop call its drain again.
+    pub(super) fn wake(&self) {
+        if let Some(waker) = &*self.waker.read() {
+            waker.wake();
+        }
+    }
+
+    /// Loop: takes every node, in the order of their completion, by calling `each`.
+    ///
+    /// The wake-up is cleared *before* the head is swapped: the other way round, a push between the two would
+    /// have its wake-up eaten and its node left behind.
+    pub(super) fn take(&self, mut each: impl FnMut(Arc<Node>)) {
+        if let Some(waker) = &*self.waker.read() {
+            waker.clear();
+        }
+        let mut head = self.head.load(Relaxed);
+        loop {
+            if head.is_null() || head == closed() {
+                return;
+            }
+            match self
+                .head
+                .compare_exchange_weak(head, ptr::null_mut(), AcqRel, Acquire)
+            {
+                Ok(_) => break,
+                Err(now) => head = now,
+            }
+        }
+        unlink(head, &mut each);
+    }
+
+    /// Loop: refuses all later pushes, closes the descriptor, and gives `each` what was not taken.
+    pub(super) fn close(&self, mut each: impl FnMut(Arc<Node>)) {
+        let head = self.head.swap(closed(), AcqRel);
+        *self.waker.write() = None;
+        if head != closed() {
+            unlink(head, &mut each);
+        }
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.head.load(Acquire) == closed()
+    }
+}
+
+impl Drop for Queue {
+    fn drop(&mut self) {
+        // Unreachable nodes hold an `Arc` of this queue, so there are none; closing is for the descriptor.
+        self.close(drop);
+    }
+}
+
+/// Reverses the detached stack `head`, so that the first push comes first, and hands out its nodes.
+fn unlink(mut head: *mut Node, each: &mut impl FnMut(Arc<Node>)) {
+    let mut first: *mut Node = ptr::null_mut();
+    while !head.is_null() {
+        // SAFETY: the chain was detached by an acquiring swap, so its nodes are alive and only ours.
+        let next = unsafe { (*head).next.swap(first, Relaxed) };
+        first = head;
+        head = next;
+    }
+    while !first.is_null() {
+        // SAFETY: as above; every node of the chain carries the reference count that its push gave away.
+        let node = unsafe { Arc::from_raw(first) };
+        first = node.next.load(Relaxed);
+        each(node);
+    }
+}
