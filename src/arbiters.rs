@@ -101,6 +101,11 @@ impl Arbiter {
         }
     }
 
+    /// Ends the thread once its present task yields. Nothing waits for it.
+    pub(crate) fn stop(&self) {
+        self.handle.stop();
+    }
+
     /// Runs a future that need not be `Send`, made on the arbiter's thread. Nothing happens if the thread is gone.
     pub(crate) fn spawn_local<F>(&self, make: impl FnOnce() -> F + Send + 'static)
     where

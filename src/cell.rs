@@ -11,11 +11,12 @@ use tracing::{debug, error};
 
 use crate::arbiters::Arbiter;
 use crate::child::{Factory, Settings};
+use crate::envelope::Parcel;
 use crate::mailbox::{Mailbox, Next, Signal};
 use crate::observe::{ActorSnapshot, ActorState, Info, SupervisorSnapshot};
 use crate::panics::{self, Panicked};
 use crate::supervision::Report;
-use crate::{Actor, Context, Error, ExitReason, Handle, envelope::Parcel};
+use crate::{Actor, Context, Error, ExitReason, Handle, Placement};
 
 /// Messages handled in one go before the arbiter's other tasks and timers get a turn.
 const TURN: u32 = 64;
@@ -115,6 +116,9 @@ impl<A: Actor> Cell for ActorCell<A> {
             parcel.fail(self.core.stopped());
         }
         self.core.info.count_dead_letters(left);
+        if matches!(self.settings.placement, Placement::Dedicated | Placement::Core(_)) {
+            self.runtime.close_arbiter(&self.arbiter);
+        }
         left
     }
 

@@ -1,21 +1,33 @@
 //! What a handler sees of the world around its actor.
 
 use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::AbortHandle;
 
 use crate::cell::Core;
 use crate::observe::Info;
-use crate::{Actor, Address, Handle};
+use crate::{Actor, Address, Error, Handle, Handler, Message};
 
 /// Passed to every hook and handler of one incarnation.
 pub struct Context<A: Actor> {
     core: Arc<Core<A>>,
     runtime: Handle,
     stopping: bool,
+    /// Timers of this incarnation.
+    timers: Vec<AbortHandle>,
+}
+
+/// Timers end with the incarnation; `started` renews them.
+impl<A: Actor> Drop for Context<A> {
+    fn drop(&mut self) {
+        self.timers.iter().for_each(AbortHandle::abort);
+    }
 }
 
 impl<A: Actor> Context<A> {
     pub(crate) fn new(core: Arc<Core<A>>, runtime: Handle) -> Self {
-        Self { core, runtime, stopping: false }
+        Self { core, runtime, stopping: false, timers: Vec::new() }
     }
 
     /// The actor's own address.
@@ -42,6 +54,47 @@ impl<A: Actor> Context<A> {
     /// is finished, and what is still queued for it is answered with `ActorStopped`.
     pub fn stop(&mut self) {
         self.stopping = true;
+    }
+
+    /// Tells the actor `make()` every `period`, the first time after one, until this incarnation ends. A beat that finds
+    /// the mailbox full is left out.
+    ///
+    /// # Panics
+    /// If `period` is zero.
+    pub fn every<M>(&mut self, period: Duration, make: impl Fn() -> M + 'static)
+    where
+        A: Handler<M>,
+        M: Message,
+    {
+        assert!(!period.is_zero(), "an interval needs a period");
+        let address = self.address();
+        let task = tokio::task::spawn_local(async move {
+            let mut beats = tokio::time::interval_at(tokio::time::Instant::now() + period, period);
+            beats.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+            loop {
+                beats.tick().await;
+                if address.try_tell(make()).is_err_and(|refused| matches!(refused.error, Error::ActorStopped { .. })) {
+                    break;
+                }
+            }
+        });
+        self.timers.push(task.abort_handle());
+    }
+
+    /// Tells the actor `message` once, after `delay`, unless this incarnation ends before.
+    pub fn after<M>(&mut self, delay: Duration, message: M)
+    where
+        A: Handler<M>,
+        M: Message,
+    {
+        let address = self.address();
+        let task = tokio::task::spawn_local(async move {
+            tokio::time::sleep(delay).await;
+            // Refused only if the actor has stopped: then nobody is left to care.
+            let _ = address.tell(message).await;
+        });
+        self.timers.retain(|timer| !timer.is_finished());
+        self.timers.push(task.abort_handle());
     }
 
     pub(crate) fn is_stopping(&self) -> bool {

@@ -64,7 +64,10 @@ pub use arbiters::allowed_cores;
 pub use child::{Backoff, Child, DEFAULT_MAILBOX, Overflow, Placement, Restart};
 pub use context::Context;
 pub use error::Error;
-pub use observe::{ActorSnapshot, ActorState, ArbiterSnapshot, Snapshot, SupervisionEvent, SupervisorSnapshot, What};
+pub use observe::{
+    ActorSnapshot, ActorState, ArbiterSnapshot, Metric, MetricKind, Section, Snapshot, SupervisionEvent,
+    SupervisorSnapshot, What,
+};
 pub use reply::ReplySink;
 pub use runtime::{Builder, Handle, Runtime};
 pub use supervision::{ExitReason, Strategy, Supervisor, SupervisorRef};

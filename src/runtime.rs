@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use tokio::runtime::Handle as Timers;
 use tokio::sync::watch;
 
@@ -15,7 +15,7 @@ use crate::arbiters::{self, Arbiter, SystemThread, ThreadSpec, allowed_cores};
 use crate::cell::{ActorCell, Cell, Core};
 use crate::child::Child;
 use crate::mailbox::{Mailbox, Signal};
-use crate::observe::{EventLog, Info, Registry, Snapshot};
+use crate::observe::{EventLog, Info, Registry, Section, Snapshot};
 use crate::supervision::{Command, Supervisor, SupervisorRef, launch};
 use crate::{Actor, Address, Error, Placement, panics};
 
@@ -76,6 +76,7 @@ impl Builder {
                 abandoned: Mutex::default(),
                 ended,
                 tree: Mutex::default(),
+                sections: RwLock::default(),
             }),
         };
         let root = launch(&Supervisor::new(""), String::new(), &handle);
@@ -106,8 +107,7 @@ struct Arbiters {
     workers: HashMap<usize, Arc<Arbiter>>,
     shared: HashMap<&'static str, Arc<Arbiter>>,
     /// Every arbiter there is, for snapshots and for the end.
-    all: Vec<Arc<Arbiter>>,
-    owned: Vec<actix_rt::Arbiter>,
+    all: Vec<(Arc<Arbiter>, actix_rt::Arbiter)>,
 }
 
 struct Shared {
@@ -127,6 +127,7 @@ struct Shared {
     /// How the root ended: exhausted or not.
     ended: watch::Sender<Option<bool>>,
     tree: Mutex<Option<Tree>>,
+    sections: RwLock<Vec<(&'static str, Arc<dyn Section>)>>,
 }
 
 /// A cheap handle to a runtime: to spawn, and to look. It does not keep the runtime alive.
@@ -183,9 +184,21 @@ impl Handle {
                 .chain(cells.iter().filter_map(|cell| cell.observe_supervisor()))
                 .collect(),
             actors,
-            arbiters: self.shared.arbiters.lock().all.iter().map(|arbiter| arbiter.observe()).collect(),
+            arbiters: self.shared.arbiters.lock().all.iter().map(|(arbiter, _)| arbiter.observe()).collect(),
             events: self.shared.events.recent(),
         }
+    }
+
+    /// Adds what a subsystem has to show to snapshots and to the endpoint. A later one of the same name takes its place.
+    pub fn register(&self, name: &'static str, section: Arc<dyn Section>) {
+        let mut sections = self.shared.sections.write();
+        sections.retain(|(other, _)| *other != name);
+        sections.push((name, section));
+    }
+
+    /// What the subsystems have registered, in the order they did.
+    pub fn sections(&self) -> Vec<(&'static str, Arc<dyn Section>)> {
+        self.shared.sections.read().clone()
     }
 
     /// Whether the tree stands: neither failed nor closing.
@@ -350,10 +363,14 @@ impl Handle {
     async fn open(&self, spec: ThreadSpec) -> Result<Arc<Arbiter>, Error> {
         let (arbiter, owned) = arbiters::open(&self.shared.timers, spec).await?;
         let arbiter = Arc::new(arbiter);
-        let mut arbiters = self.shared.arbiters.lock();
-        arbiters.all.push(arbiter.clone());
-        arbiters.owned.push(owned);
+        self.shared.arbiters.lock().all.push((arbiter.clone(), owned));
         Ok(arbiter)
+    }
+
+    /// Ends the thread of an actor that had one of its own and is gone.
+    pub(crate) fn close_arbiter(&self, gone: &Arc<Arbiter>) {
+        self.shared.arbiters.lock().all.retain(|(arbiter, _)| !Arc::ptr_eq(arbiter, gone));
+        gone.stop();
     }
 }
 
@@ -415,13 +432,13 @@ impl Runtime {
         let drained = self.drain(bound);
         system.timers().block_on(drained);
         let abandoned = std::mem::take(&mut *self.handle.shared.abandoned.lock());
-        let owned = std::mem::take(&mut self.handle.shared.arbiters.lock().owned);
-        for arbiter in &owned {
+        let owned = std::mem::take(&mut self.handle.shared.arbiters.lock().all);
+        for (arbiter, _) in &owned {
             arbiter.stop();
         }
         if abandoned.is_empty() {
             system.stop();
-            for arbiter in owned {
+            for (_, arbiter) in owned {
                 // A thread that panicked outside any handler has nothing left to say.
                 let _ = arbiter.join();
             }
@@ -456,7 +473,7 @@ impl Drop for Runtime {
         system.timers().clone().spawn(async move {
             drained.await;
             shared.state.store(State::Closed as u8, Ordering::Release);
-            for arbiter in shared.arbiters.lock().owned.drain(..) {
+            for (arbiter, _) in shared.arbiters.lock().all.drain(..) {
                 arbiter.stop();
             }
             system.stop_detached();

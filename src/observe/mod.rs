@@ -2,11 +2,13 @@
 
 mod events;
 mod info;
+mod section;
 mod snapshot;
 
 pub(crate) use events::EventLog;
 pub use events::{SupervisionEvent, What};
 pub use info::ActorState;
 pub(crate) use info::Info;
+pub use section::{Metric, MetricKind, Section};
 pub(crate) use snapshot::Registry;
 pub use snapshot::{ActorSnapshot, ArbiterSnapshot, Snapshot, SupervisorSnapshot};
