@@ -45,25 +45,33 @@ struct Found {
 
 /// Applies a spec to the current thread and tells what came of it.
 fn settle_in(spec: &ThreadSpec) -> Found {
-    let core = spec.core.filter(|&core| {
-        core_affinity::set_for_current(CoreId { id: core })
-            // Where the set can be read back, it must be that core alone; macOS takes a hint and cannot be asked.
-            && core_affinity::get_core_ids().is_none_or(|now| !cfg!(target_os = "linux") || now == [CoreId { id: core }])
-    });
-    Found { core, niceness: spec.niceness.filter(|&niceness| set_niceness(niceness)) }
+    let core = spec.core.filter(|&core| pin_current_thread(core));
+    Found { core, niceness: spec.niceness.filter(|&niceness| set_thread_niceness(niceness)) }
 }
 
+/// Pins the current thread to a core, by the system's number, and tells whether it is.
+///
+/// Where the allowed set can be read back it must be that core alone; macOS takes a hint and cannot be asked.
+pub fn pin_current_thread(core: usize) -> bool {
+    let id = CoreId { id: core };
+    core_affinity::set_for_current(id)
+        && (!cfg!(target_os = "linux") || core_affinity::get_core_ids().is_none_or(|now| now == [id]))
+}
+
+/// Sets the current thread's niceness and tells whether it is set. Linux only; elsewhere it does nothing.
 #[cfg(target_os = "linux")]
-fn set_niceness(niceness: i32) -> bool {
+pub fn set_thread_niceness(niceness: i32) -> bool {
     // On Linux niceness is a thread's own, whatever POSIX says: see setpriority(2), "C library/kernel differences".
     rustix::process::setpriority_process(Some(rustix::thread::gettid()), niceness).is_ok()
 }
 
+/// Sets the current thread's niceness and tells whether it is set. Linux only; elsewhere it does nothing.
 #[cfg(not(target_os = "linux"))]
-fn set_niceness(_niceness: i32) -> bool {
+pub fn set_thread_niceness(_niceness: i32) -> bool {
     false
 }
 
+/// Gives the current thread a name that debuggers and `top` show. Linux only.
 #[cfg(target_os = "linux")]
 fn name_thread(name: &str) {
     // The kernel keeps 15 bytes.

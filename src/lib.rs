@@ -60,7 +60,7 @@ mod supervision;
 
 pub use actor::{Actor, Handler, Message, StartError};
 pub use address::{Address, Ask, Recipient, SendError};
-pub use arbiters::allowed_cores;
+pub use arbiters::{allowed_cores, pin_current_thread, set_thread_niceness};
 pub use child::{Backoff, Child, DEFAULT_MAILBOX, Overflow, Placement, Restart};
 pub use context::Context;
 pub use error::Error;
@@ -68,6 +68,7 @@ pub use observe::{
     ActorSnapshot, ActorState, ArbiterSnapshot, Metric, MetricKind, Section, Snapshot, SupervisionEvent,
     SupervisorSnapshot, What,
 };
+pub use panics::catch_panic;
 pub use reply::ReplySink;
 pub use runtime::{Builder, Handle, Runtime};
 pub use supervision::{ExitReason, Strategy, Supervisor, SupervisorRef};

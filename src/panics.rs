@@ -92,3 +92,20 @@ pub(crate) async fn catch_async<F: Future>(future: F) -> Result<F::Output, Panic
     })
     .await
 }
+
+/// Runs code that may panic on a thread that must not: its panic is kept off the terminal and becomes an error with the
+/// message and the place.
+///
+/// What the code borrowed mutably must be treated as broken after an error.
+///
+/// # Errors
+/// The panic's message.
+///
+/// ```
+/// let outcome = ironcliw::catch_panic(|| -> u32 { panic!("no") });
+/// assert!(outcome.unwrap_err().starts_with("no"));
+/// ```
+pub fn catch_panic<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+    install_hook();
+    catch(work).map_err(|Panicked(reason)| reason)
+}

@@ -4,9 +4,13 @@
 //! [`Precision`]; the model is immutable, and [`Model::run`] allocates no activation memory: the caller brings the
 //! scratch. A caller with several cores splits a batch along its first axis; the results do not depend on the split.
 //!
-//! Arrows run `model -> pack, sequence -> op -> product -> kernels`. Start at `model.rs`; `kernels/mod.rs` says what the
+//! `actor.rs` runs a replica on a thread of its own; [`Inference`] and [`LoadedModel`] are the handles.
+//!
+//! Arrows run `actor -> model -> pack, sequence -> op -> product -> kernels`. Start at `model.rs`; `kernels/mod.rs` says what the
 //! arithmetic promises.
 
+mod actor;
+mod handle;
 mod kernels;
 mod model;
 mod network;
@@ -16,11 +20,15 @@ mod precision;
 mod product;
 mod quantize;
 mod sequence;
+mod tensor;
 #[cfg(test)]
 mod tests;
 
+pub use actor::{Infer, InferenceActor};
+pub use handle::{Inference, LoadOptions, LoadedModel, ModelStats};
 pub use model::{Model, PackOptions};
 pub use network::Network;
 pub use pack::LayerInfo;
 pub use precision::Precision;
 pub use quantize::quantize_symmetric;
+pub use tensor::Tensor;

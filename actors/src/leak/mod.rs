@@ -15,6 +15,7 @@
 //!
 //! Start reading at `ledger`.
 
+mod actor;
 mod event;
 mod ledger;
 mod level;
@@ -24,6 +25,7 @@ mod sampler;
 #[cfg(test)]
 mod tests;
 
+pub use actor::{Check, LeakTracker, Outstanding, SetLevel};
 pub use event::{Event, Lease, Outcome, Record};
 pub use ledger::{AgeLimits, Ledger};
 pub use level::Level;

@@ -15,6 +15,7 @@
 //! Start reading at `core`: how a block is found and where it returns to. [`Pool`] and [`Buffer`] are its handles.
 
 mod accounts;
+mod actor;
 mod block;
 mod budget;
 mod buffer;
@@ -31,6 +32,9 @@ mod system;
 #[cfg(test)]
 mod tests;
 
+pub use actor::{
+    AllocateWhenFree, PoolActor, PressureChanged, PublishedPressure, SetLimit, Statistics, Subscribe, Trim, Watch,
+};
 pub use buffer::Buffer;
 pub use class::SizeClass;
 pub use config::PoolConfig;

@@ -1,0 +1,64 @@
+//! [`Images`]: the router in front of the workers.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use ironcliw::Address;
+
+use super::{Answer, ImageWorker, Job, WorkerCounts, WorkerStats};
+use crate::Result;
+
+/// A cheap handle to the image workers. Each job goes to the worker with the fewest jobs waiting, in turn among equals.
+#[derive(Clone)]
+pub struct Images {
+    workers: Arc<[(Address<ImageWorker>, Arc<WorkerCounts>)]>,
+    turn: Arc<AtomicUsize>,
+}
+
+impl std::fmt::Debug for Images {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Images({} workers)", self.workers.len())
+    }
+}
+
+impl Images {
+    pub(crate) fn new(workers: Vec<(Address<ImageWorker>, Arc<WorkerCounts>)>) -> Self {
+        assert!(!workers.is_empty(), "a router needs workers");
+        Self { workers: workers.into(), turn: Arc::default() }
+    }
+
+    /// The worker that is to have the next job.
+    pub fn next_worker(&self) -> &Address<ImageWorker> {
+        let first = self.turn.fetch_add(1, Ordering::Relaxed);
+        let count = self.workers.len();
+        let in_turn = (0..count).map(|offset| &self.workers[(first + offset) % count].0);
+        // `min_by_key` keeps the first of equals. A worker that has given up comes last.
+        in_turn.min_by_key(|worker| (!worker.is_alive(), worker.depth())).expect("there is a worker")
+    }
+
+    /// Runs a job and waits for its answer.
+    ///
+    /// # Errors
+    /// Those of the job, or of the mailbox.
+    pub async fn run(&self, job: Job) -> Result<Answer> {
+        self.next_worker().ask(job).await.map_err(ironcliw::Error::from)?
+    }
+
+    /// The workers' addresses.
+    pub fn workers(&self) -> impl ExactSizeIterator<Item = &Address<ImageWorker>> {
+        self.workers.iter().map(|(worker, _)| worker)
+    }
+
+    /// The workers' counts, in the order of their paths.
+    pub fn stats(&self) -> Vec<WorkerStats> {
+        self.workers.iter().map(|(_, counts)| counts.stats()).collect()
+    }
+
+    /// Makes the next job of this worker panic. The caller sends [`Crash`](crate::Crash) after it, for a worker with
+    /// nothing to do.
+    pub(crate) fn arm(&self, path: &str) -> Option<&Address<ImageWorker>> {
+        let (worker, counts) = self.workers.iter().find(|(worker, _)| worker.path() == path)?;
+        counts.arm();
+        Some(worker)
+    }
+}

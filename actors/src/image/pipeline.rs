@@ -1,0 +1,189 @@
+//! [`Pipeline`]: steps over one image, checked as a whole and run in one go, without results in between leaving the worker.
+
+use super::kernels::convert::convert;
+use super::kernels::normalize::{Normalization, normalize};
+use super::kernels::resize::resize;
+use super::{Channels, ImageView, Scratch, Size};
+use crate::{Error, Result};
+
+/// One step.
+#[derive(Debug, Clone, PartialEq)]
+enum Step {
+    Resize(Size),
+    Convert(Channels),
+    Normalize { mean: Vec<f32>, std: Vec<f32> },
+}
+
+/// Steps over one image.
+///
+/// ```
+/// use ironcliw_actors::image::{Pipeline, Size};
+/// let prepare = Pipeline::new().resize(Size::new(224, 224)?)?.normalize(&[0.5], &[0.25])?;
+/// # Ok::<_, ironcliw_actors::Error>(())
+/// ```
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Pipeline {
+    steps: Vec<Step>,
+}
+
+/// What a pipeline makes of an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shape {
+    /// Width and height in pixels.
+    pub size: Size,
+    /// What a pixel is made of.
+    pub channels: Channels,
+    /// Whether it is float32 planes, `(channels, height, width)`, rather than bytes.
+    pub normalized: bool,
+}
+
+impl Shape {
+    /// The array's shape.
+    pub fn dims(&self) -> Vec<usize> {
+        let (height, width, channels) = (self.size.height(), self.size.width(), self.channels.count());
+        match (self.normalized, self.channels) {
+            (true, _) => vec![channels, height, width],
+            (false, Channels::Gray) => vec![height, width],
+            (false, _) => vec![height, width, channels],
+        }
+    }
+
+    /// Bytes of one result.
+    pub fn bytes(&self) -> usize {
+        self.size.bytes(self.channels) * if self.normalized { size_of::<f32>() } else { 1 }
+    }
+}
+
+impl Pipeline {
+    /// No steps: the image itself.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// To this size, bilinear and antialiased.
+    ///
+    /// # Errors
+    /// [`Error::InvalidInput`] after [`Pipeline::normalize`], which is the last step.
+    pub fn resize(self, size: Size) -> Result<Self> {
+        self.then(Step::Resize(size))
+    }
+
+    /// To these channels.
+    ///
+    /// # Errors
+    /// As [`Pipeline::resize`].
+    pub fn convert(self, channels: Channels) -> Result<Self> {
+        self.then(Step::Convert(channels))
+    }
+
+    /// To float32 planes, `(x/255 − mean)/std`: the last step.
+    ///
+    /// # Errors
+    /// As [`Pipeline::resize`]; values that do not fit the image's channels are found when it is run.
+    pub fn normalize(self, mean: &[f32], std: &[f32]) -> Result<Self> {
+        self.then(Step::Normalize { mean: mean.to_vec(), std: std.to_vec() })
+    }
+
+    /// The number of steps.
+    pub fn len(&self) -> usize {
+        self.steps.len()
+    }
+
+    /// Whether there are no steps.
+    pub fn is_empty(&self) -> bool {
+        self.steps.is_empty()
+    }
+
+    fn then(mut self, step: Step) -> Result<Self> {
+        if matches!(self.steps.last(), Some(Step::Normalize { .. })) {
+            return Err(Error::invalid("normalize is a pipeline's last step: nothing can follow it"));
+        }
+        self.steps.push(step);
+        Ok(self)
+    }
+
+    /// What it makes of an image of this size and these channels.
+    ///
+    /// # Errors
+    /// [`Error::InvalidInput`] if mean and deviation do not fit the channels that reach them.
+    pub fn output(&self, size: Size, channels: Channels) -> Result<Shape> {
+        let mut shape = Shape { size, channels, normalized: false };
+        for step in &self.steps {
+            match step {
+                Step::Resize(size) => shape.size = *size,
+                Step::Convert(channels) => shape.channels = *channels,
+                Step::Normalize { mean, std } => {
+                    Normalization::new(mean, std, shape.channels)?;
+                    shape.normalized = true;
+                }
+            }
+        }
+        Ok(shape)
+    }
+
+    /// Runs all steps on `view` into `out`, which has [`Shape::bytes`] bytes and is aligned for `f32` if normalised.
+    ///
+    /// # Errors
+    /// [`Error::InvalidInput`] if `out` has another length.
+    pub fn run(&self, view: &ImageView<'_>, out: &mut [u8], scratch: &mut Scratch, stages: &mut Stages) -> Result<()> {
+        let Some((last, before)) = self.steps.split_last() else {
+            return convert(view, view.channels(), out, scratch);
+        };
+        let Stages { front, back } = stages;
+        let mut at: Option<(Size, Channels)> = None;
+        for step in before {
+            let view = stage_view(view, at, front)?;
+            let (size, channels) = step.shape(view.size(), view.channels());
+            back.resize(size.bytes(channels), 0);
+            step.run(&view, back, scratch)?;
+            std::mem::swap(front, back);
+            at = Some((size, channels));
+        }
+        last.run(&stage_view(view, at, front)?, out, scratch)
+    }
+}
+
+/// The image as the steps so far have left it.
+fn stage_view<'a>(view: &ImageView<'a>, at: Option<(Size, Channels)>, front: &'a [u8]) -> Result<ImageView<'a>> {
+    match at {
+        None => Ok(*view),
+        Some((size, channels)) => ImageView::of(front, size, channels),
+    }
+}
+
+impl Step {
+    fn shape(&self, size: Size, channels: Channels) -> (Size, Channels) {
+        match self {
+            Self::Resize(size) => (*size, channels),
+            Self::Convert(channels) => (size, *channels),
+            Self::Normalize { .. } => (size, channels),
+        }
+    }
+
+    fn run(&self, view: &ImageView<'_>, out: &mut [u8], scratch: &mut Scratch) -> Result<()> {
+        match self {
+            Self::Resize(size) => resize(view, *size, out, scratch),
+            Self::Convert(channels) => convert(view, *channels, out, scratch),
+            Self::Normalize { mean, std } => {
+                let how = Normalization::new(mean, std, view.channels())?;
+                let out = bytemuck::try_cast_slice_mut(out)
+                    .map_err(|_| Error::invalid("the output is not aligned for float32"))?;
+                normalize(view, &how, out, scratch)
+            }
+        }
+    }
+}
+
+/// Results between steps, kept from one image to the next.
+#[derive(Debug, Default)]
+pub struct Stages {
+    front: Vec<u8>,
+    back: Vec<u8>,
+}
+
+impl Stages {
+    /// Gives the memory back.
+    pub fn shrink(&mut self) {
+        *self = Self::default();
+    }
+}

@@ -1,0 +1,237 @@
+//! [`Inference`] loads models; [`LoadedModel`] is one that runs.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use ironcliw::{Address, Child, Overflow, Placement, SupervisorRef};
+use parking_lot::Mutex;
+use serde::Serialize;
+
+use super::actor::ModelCounts;
+use super::{Infer, InferenceActor, Model, Network, PackOptions, Precision, Tensor};
+use crate::image::Planes;
+use crate::pool::Pool;
+use crate::scheduler::Scheduler;
+use crate::{Error, Result};
+
+/// Replicas a model may have: each has a thread of its own.
+const REPLICAS_MAX: usize = 64;
+
+/// Inferences that may wait for a replica before callers wait for room.
+const QUEUE: usize = 256;
+
+/// How a model is to be loaded.
+#[derive(Debug, Clone)]
+pub struct LoadOptions {
+    /// How its weights are stored. Default: int8.
+    pub precision: Precision,
+    /// Its name in paths, metrics and leak reports; `model-<n>` if there is none.
+    pub name: Option<String>,
+    /// How many inferences may run at once, each on a thread of its own. Default: 1.
+    pub replicas: usize,
+    /// How it is packed.
+    pub pack: PackOptions,
+}
+
+impl Default for LoadOptions {
+    fn default() -> Self {
+        Self { precision: Precision::Int8, name: None, replicas: 1, pack: PackOptions::default() }
+    }
+}
+
+/// A model's figures at one moment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ModelStats {
+    /// Its name.
+    pub name: String,
+    /// How its weights are stored.
+    pub precision: String,
+    /// The instruction set its kernels use.
+    pub instruction_set: &'static str,
+    /// Bytes of its packed weights.
+    pub weight_bytes: usize,
+    /// Replicas.
+    pub replicas: usize,
+    /// Inferences done, well or with an error.
+    pub inferences: u64,
+    /// Of these, those that were split through the scheduler.
+    pub split: u64,
+    /// Of these, those that ended with an error.
+    pub errors: u64,
+}
+
+/// A cheap handle to the inference subsystem.
+#[derive(Clone)]
+pub struct Inference {
+    supervisor: SupervisorRef,
+    pool: Pool,
+    scheduler: Scheduler,
+    numbers: Arc<AtomicU64>,
+    loaded: Arc<Mutex<Vec<LoadedModel>>>,
+}
+
+impl std::fmt::Debug for Inference {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Inference({} models)", self.loaded.lock().len())
+    }
+}
+
+impl Inference {
+    pub(crate) fn new(supervisor: SupervisorRef, pool: Pool, scheduler: Scheduler) -> Self {
+        Self { supervisor, pool, scheduler, numbers: Arc::default(), loaded: Arc::default() }
+    }
+
+    /// Checks what can be checked before any work is done.
+    ///
+    /// # Errors
+    /// [`Error::InvalidInput`] for a number of replicas outside 1 to 64.
+    pub fn check(options: &LoadOptions) -> Result<()> {
+        if (1..=REPLICAS_MAX).contains(&options.replicas) {
+            Ok(())
+        } else {
+            Err(Error::invalid(format!("a model has 1 to {REPLICAS_MAX} replicas, not {}", options.replicas)))
+        }
+    }
+
+    /// Packs a network's weights on the scheduler's threads and starts its replicas.
+    ///
+    /// # Errors
+    /// [`Error::Model`] if it cannot be packed so, [`ironcliw::Error::NameTaken`] if a model has this name already, and what
+    /// [`Inference::check`] refuses.
+    pub async fn load(&self, network: Network, options: LoadOptions) -> Result<LoadedModel> {
+        Self::check(&options)?;
+        let (precision, pack) = (options.precision, options.pack);
+        let model = self.scheduler.run(move || Model::pack(&network, precision, pack)).await??;
+        let name = options.name.unwrap_or_else(|| format!("model-{}", self.numbers.fetch_add(1, Ordering::Relaxed)));
+        let loaded = LoadedModel {
+            inner: Arc::new(Inner {
+                name,
+                model: Arc::new(model),
+                counts: Arc::default(),
+                replicas: Mutex::default(),
+                turn: AtomicUsize::new(0),
+                supervisor: self.supervisor.clone(),
+            }),
+            loaded: self.loaded.clone(),
+        };
+        for index in 0..options.replicas {
+            let started = self.start_replica(&loaded.inner, index, options.replicas).await;
+            match started {
+                Ok(replica) => loaded.inner.replicas.lock().push(replica),
+                Err(error) => {
+                    loaded.unload().await;
+                    return Err(error.into());
+                }
+            }
+        }
+        self.loaded.lock().push(loaded.clone());
+        Ok(loaded)
+    }
+
+    async fn start_replica(
+        &self,
+        inner: &Inner,
+        index: usize,
+        replicas: usize,
+    ) -> Result<Address<InferenceActor>, ironcliw::Error> {
+        let child = if replicas == 1 { inner.name.clone() } else { format!("{}-{index}", inner.name) };
+        let path = format!("inference/{child}");
+        let (model, pool, scheduler, counts) =
+            (inner.model.clone(), self.pool.clone(), self.scheduler.clone(), inner.counts.clone());
+        let factory = move || {
+            InferenceActor::new(&path, model.clone(), pool.clone(), scheduler.clone(), counts.clone())
+        };
+        self.supervisor
+            .spawn(Child::new(child, factory).mailbox(QUEUE, Overflow::Block).placement(Placement::Dedicated))
+            .await
+    }
+
+    /// The replica at this path.
+    pub(crate) fn replica(&self, path: &str) -> Option<Address<InferenceActor>> {
+        let loaded = self.loaded.lock();
+        loaded.iter().find_map(|model| model.inner.replicas.lock().iter().find(|r| r.path() == path).cloned())
+    }
+
+    /// The figures of all loaded models.
+    pub fn stats(&self) -> Vec<ModelStats> {
+        self.loaded.lock().iter().map(LoadedModel::stats).collect()
+    }
+}
+
+struct Inner {
+    name: String,
+    model: Arc<Model>,
+    counts: Arc<ModelCounts>,
+    replicas: Mutex<Vec<Address<InferenceActor>>>,
+    turn: AtomicUsize,
+    supervisor: SupervisorRef,
+}
+
+/// A model whose replicas run. Clones are handles of the same model.
+#[derive(Clone)]
+pub struct LoadedModel {
+    inner: Arc<Inner>,
+    loaded: Arc<Mutex<Vec<LoadedModel>>>,
+}
+
+impl std::fmt::Debug for LoadedModel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "LoadedModel({}, {})", self.inner.name, self.inner.model.precision())
+    }
+}
+
+impl LoadedModel {
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.inner.name
+    }
+
+    /// The packed weights.
+    pub fn model(&self) -> &Model {
+        &self.inner.model
+    }
+
+    /// The replica with the fewest inferences waiting, in turn among equals.
+    ///
+    /// # Errors
+    /// [`Error::Model`] after [`LoadedModel::unload`].
+    pub fn next_replica(&self) -> Result<Address<InferenceActor>> {
+        let replicas = self.inner.replicas.lock();
+        let first = self.inner.turn.fetch_add(1, Ordering::Relaxed);
+        let in_turn = (0..replicas.len()).map(|offset| &replicas[(first + offset) % replicas.len()]);
+        let least = in_turn.min_by_key(|replica| (!replica.is_alive(), replica.depth()));
+        least.cloned().ok_or_else(|| Error::Model(format!("the model {} was unloaded", self.inner.name)))
+    }
+
+    /// Runs the model.
+    ///
+    /// # Errors
+    /// [`Error::Model`] for an input that it does not take, and those of the mailbox and the pool.
+    pub async fn infer(&self, input: Tensor) -> Result<Planes> {
+        self.next_replica()?.ask(Infer(input)).await.map_err(ironcliw::Error::from)?
+    }
+
+    /// Stops the replicas once they have answered what they were asked. The weights go with the last handle.
+    pub async fn unload(&self) {
+        let replicas = std::mem::take(&mut *self.inner.replicas.lock());
+        self.loaded.lock().retain(|other| !Arc::ptr_eq(&other.inner, &self.inner));
+        for replica in replicas {
+            self.inner.supervisor.stop_child(replica.path()).await;
+        }
+    }
+
+    /// Its figures.
+    pub fn stats(&self) -> ModelStats {
+        let Inner { name, model, counts, replicas, .. } = &*self.inner;
+        ModelStats {
+            name: name.clone(),
+            precision: model.precision().to_string(),
+            instruction_set: model.instruction_set(),
+            weight_bytes: model.weight_bytes(),
+            replicas: replicas.lock().len(),
+            inferences: counts.inferences.load(Ordering::Relaxed),
+            split: counts.split.load(Ordering::Relaxed),
+            errors: counts.errors.load(Ordering::Relaxed),
+        }
+    }
+}

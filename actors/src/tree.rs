@@ -1,0 +1,165 @@
+//! The tree: `memory` (pool, leak) · `scheduler` · `images` (a worker a thread) · `inference` (a child a model replica) ·
+//! `ping`, all below the root, in this order.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ironcliw::{Address, Backoff, Child, Handle, Overflow, Placement, Strategy, Supervisor, allowed_cores};
+use parking_lot::Mutex;
+
+use crate::image::{ImageWorker, Images, WorkerCounts};
+use crate::inference::Inference;
+use crate::leak::{AgeLimits, LeakTracker, Ledger, Level, RecorderConfig};
+use crate::ping::Pinger;
+use crate::pool::{MemorySource, Pool, PoolActor, PoolConfig, PublishedPressure, SystemMemory};
+use crate::scheduler::{Scheduler, SchedulerActor, WorkPool};
+use crate::sections;
+use crate::{Crash, Error, Result};
+
+/// The arbiter of the actors that only coordinate.
+const CONTROL: Placement = Placement::Shared("control");
+
+/// Restarts that the supervisor of the image workers bears. A worker meets files and frames from outside, so it may crash
+/// more often than an actor of ours that only coordinates.
+const IMAGE_RESTARTS: (u32, Duration) = (20, Duration::from_secs(10));
+
+/// How the subsystems are to be.
+pub struct Config {
+    /// Image workers, each on a thread of its own. Default: one for each allowed core.
+    pub image_workers: usize,
+    /// Threads of the scheduler's pool. Default: one for each allowed core.
+    pub scheduler_threads: usize,
+    /// Bytes the pool may hold. Default: half of the memory this process may use.
+    pub memory_limit: Option<usize>,
+    /// Which leases carry a record.
+    pub leak_level: Level,
+    /// How old a lease may get before it is called a leak.
+    pub leak_ages: AgeLimits,
+    /// Whether the scheduler's threads are pinned.
+    pub pin: bool,
+    /// The niceness of the scheduler's threads.
+    pub niceness: Option<i32>,
+    /// What tells how short the machine is of memory; by default the machine and its control groups.
+    pub memory_source: Option<Box<dyn MemorySource>>,
+    /// Image jobs that may wait for a worker before callers wait for room.
+    pub image_queue: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let cores = allowed_cores().len();
+        let source = SystemMemory::detect().map(|system| Box::new(system) as Box<dyn MemorySource>);
+        Self {
+            image_workers: cores,
+            scheduler_threads: cores,
+            memory_limit: None,
+            leak_level: Level::default(),
+            leak_ages: AgeLimits::default(),
+            pin: true,
+            niceness: None,
+            memory_source: source,
+            image_queue: 256,
+        }
+    }
+}
+
+/// Image workers a runtime may have: each has a thread of its own.
+const IMAGE_WORKERS_MAX: usize = 256;
+
+/// The five subsystems, running under a runtime's root.
+#[derive(Clone)]
+pub struct Subsystems {
+    /// The pool's data plane.
+    pub pool: Pool,
+    /// The pool's actor.
+    pub keeper: Address<PoolActor>,
+    /// The pressure that was published last.
+    pub pressure: PublishedPressure,
+    /// The leak tracker.
+    pub leaks: Address<LeakTracker>,
+    /// The scheduler.
+    pub scheduler: Scheduler,
+    /// The image workers.
+    pub images: Images,
+    /// The models.
+    pub inference: Inference,
+    /// The actor that answers pings.
+    pub ping: Address<Pinger>,
+}
+
+impl std::fmt::Debug for Subsystems {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Subsystems").field("scheduler", &self.scheduler).field("images", &self.images).finish()
+    }
+}
+
+impl Subsystems {
+    /// Starts all of them and waits until they run.
+    ///
+    /// # Errors
+    /// [`Error::InvalidInput`] for a configuration that cannot be, and what a spawn may return.
+    ///
+    /// ```
+    /// use ironcliw::Runtime;
+    /// use ironcliw_actors::{Config, Subsystems, ping::Ping};
+    /// let runtime = Runtime::new()?;
+    /// let answered = runtime.block_on(async {
+    ///     let subsystems = Subsystems::start(runtime.handle(), Config::default()).await?;
+    ///     subsystems.ping.ask(Ping).await.map_err(ironcliw::Error::from).map_err(ironcliw_actors::Error::from)
+    /// });
+    /// assert_eq!(answered.unwrap(), 1);
+    /// # Ok::<_, ironcliw::Error>(())
+    /// ```
+    pub async fn start(runtime: &Handle, config: Config) -> Result<Self> {
+        if !(1..=IMAGE_WORKERS_MAX).contains(&config.image_workers) {
+            let count = config.image_workers;
+            return Err(Error::invalid(format!("there are 1 to {IMAGE_WORKERS_MAX} image workers, not {count}")));
+        }
+        let pool = make_pool(&config)?;
+        let (keeper, leaks, pressure) = start_memory(runtime, &config, &pool, config_source(&config)).await?;
+        let scheduler = start_scheduler(runtime, &config).await?;
+        let images = start_images(runtime, &config, &pool, &keeper, &scheduler).await?;
+        let inference = Inference::new(
+            runtime.root()?.supervise(Supervisor::new("inference")).await?,
+            pool.clone(),
+            scheduler.clone(),
+        );
+        let answered = Arc::default();
+        let pinger = move || Pinger { answered: Arc::clone(&answered) };
+        let ping = Child::new("ping", pinger).mailbox(4096, Overflow::Block).placement(CONTROL).backoff(Backoff::NONE);
+        let ping = runtime.root()?.spawn(ping).await?;
+        let subsystems = Self { pool, keeper, pressure, leaks, scheduler, images, inference, ping };
+        sections::register(runtime, &subsystems);
+        Ok(subsystems)
+    }
+
+    /// Makes the actor at `path` panic while it handles a message. `answer` is told what the actor's sender is told:
+    /// [`ironcliw::Error::ActorPanicked`]. An image worker meets the crash with its next job in hand, if it has one.
+    ///
+    /// # Errors
+    /// [`Error::InvalidInput`] if no actor of the subsystems has this path.
+    pub fn crash(&self, path: &str, answer: Box<dyn ironcliw::ReplySink<()>>) -> Result<()> {
+        if let Some(worker) = self.images.arm(path) {
+            worker.ask_into(Crash, None, answer);
+        } else if path == self.keeper.path() {
+            self.keeper.ask_into(Crash, None, answer);
+        } else if path == self.leaks.path() {
+            self.leaks.ask_into(Crash, None, answer);
+        } else if path == self.scheduler.address().path() {
+            self.scheduler.address().ask_into(Crash, None, answer);
+        } else if path == self.ping.path() {
+            self.ping.ask_into(Crash, None, answer);
+        } else if let Some(replica) = self.inference.replica(path) {
+            replica.ask_into(Crash, None, answer);
+        } else {
+            return Err(Error::invalid(format!("there is no actor {path:?} to crash")));
+        }
+        Ok(())
+    }
+}
+
+fn make_pool(config: &Config) -> Result<Pool> {
+    let mut pool = config.memory_limit.map_or_else(PoolConfig::default, PoolConfig::limited);
+    pool.leaks = RecorderConfig { level: config.leak_level, ..RecorderConfig::default() };
+    Pool::new(pool)
+}
