@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::pool::{AllocOptions, LeaseId, LeaseKind, Owner, Pool, PoolConfig};
+use proptest::prelude::*;
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
@@ -316,4 +317,73 @@ fn nothing_false_is_reported_while_threads_lease_through_a_tiny_channel() {
     assert_eq!(reported, 900);
     assert_eq!(pool.stats().dropped_unreleased, 900);
     assert_eq!(ledger.outstanding().len(), 0);
+}
+
+/// A step of a program that is watched.
+#[derive(Debug, Clone)]
+enum Step {
+    Lease { explicit: bool, site: u8 },
+    Drop(prop::sample::Index),
+    Release(prop::sample::Index),
+    SetLevel(Level),
+    Check { later: bool },
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let at = any::<prop::sample::Index>;
+    prop_oneof![
+        5 => (any::<bool>(), 0u8..3).prop_map(|(explicit, site)| Step::Lease { explicit, site }),
+        2 => at().prop_map(Step::Drop),
+        2 => at().prop_map(Step::Release),
+        1 => prop::sample::select(vec![Level::Disabled, Level::Simple]).prop_map(Step::SetLevel),
+        1 => any::<bool>().prop_map(|later| Step::Check { later }),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    /// Whatever the channel loses: each lease dropped unreleased is reported once, and only what lives is too old. If it
+    /// loses nothing, all that lives and carries a record is.
+    #[test]
+    fn reports_are_never_wrong_and_complete_if_nothing_is_lost(
+        steps in prop::collection::vec(step(), 1..100),
+        capacity in prop_oneof![1usize..6, Just(1000)],
+    ) {
+        let pool = pool(Level::Simple, capacity);
+        let mut ledger = Ledger::default();
+        let mut held = Vec::new();
+        let (mut dropped, mut reported) = (0, 0);
+        for step in steps.into_iter().chain([Step::Check { later: true }]) {
+            match step {
+                Step::Lease { explicit, site } => {
+                    let kind = if explicit { LeaseKind::Explicit } else { LeaseKind::Plain };
+                    let options = AllocOptions { kind, record: true, ..AllocOptions::default() };
+                    let recorded = pool.recorder().level() != Level::Disabled;
+                    held.push((pool.allocate_with(64, owner(), options.at(site.to_string())).unwrap(), recorded));
+                }
+                Step::Drop(at) if !held.is_empty() => {
+                    let (buffer, _) = held.swap_remove(at.index(held.len()));
+                    dropped += u64::from(buffer.kind() == LeaseKind::Explicit);
+                }
+                Step::Release(at) if !held.is_empty() => held.swap_remove(at.index(held.len())).0.release(),
+                Step::Drop(_) | Step::Release(_) => {}
+                Step::SetLevel(level) => pool.recorder().set_level(level),
+                Step::Check { later } => {
+                    let reports = ledger.check(if later { much_later() } else { Instant::now() }, &pool);
+                    let (too_old, unreleased): (Vec<_>, Vec<_>) =
+                        reports.iter().partition(|report| report.kind == LeakKind::TooOld);
+                    reported += unreleased.iter().map(|report| report.new).sum::<u64>();
+                    prop_assert_eq!(unreleased.iter().map(|report| report.equal).sum::<u64>(), dropped);
+                    prop_assert_eq!(reported, dropped);
+                    prop_assert!(too_old.iter().all(|report| pool.is_live(report.id.unwrap())));
+                    let old = too_old.iter().map(|report| report.equal).sum::<u64>();
+                    let recorded = held.iter().filter(|(_, recorded)| *recorded).count() as u64;
+                    prop_assert!(old == 0 || later && old <= recorded);
+                    prop_assert!(!later || pool.recorder().dropped_events() > 0 || old == recorded);
+                }
+            }
+        }
+        prop_assert_eq!(pool.stats().dropped_unreleased, dropped);
+    }
 }

@@ -1,25 +1,57 @@
-//! What each owner holds: exact counts, kept by atomics at every lease and release.
+//! Who holds what: exact counts by owner and class, kept at every lease and release.
+//!
+//! One counter of beginnings and one of ends for each owner and class, so that either step costs a single addition, and
+//! everything else is a sum made when somebody looks. Ends are read before beginnings: a reader may miss the latest
+//! steps but never sees a lease that ended before it began.
 
-use super::class::{LINE_BYTES, SizeClass};
+use super::class::SizeClass;
 use super::owner::Owner;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Low bits of [`Account::live`]: the number of leases, of which the lease table holds 2^26 at most.
-const COUNT_BITS: u32 = 27;
+/// Leases of one owner and class, ever.
+#[derive(Debug, Default)]
+struct Leases {
+    begun: AtomicU64,
+    ended: AtomicU64,
+    /// Ended by a drop where a release was demanded, with no event that tells of it; since last asked for.
+    untold: AtomicU64,
+}
+
+/// Bytes of the class whose blocks differ in size, where a count is not enough; ever, or as [`Leases::untold`].
+#[derive(Debug, Default)]
+struct HugeBytes {
+    begun: AtomicU64,
+    ended: AtomicU64,
+    untold: AtomicU64,
+}
 
 /// One owner's counts, in one pool.
 #[derive(Debug)]
 pub(crate) struct Account {
-    /// Leases in the low bits, their blocks' bytes in units of a line above: one addition keeps both, and a reader never
-    /// sees one without the other. 37 bits of lines are 8 TiB, which [`Account::LIVE_BYTES_MAX`] passes on to the limit.
-    live: AtomicU64,
+    classes: [Leases; SizeClass::COUNT],
+    huge_bytes: HugeBytes,
     /// Leases that had to be released explicitly and were only dropped, ever.
     unreleased: AtomicU64,
-    /// Of these, those of which no event tells, since they were last asked for; by class.
-    untold: [AtomicU64; SizeClass::COUNT],
-    /// Bytes of the untold ones of the class whose blocks differ in size.
-    untold_huge_bytes: AtomicU64,
+}
+
+/// Leases of one owner and class.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Tally {
+    /// Ever.
+    pub(crate) leases: u64,
+    /// Not ended.
+    pub(crate) live: u64,
+    /// Bytes of the blocks of those not ended.
+    pub(crate) live_bytes: u64,
+}
+
+impl Tally {
+    pub(crate) fn add(&mut self, other: Self) {
+        self.leases += other.leases;
+        self.live += other.live;
+        self.live_bytes += other.live_bytes;
+    }
 }
 
 /// Dropped leases of one owner and class of which no event tells.
@@ -33,33 +65,35 @@ pub(crate) struct Untold {
 }
 
 impl Account {
-    /// No pool's limit is higher than this many bytes, for the sake of `live`.
-    pub(crate) const LIVE_BYTES_MAX: u64 = ((1 << (64 - COUNT_BITS)) - 1) * LINE_BYTES as u64;
-
     fn new() -> Self {
         Self {
-            live: AtomicU64::new(0),
+            classes: std::array::from_fn(|_| Leases::default()),
+            huge_bytes: HugeBytes::default(),
             unreleased: AtomicU64::new(0),
-            untold: [const { AtomicU64::new(0) }; SizeClass::COUNT],
-            untold_huge_bytes: AtomicU64::new(0),
         }
     }
 
-    /// Leases and bytes of their blocks, of the same moment.
-    pub(crate) fn live(&self) -> (u64, u64) {
-        let live = self.live.load(Ordering::Relaxed);
-        (
-            live & ((1 << COUNT_BITS) - 1),
-            (live >> COUNT_BITS) * LINE_BYTES as u64,
-        )
+    pub(crate) fn tally(&self, class: SizeClass) -> Tally {
+        let between = |ended: &AtomicU64, begun: &AtomicU64| {
+            let ended = ended.load(Ordering::Acquire);
+            let begun = begun.load(Ordering::Relaxed);
+            (begun, begun.saturating_sub(ended))
+        };
+        let of_class = &self.classes[class.index()];
+        let (leases, live) = between(&of_class.ended, &of_class.begun);
+        let live_bytes = match class.bytes() {
+            Some(bytes) => live * bytes as u64,
+            None => between(&self.huge_bytes.ended, &self.huge_bytes.begun).1,
+        };
+        Tally {
+            leases,
+            live,
+            live_bytes,
+        }
     }
 
     pub(crate) fn unreleased(&self) -> u64 {
         self.unreleased.load(Ordering::Relaxed)
-    }
-
-    fn one_lease(bytes: usize) -> u64 {
-        ((bytes / LINE_BYTES) as u64) << COUNT_BITS | 1
     }
 }
 
@@ -76,16 +110,31 @@ impl Accounts {
         self.0[owner.index()].get_or_init(|| Box::new(Account::new()))
     }
 
-    pub(crate) fn lease(&self, owner: Owner, bytes: usize) {
-        self.of(owner)
-            .live
-            .fetch_add(Account::one_lease(bytes), Ordering::Relaxed);
+    pub(crate) fn lease(&self, owner: Owner, class: SizeClass, bytes: usize) {
+        let account = self.of(owner);
+        account.classes[class.index()]
+            .begun
+            .fetch_add(1, Ordering::Relaxed);
+        if class == SizeClass::HUGE {
+            account
+                .huge_bytes
+                .begun
+                .fetch_add(bytes as u64, Ordering::Relaxed);
+        }
     }
 
-    pub(crate) fn release(&self, owner: Owner, bytes: usize) {
-        self.of(owner)
-            .live
-            .fetch_sub(Account::one_lease(bytes), Ordering::Relaxed);
+    pub(crate) fn release(&self, owner: Owner, class: SizeClass, bytes: usize) {
+        let account = self.of(owner);
+        // Release: whoever sees the end sees the beginning, which another thread may have counted.
+        account.classes[class.index()]
+            .ended
+            .fetch_add(1, Ordering::Release);
+        if class == SizeClass::HUGE {
+            account
+                .huge_bytes
+                .ended
+                .fetch_add(bytes as u64, Ordering::Release);
+        }
     }
 
     /// Counts a lease that was dropped unreleased. `told`: an event of it is on its way to the ledger.
@@ -95,10 +144,13 @@ impl Accounts {
         if !told {
             if class == SizeClass::HUGE {
                 account
-                    .untold_huge_bytes
+                    .huge_bytes
+                    .untold
                     .fetch_add(bytes as u64, Ordering::Relaxed);
             }
-            account.untold[class.index()].fetch_add(1, Ordering::Release);
+            account.classes[class.index()]
+                .untold
+                .fetch_add(1, Ordering::Release);
         }
     }
 
@@ -107,14 +159,14 @@ impl Accounts {
         let mut all = Vec::new();
         for (owner, account) in self.iter() {
             for class in SizeClass::all() {
-                let cell = &account.untold[class.index()];
+                let cell = &account.classes[class.index()].untold;
                 if cell.load(Ordering::Relaxed) == 0 {
                     continue;
                 }
                 let count = cell.swap(0, Ordering::Acquire);
                 let bytes = match class.bytes() {
                     Some(bytes) => count * bytes as u64,
-                    None => account.untold_huge_bytes.swap(0, Ordering::Relaxed),
+                    None => account.huge_bytes.untold.swap(0, Ordering::Relaxed),
                 };
                 all.push(Untold {
                     owner,
@@ -141,19 +193,42 @@ mod tests {
     use super::*;
 
     #[test]
-    fn counts_and_bytes_do_not_disturb_each_other() {
+    fn blocks_of_differing_sizes_are_counted_by_their_bytes() {
         let accounts = Accounts::new();
         let owner = Owner::named("accounts-test");
-        let sizes = [64, 1 << 30, (1 << 40) + 4096, 320];
-        for bytes in sizes {
-            accounts.lease(owner, bytes);
-        }
+        let sizes = [64, 1 << 30, (1 << 40) + 4096, (1 << 41) + 4096];
+        sizes
+            .iter()
+            .for_each(|&bytes| accounts.lease(owner, SizeClass::of(bytes), bytes));
         let (_, account) = accounts.iter().next().unwrap();
-        assert_eq!(account.live(), (4, sizes.iter().sum::<usize>() as u64));
-        for bytes in sizes {
-            accounts.release(owner, bytes);
-        }
-        assert_eq!(account.live(), (0, 0));
+        assert_eq!(
+            account.tally(SizeClass::HUGE),
+            Tally {
+                leases: 2,
+                live: 2,
+                live_bytes: (3 << 40) + 8192
+            }
+        );
+        assert_eq!(
+            account.tally(SizeClass::of(64)),
+            Tally {
+                leases: 1,
+                live: 1,
+                live_bytes: 64
+            }
+        );
+        sizes
+            .iter()
+            .for_each(|&bytes| accounts.release(owner, SizeClass::of(bytes), bytes));
+        assert_eq!(
+            account.tally(SizeClass::HUGE),
+            Tally {
+                leases: 2,
+                live: 0,
+                live_bytes: 0
+            }
+        );
+        assert!(SizeClass::all().all(|class| account.tally(class).live == 0));
     }
 
     #[test]

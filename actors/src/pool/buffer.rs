@@ -42,8 +42,7 @@ impl Buffer {
         }
         let block = found.block;
         core.budget.lease(block.bytes());
-        core.shelf(block.class()).lease();
-        core.accounts.lease(owner, block.bytes());
+        core.accounts.lease(owner, block.class(), block.bytes());
         let mut buffer = Self {
             core: Arc::clone(core),
             id: core.slots.open(block.slot()),
@@ -171,8 +170,8 @@ impl Drop for Buffer {
         } else if self.recorded {
             core.recorder.released(lease, Outcome::Returned);
         }
-        core.accounts.release(lease.owner, lease.block_bytes);
-        core.shelf(lease.class).release();
+        core.accounts
+            .release(lease.owner, lease.class, lease.block_bytes);
         core.put_back(block);
     }
 }

@@ -1,6 +1,5 @@
 //! How much memory a pool may hold, and what it tells the leak tracker.
 
-use super::accounts::Account;
 use super::class::{LINE_BYTES, SizeClass};
 use super::system::SystemMemory;
 use crate::leak::RecorderConfig;
@@ -54,8 +53,5 @@ pub(crate) fn checked_limit(limit_bytes: usize) -> Result<usize> {
             "a pool's limit must be at least {LINE_BYTES} bytes, the smallest block, not {limit_bytes}"
         )));
     }
-    let highest = usize::try_from(Account::LIVE_BYTES_MAX)
-        .unwrap_or(usize::MAX)
-        .min(SizeClass::MAX_LEN);
-    Ok(limit_bytes.min(highest))
+    Ok(limit_bytes.min(SizeClass::MAX_LEN))
 }

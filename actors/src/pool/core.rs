@@ -27,8 +27,6 @@ pub(crate) struct Core {
     pub(crate) accounts: Accounts,
     pub(crate) shelves: Box<[CachePadded<Shelf>]>,
     pub(crate) recorder: Arc<Recorder>,
-    /// Blocks made by the system, ever.
-    pub(crate) fresh: AtomicU64,
     /// Allocations refused, ever.
     pub(crate) failures: AtomicU64,
     /// The shelf that makes way next.
@@ -51,7 +49,6 @@ impl Core {
                 .map(|class| CachePadded::new(Shelf::new(class)))
                 .collect(),
             recorder,
-            fresh: AtomicU64::new(0),
             failures: AtomicU64::new(0),
             eviction: AtomicUsize::new(0),
         }
@@ -100,7 +97,7 @@ impl Core {
         });
         match made {
             Some(block) => {
-                self.fresh.fetch_add(1, Relaxed);
+                self.shelf(class).block_made();
                 Some(Found {
                     block,
                     zeroed: true,
@@ -199,8 +196,9 @@ impl Core {
 
     /// Gives a block, neither leased nor on a shelf, back to the system.
     fn free(&self, block: Block) {
-        let (bytes, slot) = (block.bytes(), block.slot());
+        let (bytes, slot, class) = (block.bytes(), block.slot(), block.class());
         drop(block);
+        self.shelf(class).block_freed();
         self.slots.retire(slot);
         self.budget.unreserve(bytes);
     }

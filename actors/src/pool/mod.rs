@@ -62,7 +62,7 @@ use std::sync::Arc;
 /// assert_eq!(pool.stats().live_count, 0);
 /// # Ok::<_, ironcliw_actors::Error>(())
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Pool {
     core: Arc<Core>,
 }
@@ -159,5 +159,15 @@ impl Pool {
     /// Dropped explicit leases that no event told of, each handed out once.
     pub(crate) fn take_untold(&self) -> Vec<accounts::Untold> {
         self.core.accounts.take_untold()
+    }
+}
+
+impl std::fmt::Debug for Pool {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let MemoryReading { used, limit } = self.reading();
+        f.debug_struct("Pool")
+            .field("live_bytes", &used)
+            .field("limit_bytes", &limit)
+            .finish_non_exhaustive()
     }
 }

@@ -27,12 +27,31 @@ struct Names {
     by_name: HashMap<&'static str, Owner>,
 }
 
-static NAMES: LazyLock<RwLock<Names>> = LazyLock::new(|| {
-    RwLock::new(Names {
-        by_owner: vec!["other"],
-        by_name: HashMap::from([("other", Owner::OTHER)]),
-    })
-});
+static NAMES: LazyLock<RwLock<Names>> = LazyLock::new(|| RwLock::new(Names::new()));
+
+impl Names {
+    fn new() -> Self {
+        Self {
+            by_owner: vec!["other"],
+            by_name: HashMap::from([("other", Owner::OTHER)]),
+        }
+    }
+
+    fn intern(&mut self, name: &str) -> Owner {
+        if let Some(&owner) = self.by_name.get(name) {
+            return owner;
+        }
+        if self.by_owner.len() >= Owner::MAX {
+            return Owner::OTHER;
+        }
+        let owner = Owner(self.by_owner.len() as u16);
+        // Leaked on purpose, at most MAX times: an owner's name is valid wherever the owner is.
+        let name: &'static str = Box::leak(name.into());
+        self.by_owner.push(name);
+        self.by_name.insert(name, owner);
+        owner
+    }
+}
 
 impl Owner {
     /// All names that came after the table was full.
@@ -49,19 +68,7 @@ impl Owner {
         if let Some(&owner) = NAMES.read().by_name.get(name) {
             return owner;
         }
-        let mut names = NAMES.write();
-        if let Some(&owner) = names.by_name.get(name) {
-            return owner;
-        }
-        if names.by_owner.len() >= Self::MAX {
-            return Self::OTHER;
-        }
-        let owner = Self(names.by_owner.len() as u16);
-        // Leaked on purpose, at most MAX times: an owner's name is valid wherever the owner is.
-        let name: &'static str = Box::leak(name.into());
-        names.by_owner.push(name);
-        names.by_name.insert(name, owner);
-        owner
+        NAMES.write().intern(name)
     }
 
     /// The name it was made with.
@@ -105,5 +112,27 @@ mod tests {
         let long = "ä".repeat(500);
         assert_eq!(Owner::named(&long).name().len(), NAME_BYTES_MAX);
         assert_eq!(Owner::OTHER.name(), "other");
+    }
+
+    #[test]
+    fn names_beyond_the_table_are_counted_together() {
+        // Static as the real one is: what it leaks stays reachable.
+        static FULL: LazyLock<RwLock<Names>> = LazyLock::new(|| RwLock::new(Names::new()));
+        let mut names = FULL.write();
+        let owners: Vec<Owner> = (0..Owner::MAX + 10)
+            .map(|n| names.intern(&n.to_string()))
+            .collect();
+        assert_eq!(names.by_owner.len(), Owner::MAX);
+        assert!(
+            owners[..Owner::MAX - 1]
+                .iter()
+                .all(|&owner| owner != Owner::OTHER)
+        );
+        assert!(
+            owners[Owner::MAX - 1..]
+                .iter()
+                .all(|&owner| owner == Owner::OTHER)
+        );
+        assert_eq!(names.intern("7"), owners[7]);
     }
 }

@@ -7,15 +7,18 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Free blocks a class keeps at most. Small blocks are cheap to make, and this many of them are a burst's worth.
-const BLOCKS_MAX: usize = 1024;
-/// And of large ones as many as these bytes hold: a class of the largest keeps a single block at least.
-const BLOCKS_MAX_BYTES: usize = 8 << 30;
+const BLOCKS_MAX: u64 = 1024;
+/// And of large ones as many as these bytes hold: 8 of the largest.
+const BLOCKS_MAX_BYTES: u64 = 8 << 30;
 
 #[derive(Debug)]
 pub(crate) struct Shelf {
     class: SizeClass,
-    live: AtomicU64,
-    leases: AtomicU64,
+    /// Blocks made for this class, ever.
+    made: AtomicU64,
+    /// Blocks of this class that exist, leased or free.
+    existing: AtomicU64,
+    /// The most blocks that ever existed. A block is made when none is free: the most leases at a time are as many.
     high_water: AtomicU64,
     /// Made by the first release: most classes are never used.
     free: OnceLock<ArrayQueue<Block>>,
@@ -26,8 +29,8 @@ impl Shelf {
         let zero = AtomicU64::default;
         Self {
             class,
-            live: zero(),
-            leases: zero(),
+            made: zero(),
+            existing: zero(),
             high_water: zero(),
             free: OnceLock::new(),
         }
@@ -35,9 +38,9 @@ impl Shelf {
 
     /// Free blocks that fit on the shelf.
     pub(crate) fn capacity(&self) -> usize {
-        self.class
-            .bytes()
-            .map_or(0, |bytes| (BLOCKS_MAX_BYTES / bytes).clamp(1, BLOCKS_MAX))
+        self.class.bytes().map_or(0, |bytes| {
+            (BLOCKS_MAX_BYTES / bytes as u64).clamp(1, BLOCKS_MAX) as usize
+        })
     }
 
     pub(crate) fn take(&self) -> Option<Block> {
@@ -56,16 +59,16 @@ impl Shelf {
         }
     }
 
-    pub(crate) fn lease(&self) {
-        self.leases.fetch_add(1, Relaxed);
-        let live = self.live.fetch_add(1, Relaxed) + 1;
-        if live > self.high_water.load(Relaxed) {
-            self.high_water.fetch_max(live, Relaxed);
-        }
+    /// Counts a block that was made for this class.
+    pub(crate) fn block_made(&self) {
+        self.made.fetch_add(1, Relaxed);
+        let existing = self.existing.fetch_add(1, Relaxed) + 1;
+        self.high_water.fetch_max(existing, Relaxed);
     }
 
-    pub(crate) fn release(&self) {
-        let before = self.live.fetch_sub(1, Relaxed);
+    /// Uncounts a block that was freed.
+    pub(crate) fn block_freed(&self) {
+        let before = self.existing.fetch_sub(1, Relaxed);
         debug_assert!(before > 0);
     }
 
@@ -73,16 +76,10 @@ impl Shelf {
         self.class
     }
 
-    pub(crate) fn live(&self) -> u64 {
-        self.live.load(Relaxed)
+    pub(crate) fn made(&self) -> u64 {
+        self.made.load(Relaxed)
     }
 
-    /// Leases ever.
-    pub(crate) fn leases(&self) -> u64 {
-        self.leases.load(Relaxed)
-    }
-
-    /// The most leases at a time.
     pub(crate) fn high_water(&self) -> u64 {
         self.high_water.load(Relaxed)
     }

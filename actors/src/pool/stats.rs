@@ -1,5 +1,7 @@
 //! What a pool looks like from outside. Reading it disturbs no lease.
 
+use super::accounts::Tally;
+use super::class::SizeClass;
 use super::core::Core;
 use super::owner::Owner;
 use std::sync::atomic::Ordering::Relaxed;
@@ -62,44 +64,53 @@ pub struct OwnerStats {
     pub live_count: u64,
     /// Bytes of their blocks.
     pub live_bytes: u64,
+    /// Leases ever granted.
+    pub allocations: u64,
     /// Explicit leases of this owner that were dropped without a release, ever.
     pub dropped_unreleased: u64,
 }
 
 impl PoolStats {
     pub(crate) fn read(core: &Core) -> Self {
-        let classes: Vec<ClassStats> = core
-            .shelves
-            .iter()
-            .filter(|shelf| shelf.leases() > 0)
-            .map(|shelf| ClassStats {
-                size: shelf.class().bytes().unwrap_or(0),
-                live: shelf.live(),
-                available: shelf.available(),
-                capacity: shelf.capacity(),
-                high_water_mark: shelf.high_water(),
-                allocations: shelf.leases(),
-            })
-            .collect();
+        let mut by_class = [Tally::default(); SizeClass::COUNT];
         let owners: Vec<OwnerStats> = core
             .accounts
             .iter()
             .map(|(owner, account)| {
-                let (live_count, live_bytes) = account.live();
+                let mut of_owner = Tally::default();
+                for class in SizeClass::all() {
+                    let tally = account.tally(class);
+                    of_owner.add(tally);
+                    by_class[class.index()].add(tally);
+                }
                 OwnerStats {
                     owner,
-                    live_count,
-                    live_bytes,
+                    live_count: of_owner.live,
+                    live_bytes: of_owner.live_bytes,
+                    allocations: of_owner.leases,
                     dropped_unreleased: account.unreleased(),
                 }
             })
             .collect();
-        let fresh = core.fresh.load(Relaxed);
-        let allocations = classes.iter().map(|class| class.allocations).sum::<u64>();
+        let classes: Vec<ClassStats> = core
+            .shelves
+            .iter()
+            .filter(|shelf| shelf.made() > 0)
+            .map(|shelf| ClassStats {
+                size: shelf.class().bytes().unwrap_or(0),
+                live: by_class[shelf.class().index()].live,
+                available: shelf.available(),
+                capacity: shelf.capacity(),
+                high_water_mark: shelf.high_water(),
+                allocations: by_class[shelf.class().index()].leases,
+            })
+            .collect();
+        let fresh = core.shelves.iter().map(|shelf| shelf.made()).sum();
+        let allocations = owners.iter().map(|owner| owner.allocations).sum::<u64>();
         let live_bytes = core.budget.live();
         Self {
             live_bytes,
-            live_count: classes.iter().map(|class| class.live).sum(),
+            live_count: owners.iter().map(|owner| owner.live_count).sum(),
             cached_bytes: core.budget.held().saturating_sub(live_bytes),
             limit_bytes: core.budget.limit(),
             retain_bytes: core.budget.retain(),

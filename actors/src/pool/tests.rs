@@ -210,6 +210,19 @@ fn a_lowered_limit_is_met_as_leases_end() {
 }
 
 #[test]
+fn a_block_that_came_back_while_the_limit_fell_is_not_leased_again() {
+    let pool = hoarding_pool(MIB);
+    drop([
+        pool.allocate(MIB / 2, owner()).unwrap(),
+        pool.allocate(MIB / 2, owner()).unwrap(),
+    ]);
+    // What a release leaves that looked at the limit just before it was lowered.
+    pool.core.budget.set_limit(MIB / 4);
+    assert!(pool.allocate(MIB / 2, owner()).is_err());
+    assert_eq!((pool.stats().live_bytes, pool.stats().cached_bytes), (0, 0));
+}
+
+#[test]
 fn the_cache_keeps_no_more_than_told_and_follows_a_change_of_sizes() {
     let pool = Pool::new(PoolConfig {
         retain_bytes: MIB,
