@@ -110,13 +110,14 @@ impl Subsystems {
     /// assert_eq!(answered.unwrap(), 1);
     /// # Ok::<_, ironcliw::Error>(())
     /// ```
-    pub async fn start(runtime: &Handle, config: Config) -> Result<Self> {
+    pub async fn start(runtime: &Handle, mut config: Config) -> Result<Self> {
         if !(1..=IMAGE_WORKERS_MAX).contains(&config.image_workers) {
             let count = config.image_workers;
             return Err(Error::invalid(format!("there are 1 to {IMAGE_WORKERS_MAX} image workers, not {count}")));
         }
         let pool = make_pool(&config)?;
-        let (keeper, leaks, pressure) = start_memory(runtime, &config, &pool, config_source(&config)).await?;
+        let source = config.memory_source.take();
+        let (keeper, leaks, pressure) = start_memory(runtime, config.leak_ages, &pool, source).await?;
         let scheduler = start_scheduler(runtime, &config).await?;
         let images = start_images(runtime, &config, &pool, &keeper, &scheduler).await?;
         let inference = Inference::new(
@@ -162,4 +163,58 @@ fn make_pool(config: &Config) -> Result<Pool> {
     let mut pool = config.memory_limit.map_or_else(PoolConfig::default, PoolConfig::limited);
     pool.leaks = RecorderConfig { level: config.leak_level, ..RecorderConfig::default() };
     Pool::new(pool)
+}
+
+async fn start_memory(
+    runtime: &Handle,
+    ages: AgeLimits,
+    pool: &Pool,
+    source: Option<Box<dyn MemorySource>>,
+) -> Result<(Address<PoolActor>, Address<LeakTracker>, PublishedPressure)> {
+    let memory = runtime.root()?.supervise(Supervisor::new("memory").strategy(Strategy::RestForOne)).await?;
+    let pressure = PublishedPressure::default();
+    let (pool_of_actor, published) = (pool.clone(), pressure.clone());
+    // Shared with every incarnation: a restart does not open the system's files anew.
+    let source: Option<Arc<dyn MemorySource>> = source.map(Arc::from);
+    let factory = move || PoolActor::new(pool_of_actor.clone(), source.clone(), published.clone());
+    let keeper = Child::new("pool", factory).mailbox(1024, Overflow::Block).placement(CONTROL);
+    let keeper = memory.spawn(keeper).await?;
+    let ledger = Arc::new(Mutex::new(Ledger::new(ages)));
+    let (pool_of_tracker, to_keeper) = (pool.clone(), keeper.clone());
+    let factory = move || LeakTracker::new(ledger.clone(), pool_of_tracker.clone(), to_keeper.clone());
+    let leaks = memory.spawn(Child::new("leak", factory).mailbox(1024, Overflow::Block).placement(CONTROL)).await?;
+    Ok((keeper, leaks, pressure))
+}
+
+async fn start_scheduler(runtime: &Handle, config: &Config) -> Result<Scheduler> {
+    let cores = if config.pin { allowed_cores() } else { &[] };
+    let pool = Arc::new(WorkPool::new(config.scheduler_threads, cores, config.niceness)?);
+    let threads = pool.clone();
+    let child = Child::new("scheduler", move || SchedulerActor::new(threads.clone()));
+    let address = runtime.root()?.spawn(child.mailbox(4096, Overflow::Block).placement(CONTROL)).await?;
+    Ok(Scheduler { address, pool })
+}
+
+async fn start_images(
+    runtime: &Handle,
+    config: &Config,
+    pool: &Pool,
+    keeper: &Address<PoolActor>,
+    scheduler: &Scheduler,
+) -> Result<Images> {
+    let (restarts, within) = IMAGE_RESTARTS;
+    let supervisor = runtime.root()?.supervise(Supervisor::new("images").restarts(restarts, within)).await?;
+    let mut workers = Vec::with_capacity(config.image_workers);
+    for index in 0..config.image_workers {
+        let counts = Arc::<WorkerCounts>::default();
+        let (pool, keeper, scheduler, seen) = (pool.clone(), keeper.clone(), scheduler.clone(), counts.clone());
+        let path = format!("images/{index}");
+        let factory =
+            move || ImageWorker::new(&path, pool.clone(), keeper.clone(), scheduler.clone(), seen.clone());
+        let child = Child::new(index.to_string(), factory)
+            .mailbox(config.image_queue, Overflow::Block)
+            .placement(Placement::Dedicated);
+        workers.push((supervisor.spawn(child).await?, counts));
+    }
+    Ok(Images::new(workers))
 }

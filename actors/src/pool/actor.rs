@@ -46,7 +46,7 @@ struct Waiter {
 /// Limits, trimming, memory pressure, and the queue of those who wait for memory.
 pub struct PoolActor {
     pool: Pool,
-    system: Option<Box<dyn MemorySource>>,
+    system: Option<Arc<dyn MemorySource>>,
     of_pool: PressureGauge,
     of_system: PressureGauge,
     published: PublishedPressure,
@@ -57,7 +57,7 @@ pub struct PoolActor {
 }
 
 impl PoolActor {
-    pub(crate) fn new(pool: Pool, system: Option<Box<dyn MemorySource>>, published: PublishedPressure) -> Self {
+    pub(crate) fn new(pool: Pool, system: Option<Arc<dyn MemorySource>>, published: PublishedPressure) -> Self {
         Self {
             pool,
             system,
