@@ -239,10 +239,15 @@ impl<'a> ImageView<'a> {
             return out.copy_from_slice(all);
         }
         for (y, out) in out.chunks_exact_mut(self.row_bytes()).enumerate() {
-            match self.dense_row(y) {
-                Some(row) => out.copy_from_slice(row),
-                None => self.gather_row(y, out),
-            }
+            self.copy_row(y, out);
+        }
+    }
+
+    /// Writes row `y`, its pixels dense, into `out`, which has [`ImageView::row_bytes`] bytes.
+    pub(crate) fn copy_row(&self, y: usize, out: &mut [u8]) {
+        match self.dense_row(y) {
+            Some(row) => out.copy_from_slice(row),
+            None => self.gather_row(y, out),
         }
     }
 
