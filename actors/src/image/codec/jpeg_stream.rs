@@ -236,17 +236,13 @@ impl<'a> Reader<'a> {
 
     /// The next marker, past fill bytes and whatever stands between segments.
     fn marker(&mut self) -> Result<u8> {
-        loop {
-            let rest = &self.bytes[self.at..];
-            let Some(found) = rest
-                .windows(2)
-                .position(|pair| pair[0] == 0xff && !matches!(pair[1], 0 | 0xff))
-            else {
-                return Err(self.cut_off());
-            };
-            self.at += found + 2;
-            return Ok(rest[found + 1]);
-        }
+        let rest = &self.bytes[self.at..];
+        let found = rest
+            .windows(2)
+            .position(|pair| pair[0] == 0xff && !matches!(pair[1], 0 | 0xff));
+        let found = found.ok_or_else(|| self.cut_off())?;
+        self.at += found + 2;
+        Ok(rest[found + 1])
     }
 
     /// The body of the segment whose marker was just read.

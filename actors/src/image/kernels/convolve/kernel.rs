@@ -74,7 +74,7 @@ impl Kernel {
     /// [`Error::InvalidInput`] when the side is not 1, 3, 5 or 7, the weights have another count, or one is not finite
     /// or above a million.
     pub fn custom(side: usize, weights: &[f32]) -> Result<Self> {
-        if side % 2 == 0 || side > SIDE_MAX {
+        if side.is_multiple_of(2) || side > SIDE_MAX {
             return Err(Error::invalid(format!(
                 "a kernel of side {side} is not supported: the side is 1, 3, 5 or 7"
             )));
@@ -86,8 +86,10 @@ impl Kernel {
                 weights.len()
             )));
         }
-        // Written so that NaN fails too.
-        if let Some(bad) = weights.iter().find(|weight| !(weight.abs() <= WEIGHT_MAX)) {
+        if let Some(bad) = weights
+            .iter()
+            .find(|weight| weight.is_nan() || weight.abs() > WEIGHT_MAX)
+        {
             return Err(Error::invalid(format!(
                 "a kernel's weight may be at most {WEIGHT_MAX} in magnitude, not {bad}"
             )));

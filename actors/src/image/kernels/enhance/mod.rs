@@ -5,13 +5,16 @@
 //! its height. *Sharpen* is an unsharp mask on the 3×3 Gaussian. Both work in integers and on colours only: the alpha of
 //! an RGBA image is kept. Borders are reflected as in [`convolve`](super::convolve).
 
+mod median;
+
 use super::Isa;
 use super::convolve::{around, gaussian_sums};
-use super::window::{Ring, reflect101};
+use super::window::Ring;
 use crate::image::Scratch;
 use crate::image::size::{Channels, check_output};
 use crate::image::view::ImageView;
 use crate::{Error, Result};
+use median::median_row;
 
 /// The largest amount of sharpening; more only clips.
 pub const SHARPEN_MAX: f32 = 10.0;
@@ -112,68 +115,14 @@ fn fixed(name: &str, value: f32, max: f32) -> Result<i32> {
 }
 
 fn denoise_row(isa: Isa, rows: [&[u8]; 3], channels: Channels, strength: i32, out: &mut [u8]) {
-    match isa {
-        #[cfg(all(feature = "simd-accel", target_arch = "x86_64"))]
-        Isa::Avx2 => {
-            // SAFETY: `Isa::Avx2` is made by `Isa::detect` alone, on a CPU that has AVX2.
-            unsafe { avx2::denoise_inside(rows, channels.count(), strength, out) }
-        }
-        _ => denoise_inside(rows, channels.count(), strength, out),
-    }
-    let width = out.len() / channels.count();
-    for x in [0, width - 1] {
-        for c in 0..channels.count() {
-            let column = |dx: isize| reflect101(x as isize + dx, width) * channels.count() + c;
-            let [l, m, r] = [column(-1), column(0), column(1)];
-            let middle = median(rows.map(|row| [row[l], row[m], row[r]]));
-            out[m] = blend(rows[1][m], middle, strength);
-        }
-    }
-    keep_alpha(channels, rows[1], out);
-}
-
-/// All but the first and last pixel of a row. A loop of minima and maxima over bytes, which compilers vectorise.
-#[inline(always)]
-fn denoise_inside(rows: [&[u8]; 3], channels: usize, strength: i32, out: &mut [u8]) {
-    let Some(inside) = out.len().checked_sub(2 * channels) else {
-        return;
-    };
-    let columns = rows.map(|row| [0, 1, 2].map(|tap| &row[tap * channels..][..inside]));
-    for (i, out) in out[channels..][..inside].iter_mut().enumerate() {
-        let middle = median(columns.map(|row| row.map(|tap| tap[i])));
-        *out = blend(columns[1][1][i], middle, strength);
-    }
-}
-
-/// The median of nine: sort each column; it is then the median of the largest minimum, the median of the medians and
-/// the smallest maximum.
-#[inline(always)]
-fn median(v: [[u8; 3]; 3]) -> u8 {
-    let sort2 = |a: u8, b: u8| (a.min(b), a.max(b));
-    let median3 = |a: u8, b: u8, c: u8| a.min(b).max(a.max(b).min(c));
-    let sort3 = |a, b, c| {
-        let (a, b) = sort2(a, b);
-        let (b, c) = sort2(b, c);
-        let (a, b) = sort2(a, b);
-        (a, b, c)
-    };
-    let (a, b, c) = (
-        sort3(v[0][0], v[1][0], v[2][0]),
-        sort3(v[0][1], v[1][1], v[2][1]),
-        sort3(v[0][2], v[1][2], v[2][2]),
-    );
-    median3(
-        a.0.max(b.0).max(c.0),
-        median3(a.1, b.1, c.1),
-        a.2.min(b.2).min(c.2),
-    )
-}
-
-#[inline(always)]
-fn blend(from: u8, to: u8, strength: i32) -> u8 {
+    median_row(isa, rows, channels.count(), out);
     // 255·256 + 128 fits 16 bits, so the loop can keep to them.
     let (strength, rest) = (strength as u16, 256 - strength as u16);
-    ((u16::from(from) * rest + u16::from(to) * strength + 128) >> 8) as u8
+    for (out, value) in out.iter_mut().zip(rows[1]) {
+        let blend = u16::from(*value) * rest + u16::from(*out) * strength + 128;
+        *out = (blend >> 8) as u8;
+    }
+    keep_alpha(channels, rows[1], out);
 }
 
 fn sharpen_row(
@@ -188,7 +137,7 @@ fn sharpen_row(
     match isa {
         #[cfg(all(feature = "simd-accel", target_arch = "x86_64"))]
         Isa::Avx2 => {
-            // SAFETY: as above.
+            // SAFETY: `Isa::Avx2` is made by `Isa::detect` alone, on a CPU that has AVX2.
             unsafe { avx2::sharpen_across(rows[1], sums, channels.count(), amount, out) }
         }
         _ => sharpen_across(rows[1], sums, channels.count(), amount, out),
@@ -222,14 +171,9 @@ fn keep_alpha(channels: Channels, row: &[u8], out: &mut [u8]) {
     }
 }
 
-/// The same loops, compiled for AVX2.
+/// The same loop, compiled for AVX2.
 #[cfg(all(feature = "simd-accel", target_arch = "x86_64"))]
 mod avx2 {
-    #[target_feature(enable = "avx2")]
-    pub(super) fn denoise_inside(rows: [&[u8]; 3], channels: usize, strength: i32, out: &mut [u8]) {
-        super::denoise_inside(rows, channels, strength, out);
-    }
-
     #[target_feature(enable = "avx2")]
     pub(super) fn sharpen_across(
         row: &[u8],
@@ -245,6 +189,7 @@ mod avx2 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::image::kernels::window::reflect101;
     use crate::image::view::tests::{bytes_of, noise, sliced};
 
     fn neighbours(view: &ImageView<'_>, pixels: &[u8], x: usize, y: usize, c: usize) -> [u8; 9] {
