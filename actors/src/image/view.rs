@@ -437,4 +437,26 @@ pub(crate) mod tests {
             assert!(view.crop(x, y, w, h).is_err());
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn crops_of_crops_of_any_slice_are_those_of_the_copy(
+            (w, h) in (1usize..12, 1usize..12),
+            channels in proptest::sample::select(vec![Channels::Gray, Channels::Rgb, Channels::Rgba]),
+            slice in 0usize..9,
+            part in proptest::array::uniform4(0.0..1.0f64),
+        ) {
+            let pixels = noise(w * h * channels.count(), 13);
+            let views = sliced(&pixels, w, h, channels);
+            let (_, view) = views[slice % views.len()];
+            let (x, y) = ((part[0] * view.width() as f64) as usize, (part[1] * view.height() as f64) as usize);
+            let width = 1 + (part[2] * (view.width() - x) as f64) as usize;
+            let height = 1 + (part[3] * (view.height() - y) as f64) as usize;
+            let (width, height) = (width.min(view.width() - x), height.min(view.height() - y));
+            let copy = bytes_of(&view);
+            let dense = ImageView::of(&copy, view.size(), channels).unwrap();
+            let (a, b) = (view.crop(x, y, width, height).unwrap(), dense.crop(x, y, width, height).unwrap());
+            proptest::prop_assert_eq!(bytes_of(&a), bytes_of(&b));
+        }
+    }
 }
