@@ -4,9 +4,10 @@
 //! [`Precision`]; the model is immutable, and [`Model::run`] allocates no activation memory: the caller brings the
 //! scratch. A caller with several cores splits a batch along its first axis; the results do not depend on the split.
 //!
-//! Arrows run `model -> pack, sequence -> op -> product -> kernels`. Start at `model.rs`; `kernels/mod.rs` says what the
+//! Arrows run `model -> pack, sequence -> op -> convolution, product -> kernels`. Start at `model.rs`; `kernels/mod.rs` says what the
 //! arithmetic promises.
 
+mod convolution;
 mod kernels;
 mod model;
 mod network;

@@ -118,6 +118,8 @@ fn gelu(x: f32) -> f32 {
 mod tests {
     use super::*;
 
+    type Definition = fn(f64) -> f64;
+
     fn erf_by_series(x: f64) -> f64 {
         let mut term = x;
         let mut sum = x;
@@ -142,7 +144,7 @@ mod tests {
     #[test]
     fn functions_match_their_definitions_on_every_instruction_set() {
         let inputs: Vec<f32> = (-500..=500).map(|i| i as f32 * 0.01).collect();
-        let definitions: [(Activation, fn(f64) -> f64); 6] = [
+        let definitions: [(Activation, Definition); 6] = [
             (Activation::Relu, |x| x.max(0.0)),
             (Activation::Relu6, |x| x.clamp(0.0, 6.0)),
             (Activation::HardSwish, |x| {

@@ -66,7 +66,7 @@ fn every_position(
             }
             first += LANES;
         }
-        for channel in first..channels {
+        for (channel, out) in out.iter_mut().enumerate().skip(first) {
             let mut sum = 0.0f32;
             for (row, ky) in tall.clone().enumerate() {
                 for (column, kx) in broad.clone().enumerate() {
@@ -75,7 +75,7 @@ fn every_position(
                         * weights.taps[(ky * window.kernel[1] + kx) * channels + channel];
                 }
             }
-            out[channel] = weights.clamp.apply(sum + weights.bias[channel]);
+            *out = weights.clamp.apply(sum + weights.bias[channel]);
         }
     }
 }
