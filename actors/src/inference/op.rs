@@ -226,11 +226,11 @@ impl Op {
             }
             Self::ToChannelsLast => {
                 let (_, channels, [height, width]) = image(shape)?;
-                transpose(input, channels, height * width, out);
+                transpose(isa, input, channels, height * width, out);
             }
             Self::ToChannelsFirst => {
                 let (_, channels, [height, width]) = image(shape)?;
-                transpose(input, height * width, channels, out);
+                transpose(isa, input, height * width, channels, out);
             }
             Self::Residual(body) => {
                 body.run(isa, input, shape, scratch, out)?;

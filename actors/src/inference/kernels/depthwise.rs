@@ -4,7 +4,7 @@
 //! fused steps: every instruction set gives the same bits.
 
 use super::epilogue::Clamp;
-use super::isa::Isa;
+use super::isa::{Isa, vectorize};
 use super::patches::{Image, Window};
 
 /// Channels summed in registers at once.
@@ -29,7 +29,7 @@ pub(crate) fn convolve(
     let Some([_, across]) = window.positions(image.size) else {
         return;
     };
-    isa.vectorize(|| every_position(image, window, weights, across, out));
+    vectorize!(isa, every_position(image: Image<'_, f32>, window: &Window, weights: &Weights, across: usize, out: &mut [f32]));
 }
 
 #[inline(always)]
@@ -41,6 +41,7 @@ fn every_position(
     out: &mut [f32],
 ) {
     let channels = image.channels;
+    let clamp = weights.clamp;
     for (position, out) in out.chunks_exact_mut(channels).enumerate() {
         let (tall, top) = window.overlap(0, position / across, image.size[0]);
         let (broad, left) = window.overlap(1, position % across, image.size[1]);
@@ -61,9 +62,10 @@ fn every_position(
                 }
             }
             let bias = &weights.bias[first..][..LANES];
-            for (lane, out) in out[first..][..LANES].iter_mut().enumerate() {
-                *out = weights.clamp.apply(sums[lane] + bias[lane]);
+            for (sum, bias) in sums.iter_mut().zip(bias) {
+                *sum = clamp.apply(*sum + bias);
             }
+            out[first..][..LANES].copy_from_slice(&sums);
             first += LANES;
         }
         for (channel, out) in out.iter_mut().enumerate().skip(first) {
@@ -75,7 +77,7 @@ fn every_position(
                         * weights.taps[(ky * window.kernel[1] + kx) * channels + channel];
                 }
             }
-            *out = weights.clamp.apply(sum + weights.bias[channel]);
+            *out = clamp.apply(sum + weights.bias[channel]);
         }
     }
 }
