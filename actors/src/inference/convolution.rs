@@ -25,13 +25,13 @@ pub(crate) struct Convolution {
 impl Convolution {
     /// Scratch of [`run`](Self::run), in f32 elements: a sample's codes, then a block of patches.
     pub(crate) fn scratch_len(&self, shape: &[usize]) -> Result<usize> {
-        let (_, channels, size) = image(shape)?;
+        let (_, _, size) = image(shape)?;
         let [down, across] = positions(&self.window, size)?;
         let rows = (down * across).min(BLOCK_ROWS);
         Ok(match &self.products[0] {
             #[cfg(feature = "quantized-ops")]
             Product::Int8(weights) => {
-                codes_len(channels * size[0] * size[1])
+                codes_len(self.inputs * size[0] * size[1])
                     + rows * code_stride(weights.row_bytes()) / 4
             }
             #[cfg(feature = "quantized-ops")]

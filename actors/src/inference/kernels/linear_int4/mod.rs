@@ -109,6 +109,7 @@ impl Weights {
         size_of_val(&self.blocks[..])
     }
 
+    #[cfg(all(feature = "simd-accel", target_arch = "x86_64"))]
     fn panels(&self) -> usize {
         self.columns.div_ceil(PANEL)
     }

@@ -6,7 +6,7 @@ use super::{DEPTH, PANEL, Rows, Weights};
 use crate::inference::kernels::isa::Avx512;
 use crate::inference::kernels::tiles::{Tile, cover};
 
-/// How far ahead of the sums weights are prefetched when they are read once, in lines; measured best near 4 KiB.
+/// How far ahead weights are prefetched when they are read once, in lines: 4 KiB, enough to hide a memory access.
 const PREFETCH_LINES: usize = 64;
 
 pub(super) fn matmul(
