@@ -239,10 +239,15 @@ impl<'a> ImageView<'a> {
             return out.copy_from_slice(all);
         }
         for (y, out) in out.chunks_exact_mut(self.row_bytes()).enumerate() {
-            match self.dense_row(y) {
-                Some(row) => out.copy_from_slice(row),
-                None => self.gather_row(y, out),
-            }
+            self.copy_row(y, out);
+        }
+    }
+
+    /// Writes row `y`, its pixels dense, into `out`, which has [`ImageView::row_bytes`] bytes.
+    pub(crate) fn copy_row(&self, y: usize, out: &mut [u8]) {
+        match self.dense_row(y) {
+            Some(row) => out.copy_from_slice(row),
+            None => self.gather_row(y, out),
         }
     }
 
@@ -430,6 +435,28 @@ pub(crate) mod tests {
             (usize::MAX, 0, 2, 1),
         ] {
             assert!(view.crop(x, y, w, h).is_err());
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn crops_of_crops_of_any_slice_are_those_of_the_copy(
+            (w, h) in (1usize..12, 1usize..12),
+            channels in proptest::sample::select(vec![Channels::Gray, Channels::Rgb, Channels::Rgba]),
+            slice in 0usize..9,
+            part in proptest::array::uniform4(0.0..1.0f64),
+        ) {
+            let pixels = noise(w * h * channels.count(), 13);
+            let views = sliced(&pixels, w, h, channels);
+            let (_, view) = views[slice % views.len()];
+            let (x, y) = ((part[0] * view.width() as f64) as usize, (part[1] * view.height() as f64) as usize);
+            let width = 1 + (part[2] * (view.width() - x) as f64) as usize;
+            let height = 1 + (part[3] * (view.height() - y) as f64) as usize;
+            let (width, height) = (width.min(view.width() - x), height.min(view.height() - y));
+            let copy = bytes_of(&view);
+            let dense = ImageView::of(&copy, view.size(), channels).unwrap();
+            let (a, b) = (view.crop(x, y, width, height).unwrap(), dense.crop(x, y, width, height).unwrap());
+            proptest::prop_assert_eq!(bytes_of(&a), bytes_of(&b));
         }
     }
 }

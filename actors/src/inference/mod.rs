@@ -6,10 +6,11 @@
 //!
 //! `actor.rs` runs a replica on a thread of its own; [`Inference`] and [`LoadedModel`] are the handles.
 //!
-//! Arrows run `actor -> model -> pack, sequence -> op -> product -> kernels`. Start at `model.rs`; `kernels/mod.rs` says what the
-//! arithmetic promises.
+//! Arrows run `actor -> model -> pack, sequence -> op -> convolution, product -> kernels`. Start at `model.rs`;
+//! `kernels/mod.rs` says what the arithmetic promises.
 
 mod actor;
+mod convolution;
 mod handle;
 mod kernels;
 mod model;

@@ -3,6 +3,7 @@
 //! Shapes are logical, `(N, C, H, W)` for images, whichever layout the values are in; `pack.rs` places the changes of
 //! layout, so an operation over images finds them channels-last.
 
+use super::convolution::Convolution;
 use super::kernels::activation::{self, Activation};
 use super::kernels::depthwise;
 use super::kernels::isa::Isa;
@@ -10,7 +11,7 @@ use super::kernels::layout::transpose;
 use super::kernels::patches::{Image, Window};
 use super::kernels::pool2d::{self, Pool};
 use super::network::model_error;
-use super::product::{Prepared, Product};
+use super::product::Product;
 use super::sequence::Sequence;
 use crate::Result;
 
@@ -43,16 +44,8 @@ pub(crate) enum Op {
     Gate(Sequence),
 }
 
-/// A convolution as one product for each group.
-pub(crate) struct Convolution {
-    pub products: Vec<Product>,
-    pub window: Window,
-    pub inputs: usize,
-    pub outputs: usize,
-}
-
 /// `(N, C, [H, W])` of an image shape.
-fn image(shape: &[usize]) -> Result<(usize, usize, [usize; 2])> {
+pub(crate) fn image(shape: &[usize]) -> Result<(usize, usize, [usize; 2])> {
     match *shape {
         [samples, channels, height, width] => Ok((samples, channels, [height, width])),
         _ => Err(model_error(format!(
@@ -71,7 +64,7 @@ fn image_of(shape: &[usize], channels: usize) -> Result<(usize, usize, [usize; 2
     Ok(found)
 }
 
-fn positions(window: &Window, size: [usize; 2]) -> Result<[usize; 2]> {
+pub(crate) fn positions(window: &Window, size: [usize; 2]) -> Result<[usize; 2]> {
     window.positions(size).ok_or_else(|| {
         model_error(format!(
             "a kernel of {:?} does not fit on {size:?} pixels with a padding of {:?}",
@@ -171,13 +164,7 @@ impl Op {
             Self::Linear {
                 product, inputs, ..
             } => Ok(product.rows_scratch(elements(shape)? / inputs)),
-            Self::Conv2d(conv) => {
-                let (_, channels, size) = image(shape)?;
-                let [down, across] = positions(&conv.window, size)?;
-                let product = &conv.products[0];
-                let sample = Prepared::scratch(product.precision(), channels * size[0] * size[1]);
-                Ok(sample + product.patch_scratch(down * across))
-            }
+            Self::Conv2d(conv) => conv.scratch_len(shape),
             Self::Residual(body) => body.scratch_len(shape),
             Self::Gate(body) => {
                 Ok(elements(&body.output_shape(shape)?)? + body.scratch_len(shape)?)
@@ -221,26 +208,29 @@ impl Op {
                 weights, window, ..
             } => {
                 each_sample(shape, input, out, |image, out| {
-                    depthwise::convolve(isa, image, window, weights, out)
+                    depthwise::convolve(isa, image, window, weights, out);
+                    Ok(())
                 })?;
             }
             Self::Pool(kind, window) => {
                 each_sample(shape, input, out, |image, out| {
-                    pool2d::pool(isa, *kind, image, window, out)
+                    pool2d::pool(isa, *kind, image, window, out);
+                    Ok(())
                 })?;
             }
             Self::GlobalAveragePool => {
                 each_sample(shape, input, out, |image, out| {
-                    pool2d::global_average(isa, image.pixels, out)
+                    pool2d::global_average(isa, image.pixels, out);
+                    Ok(())
                 })?;
             }
             Self::ToChannelsLast => {
                 let (_, channels, [height, width]) = image(shape)?;
-                transpose(input, channels, height * width, out);
+                transpose(isa, input, channels, height * width, out);
             }
             Self::ToChannelsFirst => {
                 let (_, channels, [height, width]) = image(shape)?;
-                transpose(input, height * width, channels, out);
+                transpose(isa, input, height * width, channels, out);
             }
             Self::Residual(body) => {
                 body.run(isa, input, shape, scratch, out)?;
@@ -274,11 +264,11 @@ impl Op {
 }
 
 /// Calls `run` with every sample of a channels-last batch and its part of the output.
-fn each_sample(
+pub(crate) fn each_sample(
     shape: &[usize],
     input: &[f32],
     out: &mut [f32],
-    mut run: impl FnMut(Image<'_, f32>, &mut [f32]),
+    mut run: impl FnMut(Image<'_, f32>, &mut [f32]) -> Result<()>,
 ) -> Result<()> {
     let (samples, channels, size) = image(shape)?;
     let inputs = input.chunks_exact(input.len() / samples);
@@ -291,46 +281,7 @@ fn each_sample(
                 channels,
             },
             out,
-        );
+        )?;
     }
     Ok(())
-}
-
-impl Convolution {
-    fn run(
-        &self,
-        isa: Isa,
-        shape: &[usize],
-        input: &[f32],
-        scratch: &mut [f32],
-        out: &mut [f32],
-    ) -> Result<()> {
-        let precision = self.products[0].precision();
-        let groups = self.products.len();
-        let (wide, deep) = (self.inputs / groups, self.outputs / groups);
-        let mut result = Ok(());
-        each_sample(shape, input, out, |image, out| {
-            let (sample, rows) =
-                scratch.split_at_mut(Prepared::scratch(precision, image.pixels.len()));
-            match Prepared::new(isa, precision, image, sample) {
-                Err(error) => result = Err(error),
-                Ok(image) => {
-                    for (group, product) in self.products.iter().enumerate() {
-                        let channels = group * wide..(group + 1) * wide;
-                        let out = &mut out[group * deep..];
-                        product.patches(
-                            isa,
-                            &image,
-                            channels,
-                            &self.window,
-                            rows,
-                            out,
-                            self.outputs,
-                        );
-                    }
-                }
-            }
-        })?;
-        result
-    }
 }

@@ -6,11 +6,12 @@
 use serde::Serialize;
 
 use super::Precision;
+use super::convolution::Convolution;
 use super::kernels::activation::Activation;
 use super::kernels::depthwise;
 use super::kernels::epilogue::Clamp;
 use super::network::{Conv2d, Layer, Network, model_error};
-use super::op::{Convolution, Op};
+use super::op::Op;
 use super::product::Product;
 use super::sequence::{Sequence, Step};
 use crate::Result;

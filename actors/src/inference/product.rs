@@ -1,6 +1,4 @@
-//! A matrix product in the precision it was packed in, over float32 rows or over an image's patches.
-
-use std::ops::Range;
+//! A matrix product in the precision it was packed in, over float32 rows.
 
 use half::f16;
 
@@ -8,14 +6,13 @@ use super::Precision;
 use super::kernels::epilogue::Clamp;
 use super::kernels::isa::Isa;
 use super::kernels::linear_float;
-use super::kernels::patches::{Image, Window, gather};
 #[cfg(feature = "quantized-ops")]
 use super::kernels::{linear_int4, linear_int8, quantize};
 use super::network::model_error;
 use crate::Result;
 
 /// Rows that are quantized or gathered before they are multiplied: their codes stay in the second-level cache.
-const BLOCK_ROWS: usize = 128;
+pub(crate) const BLOCK_ROWS: usize = 128;
 
 /// Packed weights.
 pub(crate) enum Product {
@@ -29,7 +26,7 @@ pub(crate) enum Product {
 
 /// A value that is not finite stands where integers are wanted.
 #[cfg(feature = "quantized-ops")]
-fn not_finite() -> crate::Error {
+pub(crate) fn not_finite() -> crate::Error {
     model_error(
         "the input has a value that is not finite: int8 and int4 layers take finite values only"
             .to_owned(),
@@ -211,206 +208,16 @@ impl Product {
         let _ = scratch;
         Ok(())
     }
-
-    /// Multiplies the patches of `group`'s channels at every position of the window; the output of position `p` starts
-    /// at `p · out_stride`. `scratch` has [`patch_scratch`](Self::patch_scratch) elements.
-    pub(crate) fn patches(
-        &self,
-        isa: Isa,
-        image: &Prepared<'_>,
-        group: Range<usize>,
-        window: &Window,
-        scratch: &mut [f32],
-        out: &mut [f32],
-        out_stride: usize,
-    ) {
-        let [down, across] = window
-            .positions(image.size())
-            .expect("the shape was checked");
-        let positions = down * across;
-        match (self, image) {
-            #[cfg(feature = "quantized-ops")]
-            (Self::Int8(weights), Prepared::Codes(image, scale)) => {
-                let scales = [*scale; BLOCK_ROWS];
-                let direct = window.is_pointwise() && group.len() == image.channels;
-                if direct && image.channels == weights.row_bytes() {
-                    let stride = image.channels;
-                    for (codes, out) in image
-                        .pixels
-                        .chunks(BLOCK_ROWS * stride)
-                        .zip(out.chunks_mut(BLOCK_ROWS * out_stride))
-                    {
-                        let rows = linear_int8::Rows {
-                            codes,
-                            stride,
-                            scales: &scales[..codes.len() / stride],
-                        };
-                        linear_int8::matmul(isa, rows, weights, out, out_stride);
-                    }
-                    return;
-                }
-                let stride = code_stride(weights.row_bytes());
-                let codes: &mut [u8] = bytemuck::cast_slice_mut(scratch);
-                for (first, out) in (0..positions)
-                    .step_by(BLOCK_ROWS)
-                    .zip(out.chunks_mut(BLOCK_ROWS * out_stride))
-                {
-                    let block = first..positions.min(first + BLOCK_ROWS);
-                    let scales = &scales[..block.len()];
-                    gather(
-                        *image,
-                        group.clone(),
-                        window,
-                        across,
-                        block,
-                        quantize::OFFSET,
-                        stride,
-                        codes,
-                    );
-                    let rows = linear_int8::Rows {
-                        codes,
-                        stride,
-                        scales,
-                    };
-                    linear_int8::matmul(isa, rows, weights, out, out_stride);
-                }
-            }
-            (Self::Fp16(weights), Prepared::Values(image)) => {
-                float_patches(
-                    isa, weights, *image, group, window, scratch, out, out_stride,
-                );
-            }
-            (Self::Fp32(weights), Prepared::Values(image)) => {
-                float_patches(
-                    isa, weights, *image, group, window, scratch, out, out_stride,
-                );
-            }
-            #[cfg(feature = "quantized-ops")]
-            _ => unreachable!(
-                "a convolution is packed as int8, fp16 or fp32 and prepared as it is packed"
-            ),
-        }
-    }
-
-    /// Scratch of [`patches`](Self::patches) over this many positions, in f32 elements.
-    pub(crate) fn patch_scratch(&self, positions: usize) -> usize {
-        let rows = positions.min(BLOCK_ROWS);
-        match self {
-            #[cfg(feature = "quantized-ops")]
-            Self::Int8(weights) => rows * code_stride(weights.row_bytes()) / 4,
-            #[cfg(feature = "quantized-ops")]
-            Self::Int4(_) => unreachable!("convolutions are never packed as int4"),
-            Self::Fp16(weights) => rows * weights.inputs(),
-            Self::Fp32(weights) => rows * weights.inputs(),
-        }
-    }
-}
-
-/// One sample as a convolution's product wants it.
-pub(crate) enum Prepared<'a> {
-    Values(Image<'a, f32>),
-    /// Codes with the sample's one scale.
-    #[cfg(feature = "quantized-ops")]
-    Codes(Image<'a, u8>, f32),
-}
-
-impl<'a> Prepared<'a> {
-    /// Scratch of [`new`](Self::new) for a sample of this many values, in f32 elements.
-    pub(crate) fn scratch(precision: Precision, values: usize) -> usize {
-        if precision.is_quantized() {
-            values.div_ceil(4)
-        } else {
-            0
-        }
-    }
-
-    pub(crate) fn new(
-        isa: Isa,
-        precision: Precision,
-        image: Image<'a, f32>,
-        scratch: &'a mut [f32],
-    ) -> Result<Self> {
-        #[cfg(feature = "quantized-ops")]
-        if precision.is_quantized() {
-            let codes = &mut bytemuck::cast_slice_mut::<f32, u8>(scratch)[..image.pixels.len()];
-            let magnitude = quantize::magnitude(isa, image.pixels).ok_or_else(not_finite)?;
-            let scale = quantize::to_u8(isa, image.pixels, magnitude, codes);
-            return Ok(Self::Codes(
-                Image {
-                    pixels: codes,
-                    size: image.size,
-                    channels: image.channels,
-                },
-                scale,
-            ));
-        }
-        let _ = (isa, precision, scratch);
-        Ok(Self::Values(image))
-    }
-
-    fn size(&self) -> [usize; 2] {
-        match self {
-            Self::Values(image) => image.size,
-            #[cfg(feature = "quantized-ops")]
-            Self::Codes(image, _) => image.size,
-        }
-    }
 }
 
 /// Bytes from one row of codes to the next: whole cache lines, and never a multiple of 4 KiB, which would put a tile's
 /// rows in one set of the first-level cache.
 #[cfg(feature = "quantized-ops")]
-fn code_stride(row_bytes: usize) -> usize {
+pub(crate) fn code_stride(row_bytes: usize) -> usize {
     let lines = row_bytes.next_multiple_of(64);
     if lines.is_multiple_of(2048) {
         lines + 64
     } else {
         lines
-    }
-}
-
-fn float_patches<T: linear_float::Element>(
-    isa: Isa,
-    weights: &linear_float::Weights<T>,
-    image: Image<'_, f32>,
-    group: Range<usize>,
-    window: &Window,
-    scratch: &mut [f32],
-    out: &mut [f32],
-    out_stride: usize,
-) {
-    let [down, across] = window.positions(image.size).expect("the shape was checked");
-    let positions = down * across;
-    let stride = weights.inputs();
-    if window.is_pointwise() && group.len() == image.channels {
-        let rows = linear_float::Rows {
-            values: image.pixels,
-            count: positions,
-            stride,
-        };
-        return linear_float::matmul(isa, rows, weights, out, out_stride);
-    }
-    for (first, out) in (0..positions)
-        .step_by(BLOCK_ROWS)
-        .zip(out.chunks_mut(BLOCK_ROWS * out_stride))
-    {
-        let block = first..positions.min(first + BLOCK_ROWS);
-        let count = block.len();
-        gather(
-            image,
-            group.clone(),
-            window,
-            across,
-            block,
-            0.0,
-            stride,
-            scratch,
-        );
-        let rows = linear_float::Rows {
-            values: scratch,
-            count,
-            stride,
-        };
-        linear_float::matmul(isa, rows, weights, out, out_stride);
     }
 }

@@ -2,7 +2,9 @@
 
 use std::cell::RefCell;
 
-use jpeg_encoder::{ColorType, Encoder, ImageBuffer, JpegColorType, rgb_to_ycbcr};
+use jpeg_encoder::{
+    ChromaSubsamplingMethod, ColorType, Encoder, ImageBuffer, JpegColorType, rgb_to_ycbcr,
+};
 use zune_core::bytestream::ZCursor;
 use zune_core::colorspace::ColorSpace;
 use zune_core::options::DecoderOptions;
@@ -64,7 +66,9 @@ pub(super) fn encode(view: &ImageView<'_>, quality: u8) -> Result<Vec<u8>> {
     // Sides fit: the largest a `Size` allows is JPEG's own limit.
     let (width, height) = (view.width() as u16, view.height() as u16);
     let mut out = Vec::with_capacity(view.size().pixels() / 4 + 1024);
-    let encoder = Encoder::new(&mut out, quality);
+    let mut encoder = Encoder::new(&mut out, quality);
+    // As libjpeg; the encoder's own default takes one chroma sample of four and aliases.
+    encoder.set_chroma_subsampling_method(ChromaSubsamplingMethod::Average);
     let result = match (dense(view), view.channels()) {
         (Some((pixels, colors)), _) => encoder.encode(pixels, width, height, colors),
         (None, _) => encoder.encode_image(Rows {

@@ -9,6 +9,9 @@
 //!
 //! One exception: the progressive decoder expects the marker right behind the *first* scan. That scan is written twice,
 //! as it is and sealed; decoding a first scan of DC coefficients again only stores the same values again.
+//! And one kind of scan has no codes: refinements of DC coefficients are a plain bit a block, so their length is compared.
+//! A progressive file that ends properly after any whole scan is a coarser image and accepted, as everywhere.
+//!
 //! Metadata (EXIF, ICC, comments) is left out of the copy, and so is whatever follows the end marker.
 
 use super::{Format, refuse};
@@ -37,6 +40,8 @@ pub(super) struct Frame {
     pub(super) height: usize,
     pub(super) components: u8,
     pub(super) progressive: bool,
+    /// The id and the number of 8×8 blocks of each component.
+    blocks: [(u8, u64); 4],
     /// The fewest bits that the entropy-coded data of such a frame can have.
     pub(super) bits_min: u64,
 }
@@ -91,20 +96,23 @@ impl Frame {
         let width = usize::from(u16::from_be_bytes([*w1, *w0]));
         let h_max = factors().map(|(h, _)| h).max().unwrap_or(1);
         let v_max = factors().map(|(_, v)| v).max().unwrap_or(1);
-        let blocks: u64 = factors()
-            .map(|(h, v)| {
-                (width as u64 * h).div_ceil(8 * h_max) * (height as u64 * v).div_ceil(8 * v_max)
-            })
-            .sum();
+        let mut blocks = [(0, 0); 4];
+        for ((blocks, spec), (h, v)) in blocks.iter_mut().zip(specs).zip(factors()) {
+            let across = (width as u64 * h).div_ceil(8 * h_max);
+            let down = (height as u64 * v).div_ceil(8 * v_max);
+            *blocks = (spec[0], across * down);
+        }
+        let total: u64 = blocks.iter().map(|(_, count)| count).sum();
         let progressive = marker == 0xc2;
         Ok(Self {
             width,
             height,
             components: *components,
             progressive,
+            blocks,
             // A block takes a DC code of at least one bit and, unless later scans run over whole bands at once, an
             // end-of-block code of at least one.
-            bits_min: blocks * if progressive { 1 } else { 2 },
+            bits_min: total * if progressive { 1 } else { 2 },
         })
     }
 }
@@ -138,6 +146,7 @@ pub(super) fn seal(bytes: &[u8]) -> Result<Vec<u8>> {
                 let last = coded.next_marker == EOI;
                 push_segment(&mut out, SOS, header);
                 if frame.progressive {
+                    coded.check_refinement(&frame, header, listed.clone())?;
                     if first_scan {
                         coded.copy_to(&mut out, false);
                         push_segment(&mut out, SOS, header);
@@ -207,6 +216,34 @@ struct Coded<'a> {
 }
 
 impl Coded<'_> {
+    /// That a scan which refines DC coefficients has a bit for every block.
+    fn check_refinement(
+        &self,
+        frame: &Frame,
+        header: &[u8],
+        listed: impl Iterator<Item = u8>,
+    ) -> Result<()> {
+        let [.., first, _, approximation] = header else {
+            return Ok(());
+        };
+        if *first != 0 || approximation >> 4 == 0 {
+            return Ok(());
+        }
+        let blocks_of = |id| {
+            frame
+                .blocks
+                .iter()
+                .find(|(known, _)| *known == id)
+                .map_or(0, |(_, count)| *count)
+        };
+        let blocks: u64 = listed.map(blocks_of).sum();
+        let stuffing = self.data.iter().filter(|byte| **byte == 0xff).count() + self.restarts.len();
+        if ((self.data.len() - stuffing) as u64) < blocks.div_ceil(8) {
+            return Err(damaged(format!("a scan of {blocks} blocks is cut off")));
+        }
+        Ok(())
+    }
+
     fn copy_to(&self, out: &mut Vec<u8>, seal_end: bool) {
         let mut start = 0;
         for &restart in &self.restarts {
@@ -236,17 +273,13 @@ impl<'a> Reader<'a> {
 
     /// The next marker, past fill bytes and whatever stands between segments.
     fn marker(&mut self) -> Result<u8> {
-        loop {
-            let rest = &self.bytes[self.at..];
-            let Some(found) = rest
-                .windows(2)
-                .position(|pair| pair[0] == 0xff && !matches!(pair[1], 0 | 0xff))
-            else {
-                return Err(self.cut_off());
-            };
-            self.at += found + 2;
-            return Ok(rest[found + 1]);
-        }
+        let rest = &self.bytes[self.at..];
+        let found = rest
+            .windows(2)
+            .position(|pair| pair[0] == 0xff && !matches!(pair[1], 0 | 0xff));
+        let found = found.ok_or_else(|| self.cut_off())?;
+        self.at += found + 2;
+        Ok(rest[found + 1])
     }
 
     /// The body of the segment whose marker was just read.

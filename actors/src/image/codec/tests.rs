@@ -467,3 +467,33 @@ fn a_header_of_another_file_is_refused() {
         Err(Error::InvalidInput(_))
     ));
 }
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn damaged_bytes_are_decoded_or_refused_but_never_panic(
+        which in 0usize..26,
+        damage in proptest::collection::vec((0.0..1.0f64, 0u8..=255), 1..6),
+        cut in 0.0..2.0f64,
+    ) {
+        static FILES: std::sync::LazyLock<Vec<Vec<u8>>> = std::sync::LazyLock::new(|| {
+            let mut files: Vec<Vec<u8>> = jpegs(37, 29).into_iter().map(|(_, file)| file).collect();
+            let pixels = picture(37, 29, Channels::Rgba);
+            let view = ImageView::dense(&pixels, 37, 29, Channels::Rgba).unwrap();
+            files.push(encode(&view, Encoding::Png).unwrap());
+            files.push(png_file(4, 1, ::png::ColorType::Indexed, ::png::BitDepth::Two, &[0b00_01_10_11]));
+            files
+        });
+        let mut file = FILES[which % FILES.len()].clone();
+        for (at, value) in damage {
+            let at = (at * file.len() as f64) as usize;
+            file[at] = value;
+        }
+        file.truncate((cut * file.len() as f64) as usize);
+        match decode(&file, &DecodeOptions { max_pixels: 1 << 20 }) {
+            Ok((size, pixels)) => proptest::prop_assert_eq!(pixels.len(), size.bytes(Channels::Rgb)),
+            Err(error) => proptest::prop_assert!(matches!(error, Error::Decode { .. }), "{error:?}"),
+        }
+    }
+}

@@ -5,14 +5,22 @@
 //! paths it is a folder: `mod.rs` says the contract and chooses the path, `scalar.rs` is the oracle, `wide.rs` runs on
 //! every machine, `avx2.rs` where the CPU has it. Without the feature `simd-accel` only the scalar paths exist.
 
+pub mod analysis;
 pub mod convert;
+pub mod convolve;
+pub mod enhance;
 pub mod normalize;
 pub mod resize;
+mod window;
 
 /// The code path of an operation. Tests force each one that the machine has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Isa {
     /// Plain loops: the oracle, and the only path without `simd-accel`.
+    #[cfg_attr(
+        all(feature = "simd-accel", not(test)),
+        expect(dead_code, reason = "forced by tests")
+    )]
     Scalar,
     /// Portable SIMD.
     #[cfg(feature = "simd-accel")]

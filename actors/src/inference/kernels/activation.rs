@@ -1,7 +1,7 @@
 //! Element-wise functions and softmax, in place. Every loop vectorizes and gives the same bits on every instruction set.
 
 use super::epilogue::Clamp;
-use super::isa::Isa;
+use super::isa::{Isa, vectorize};
 
 /// A function of one value, PyTorch's of the same name unless said otherwise.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -42,36 +42,56 @@ impl Activation {
 }
 
 pub(crate) fn apply(isa: Isa, activation: Activation, values: &mut [f32]) {
+    vectorize!(isa, every(activation: Activation, values: &mut [f32]));
+}
+
+/// One loop a function, so that each vectorizes.
+#[inline(always)]
+fn every(activation: Activation, values: &mut [f32]) {
+    macro_rules! each {
+        ($x:ident => $value:expr) => {
+            for value in values {
+                let $x = *value;
+                *value = $value;
+            }
+        };
+    }
     match activation {
-        Activation::Relu => isa.vectorize(|| map(values, |x| Clamp::RELU.apply(x))),
-        Activation::Relu6 => isa.vectorize(|| map(values, |x| Clamp::RELU6.apply(x))),
-        Activation::HardSwish => {
-            isa.vectorize(|| map(values, |x| x * Clamp::RELU6.apply(x + 3.0) / 6.0))
-        }
-        Activation::HardSigmoid { slope, offset } => {
-            let clamp = Clamp {
-                low: 0.0,
-                high: 1.0,
-            };
-            isa.vectorize(|| map(values, |x| clamp.apply(slope * x + offset)));
-        }
-        Activation::Sigmoid => isa.vectorize(|| map(values, |x| 1.0 / (1.0 + exp(-x)))),
-        Activation::Gelu => isa.vectorize(|| map(values, gelu)),
+        Activation::Relu => each!(x => Clamp::RELU.apply(x)),
+        Activation::Relu6 => each!(x => Clamp::RELU6.apply(x)),
+        Activation::HardSwish => each!(x => x * Clamp::RELU6.apply(x + 3.0) / 6.0),
+        Activation::HardSigmoid { slope, offset } => each!(x => UNIT.apply(slope * x + offset)),
+        Activation::Sigmoid => each!(x => 1.0 / (1.0 + exp(-x))),
+        Activation::Gelu => each!(x => gelu(x)),
     }
 }
 
-#[inline(always)]
-fn map(values: &mut [f32], f: impl Fn(f32) -> f32) {
-    values.iter_mut().for_each(|value| *value = f(*value));
-}
+const UNIT: Clamp = Clamp {
+    low: 0.0,
+    high: 1.0,
+};
 
 /// Softmax of every row of `width` values.
 pub(crate) fn softmax(isa: Isa, values: &mut [f32], width: usize) {
     for row in values.chunks_exact_mut(width) {
         let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        isa.vectorize(|| map(row, |x| exp(x - largest)));
+        vectorize!(isa, exp_below(row: &mut [f32], largest: f32));
         let total: f32 = row.iter().sum();
-        isa.vectorize(|| map(row, |x| x / total));
+        vectorize!(isa, divide(row: &mut [f32], total: f32));
+    }
+}
+
+#[inline(always)]
+fn exp_below(row: &mut [f32], largest: f32) {
+    for value in row {
+        *value = exp(*value - largest);
+    }
+}
+
+#[inline(always)]
+fn divide(row: &mut [f32], total: f32) {
+    for value in row {
+        *value /= total;
     }
 }
 
@@ -118,6 +138,8 @@ fn gelu(x: f32) -> f32 {
 mod tests {
     use super::*;
 
+    type Definition = fn(f64) -> f64;
+
     fn erf_by_series(x: f64) -> f64 {
         let mut term = x;
         let mut sum = x;
@@ -142,7 +164,7 @@ mod tests {
     #[test]
     fn functions_match_their_definitions_on_every_instruction_set() {
         let inputs: Vec<f32> = (-500..=500).map(|i| i as f32 * 0.01).collect();
-        let definitions: [(Activation, fn(f64) -> f64); 6] = [
+        let definitions: [(Activation, Definition); 6] = [
             (Activation::Relu, |x| x.max(0.0)),
             (Activation::Relu6, |x| x.clamp(0.0, 6.0)),
             (Activation::HardSwish, |x| {

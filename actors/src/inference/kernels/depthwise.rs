@@ -4,11 +4,12 @@
 //! fused steps: every instruction set gives the same bits.
 
 use super::epilogue::Clamp;
-use super::isa::Isa;
+use super::isa::{Isa, vectorize};
 use super::patches::{Image, Window};
 
-/// Channels summed in registers at once.
-const LANES: usize = 16;
+/// Channels summed at once: enough vectors that their additions overlap, or one.
+const WIDE: usize = 32;
+const NARROW: usize = 16;
 
 /// Kernels as `(kernel row, kernel column, channel)`.
 pub(crate) struct Weights {
@@ -29,7 +30,7 @@ pub(crate) fn convolve(
     let Some([_, across]) = window.positions(image.size) else {
         return;
     };
-    isa.vectorize(|| every_position(image, window, weights, across, out));
+    vectorize!(isa, every_position(image: Image<'_, f32>, window: &Window, weights: &Weights, across: usize, out: &mut [f32]));
 }
 
 #[inline(always)]
@@ -44,38 +45,59 @@ fn every_position(
     for (position, out) in out.chunks_exact_mut(channels).enumerate() {
         let (tall, top) = window.overlap(0, position / across, image.size[0]);
         let (broad, left) = window.overlap(1, position % across, image.size[1]);
-        let origin = (top * image.size[1] + left) * channels;
+        let part = Part {
+            pixels: &image.pixels[(top * image.size[1] + left) * channels..],
+            taps: &weights.taps[(tall.start * window.kernel[1] + broad.start) * channels..],
+            size: [tall.len(), broad.len()],
+            pixel_line: image.size[1] * channels,
+            tap_line: window.kernel[1] * channels,
+            channels,
+        };
         let mut first = 0;
-        while first + LANES <= channels {
-            let mut sums = [0.0f32; LANES];
-            for (row, ky) in tall.clone().enumerate() {
-                let pixels = &image.pixels[origin + row * image.size[1] * channels + first..];
-                let taps =
-                    &weights.taps[(ky * window.kernel[1] + broad.start) * channels + first..];
-                for column in 0..broad.len() {
-                    let pixels = &pixels[column * channels..][..LANES];
-                    let taps = &taps[column * channels..][..LANES];
-                    for lane in 0..LANES {
-                        sums[lane] += pixels[lane] * taps[lane];
-                    }
-                }
-            }
-            let bias = &weights.bias[first..][..LANES];
-            for (lane, out) in out[first..][..LANES].iter_mut().enumerate() {
-                *out = weights.clamp.apply(sums[lane] + bias[lane]);
-            }
-            first += LANES;
+        while first + WIDE <= channels {
+            part.convolve::<WIDE>(first, weights, out);
+            first += WIDE;
+        }
+        while first + NARROW <= channels {
+            part.convolve::<NARROW>(first, weights, out);
+            first += NARROW;
         }
         for channel in first..channels {
-            let mut sum = 0.0f32;
-            for (row, ky) in tall.clone().enumerate() {
-                for (column, kx) in broad.clone().enumerate() {
-                    sum += image.pixels
-                        [origin + (row * image.size[1] + column) * channels + channel]
-                        * weights.taps[(ky * window.kernel[1] + kx) * channels + channel];
+            part.convolve::<1>(channel, weights, out);
+        }
+    }
+}
+
+/// The part of the kernel that lies on the image at one position, and the pixels under it.
+struct Part<'a> {
+    pixels: &'a [f32],
+    taps: &'a [f32],
+    size: [usize; 2],
+    /// From one line of the image, and of the kernel, to the next.
+    pixel_line: usize,
+    tap_line: usize,
+    channels: usize,
+}
+
+impl Part<'_> {
+    /// Channels `first..first + N` of the output.
+    #[inline(always)]
+    fn convolve<const N: usize>(&self, first: usize, weights: &Weights, out: &mut [f32]) {
+        let mut sums = [0.0f32; N];
+        for row in 0..self.size[0] {
+            let pixels = self.pixels[row * self.pixel_line + first..].chunks(self.channels);
+            let taps = self.taps[row * self.tap_line + first..].chunks(self.channels);
+            for (pixels, taps) in pixels.zip(taps).take(self.size[1]) {
+                let lanes = pixels[..N].iter().zip(&taps[..N]);
+                for (sum, (pixel, tap)) in sums.iter_mut().zip(lanes) {
+                    *sum += pixel * tap;
                 }
             }
-            out[channel] = weights.clamp.apply(sum + weights.bias[channel]);
         }
+        let clamp = weights.clamp;
+        for (sum, bias) in sums.iter_mut().zip(&weights.bias[first..][..N]) {
+            *sum = clamp.apply(*sum + bias);
+        }
+        out[first..][..N].copy_from_slice(&sums);
     }
 }

@@ -75,25 +75,6 @@ impl Isa {
             Self::Avx512(_) => "avx512vnni",
         }
     }
-
-    /// Runs `body` compiled for this instruction set.
-    ///
-    /// For loops that the compiler vectorizes by itself: `body` should call one `#[inline(always)]` function. The result
-    /// is the same on every instruction set, since the compiler neither reorders nor fuses float operations.
-    #[inline]
-    pub(crate) fn vectorize<R>(self, body: impl FnOnce() -> R) -> R {
-        match self {
-            Self::Scalar => body(),
-            #[cfg(feature = "simd-accel")]
-            Self::Wide => body(),
-            #[cfg(all(feature = "simd-accel", target_arch = "x86_64"))]
-            // SAFETY: the token proves the features that `with_avx2` enables.
-            Self::Avx2(_) => unsafe { with_avx2(body) },
-            #[cfg(all(feature = "simd-accel", target_arch = "x86_64"))]
-            // SAFETY: the token proves the features that `with_avx512` enables.
-            Self::Avx512(_) => unsafe { with_avx512(body) },
-        }
-    }
 }
 
 impl fmt::Display for Isa {
@@ -102,14 +83,37 @@ impl fmt::Display for Isa {
     }
 }
 
-#[cfg(all(feature = "simd-accel", target_arch = "x86_64"))]
-#[target_feature(enable = "avx2,fma,f16c")]
-fn with_avx2<R>(body: impl FnOnce() -> R) -> R {
-    body()
+/// Calls a function compiled once for each instruction set: `vectorize!(isa, body(values: &[f32]) -> u32)`.
+///
+/// For loops that the compiler vectorizes by itself. The arguments are variables in scope, with their types; the function,
+/// and all it calls, should be `#[inline(always)]` and free of closures, which are compiled apart and would stay scalar.
+/// The result is the same on every instruction set: the compiler neither reorders nor fuses float operations.
+macro_rules! vectorize {
+    ($isa:expr, $body:ident($($arg:ident: $type:ty),*) $(-> $result:ty)?) => {
+        match $isa {
+            $crate::inference::kernels::isa::Isa::Scalar => $body($($arg),*),
+            #[cfg(feature = "simd-accel")]
+            $crate::inference::kernels::isa::Isa::Wide => $body($($arg),*),
+            #[cfg(all(feature = "simd-accel", target_arch = "x86_64"))]
+            $crate::inference::kernels::isa::Isa::Avx2(_) => {
+                #[target_feature(enable = "avx2,fma,f16c")]
+                fn with_avx2($($arg: $type),*) $(-> $result)? {
+                    $body($($arg),*)
+                }
+                // SAFETY: the token proves the features that the function enables.
+                unsafe { with_avx2($($arg),*) }
+            }
+            #[cfg(all(feature = "simd-accel", target_arch = "x86_64"))]
+            $crate::inference::kernels::isa::Isa::Avx512(_) => {
+                #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+                fn with_avx512($($arg: $type),*) $(-> $result)? {
+                    $body($($arg),*)
+                }
+                // SAFETY: the token proves the features that the function enables.
+                unsafe { with_avx512($($arg),*) }
+            }
+        }
+    };
 }
 
-#[cfg(all(feature = "simd-accel", target_arch = "x86_64"))]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-fn with_avx512<R>(body: impl FnOnce() -> R) -> R {
-    body()
-}
+pub(crate) use vectorize;

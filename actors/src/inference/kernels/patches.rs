@@ -55,38 +55,58 @@ pub(crate) struct Image<'a, T> {
     pub channels: usize,
 }
 
-/// Writes the patches at the window positions `positions` (row-major) as rows of `stride` elements, ordered
-/// `(kernel row, kernel column, channel)`; what lies off the image is `zero`.
-pub(crate) fn gather<T: Copy>(
-    image: Image<'_, T>,
-    group: Range<usize>,
-    window: &Window,
-    across: usize,
-    positions: Range<usize>,
-    zero: T,
-    stride: usize,
-    rows: &mut [T],
-) {
-    let depth = group.len();
-    let line = window.kernel[1] * depth;
-    for (position, row) in positions.zip(rows.chunks_mut(stride)) {
-        let (tall, top) = window.overlap(0, position / across, image.size[0]);
-        let (broad, left) = window.overlap(1, position % across, image.size[1]);
-        let (patch, _) = row.split_at_mut(window.kernel[0] * line);
-        if tall.len() * broad.len() < window.kernel[0] * window.kernel[1] {
-            patch.fill(zero);
-        }
-        for (y, ky) in (top..).zip(tall) {
-            let target = &mut patch[ky * line + broad.start * depth..][..broad.len() * depth];
-            let source = &image.pixels[(y * image.size[1] + left) * image.channels..];
-            if depth == image.channels {
-                target.copy_from_slice(&source[..target.len()]);
-            } else {
-                for (target, source) in target
-                    .chunks_exact_mut(depth)
-                    .zip(source.chunks(image.channels))
-                {
-                    target.copy_from_slice(&source[group.clone()]);
+/// What a product reads of one sample: a group of its channels under a window.
+#[derive(Clone)]
+pub(crate) struct Patches<'a, T> {
+    pub image: Image<'a, T>,
+    pub group: Range<usize>,
+    pub window: Window,
+    /// Positions of the window, down and across.
+    pub positions: [usize; 2],
+}
+
+impl<T: Copy> Patches<'_, T> {
+    /// Positions of the window: rows of the product.
+    pub(crate) fn count(&self) -> usize {
+        self.positions[0] * self.positions[1]
+    }
+
+    /// Whether the image's pixels are the patches, so that nothing has to be gathered.
+    pub(crate) fn are_pixels(&self) -> bool {
+        self.window.is_pointwise() && self.group.len() == self.image.channels
+    }
+
+    /// Writes the patches at `positions` (row-major) as rows of `stride` elements, each in the order
+    /// `(kernel row, kernel column, channel)`; what lies off the image is `zero`.
+    pub(crate) fn gather(&self, positions: Range<usize>, zero: T, stride: usize, rows: &mut [T]) {
+        let Self {
+            image,
+            group,
+            window,
+            ..
+        } = self;
+        let across = self.positions[1];
+        let depth = group.len();
+        let line = window.kernel[1] * depth;
+        for (position, row) in positions.zip(rows.chunks_mut(stride)) {
+            let (tall, top) = window.overlap(0, position / across, image.size[0]);
+            let (broad, left) = window.overlap(1, position % across, image.size[1]);
+            let patch = &mut row[..window.kernel[0] * line];
+            if tall.len() * broad.len() < window.kernel[0] * window.kernel[1] {
+                patch.fill(zero);
+            }
+            for (y, ky) in (top..).zip(tall) {
+                let target = &mut patch[ky * line + broad.start * depth..][..broad.len() * depth];
+                let source = &image.pixels[(y * image.size[1] + left) * image.channels..];
+                if depth == image.channels {
+                    target.copy_from_slice(&source[..target.len()]);
+                } else {
+                    let pixels = target
+                        .chunks_exact_mut(depth)
+                        .zip(source.chunks(image.channels));
+                    for (target, source) in pixels {
+                        target.copy_from_slice(&source[group.clone()]);
+                    }
                 }
             }
         }

@@ -1,6 +1,6 @@
 //! Pooling over channels-last images, one sample at a time.
 
-use super::isa::Isa;
+use super::isa::{Isa, vectorize};
 use super::patches::{Image, Window};
 
 /// What becomes of the values under a window.
@@ -16,7 +16,7 @@ pub(crate) fn pool(isa: Isa, kind: Pool, image: Image<'_, f32>, window: &Window,
     let Some([_, across]) = window.positions(image.size) else {
         return;
     };
-    isa.vectorize(|| every_position(kind, image, window, across, out));
+    vectorize!(isa, every_position(kind: Pool, image: Image<'_, f32>, window: &Window, across: usize, out: &mut [f32]));
 }
 
 #[inline(always)]
@@ -40,41 +40,39 @@ fn every_position(
         for y in top..top + tall.len() {
             for x in left..left + broad.len() {
                 let pixel = &image.pixels[(y * image.size[1] + x) * channels..][..channels];
-                match kind {
-                    Pool::Max => out.iter_mut().zip(pixel).for_each(|(out, &value)| {
+                for (out, &value) in out.iter_mut().zip(pixel) {
+                    *out = match kind {
                         // Not `f32::max`, which would lose a NaN.
-                        *out = if *out >= value || out.is_nan() {
-                            *out
-                        } else {
-                            value
-                        };
-                    }),
-                    Pool::Average => out
-                        .iter_mut()
-                        .zip(pixel)
-                        .for_each(|(out, value)| *out += value),
+                        Pool::Max if *out >= value || out.is_nan() => *out,
+                        Pool::Max => value,
+                        Pool::Average => *out + value,
+                    };
                 }
             }
         }
         if kind == Pool::Average {
-            out.iter_mut().for_each(|out| *out /= area);
+            for out in out {
+                *out /= area;
+            }
         }
     }
 }
 
 /// The mean of every channel of one sample.
 pub(crate) fn global_average(isa: Isa, pixels: &[f32], out: &mut [f32]) {
-    isa.vectorize(|| mean(pixels, out));
+    vectorize!(isa, mean(pixels: &[f32], out: &mut [f32]));
 }
 
 #[inline(always)]
 fn mean(pixels: &[f32], out: &mut [f32]) {
     out.fill(0.0);
     for pixel in pixels.chunks_exact(out.len()) {
-        out.iter_mut()
-            .zip(pixel)
-            .for_each(|(out, value)| *out += value);
+        for (out, value) in out.iter_mut().zip(pixel) {
+            *out += value;
+        }
     }
     let count = (pixels.len() / out.len()) as f32;
-    out.iter_mut().for_each(|out| *out /= count);
+    for out in out {
+        *out /= count;
+    }
 }

@@ -3,7 +3,7 @@
 //! Rounding is to nearest, ties to even, by adding 1.5 · 2²³: the sum's low byte is the code, and the loop vectorizes
 //! on every instruction set with the same bits.
 
-use super::isa::Isa;
+use super::isa::{Isa, vectorize};
 
 /// Adding this to |v| < 2²² leaves `round_ties_even(v)` in the low bits of the mantissa.
 const ROUNDER: f32 = 12_582_912.0;
@@ -16,16 +16,18 @@ const INFINITY_BITS: u32 = 0x7f80_0000;
 
 /// The largest magnitude of `values`, or `None` if one of them is NaN or infinite.
 pub(crate) fn magnitude(isa: Isa, values: &[f32]) -> Option<f32> {
-    let bits = isa.vectorize(|| largest_bits(values));
+    let bits = vectorize!(isa, largest_bits(values: &[f32]) -> u32);
     (bits < INFINITY_BITS).then(|| f32::from_bits(bits))
 }
 
 /// Magnitudes order as their bits do, and NaN and infinity come out on top.
 #[inline(always)]
 fn largest_bits(values: &[f32]) -> u32 {
-    values.iter().fold(0, |largest, value| {
-        largest.max(value.to_bits() & 0x7fff_ffff)
-    })
+    let mut largest = 0;
+    for value in values {
+        largest = largest.max(value.to_bits() & 0x7fff_ffff);
+    }
+    largest
 }
 
 /// Codes `values`, whose largest magnitude is `magnitude`, as `code + 128`; returns the scale of a code.
@@ -33,7 +35,8 @@ fn largest_bits(values: &[f32]) -> u32 {
 /// Below about 4e-37 the reciprocal of the scale overflows: such values are zeros.
 pub(crate) fn to_u8(isa: Isa, values: &[f32], magnitude: f32, codes: &mut [u8]) -> f32 {
     let factor = factor(magnitude);
-    isa.vectorize(|| encode(values, factor, OFFSET, codes));
+    let offset = OFFSET;
+    vectorize!(isa, encode(values: &[f32], factor: f32, offset: u8, codes: &mut [u8]));
     if factor == 0.0 {
         0.0
     } else {
@@ -44,7 +47,8 @@ pub(crate) fn to_u8(isa: Isa, values: &[f32], magnitude: f32, codes: &mut [u8]) 
 /// As [`to_u8`], without the offset: the bytes are those of `i8`.
 pub(crate) fn to_i8(isa: Isa, values: &[f32], magnitude: f32, codes: &mut [u8]) -> f32 {
     let factor = factor(magnitude);
-    isa.vectorize(|| encode(values, factor, 0, codes));
+    let offset = 0;
+    vectorize!(isa, encode(values: &[f32], factor: f32, offset: u8, codes: &mut [u8]));
     if factor == 0.0 {
         0.0
     } else {

@@ -46,22 +46,6 @@ pub(crate) fn convert_row(from: Channels, row: &[u8], to: Channels, out: &mut [u
     convert_row_with(Isa::detect(), from, row, to, out);
 }
 
-/// The gray values of row `y`, borrowed where the image is gray already, else written into `gray`.
-pub(crate) fn gray_row<'s>(
-    src: &ImageView<'s>,
-    y: usize,
-    row: &'s mut Vec<u8>,
-    gray: &'s mut Vec<u8>,
-) -> &'s [u8] {
-    let pixels = src.row(y, row);
-    if src.channels() == Channels::Gray {
-        return pixels;
-    }
-    gray.resize(src.width(), 0);
-    convert_row(src.channels(), pixels, Channels::Gray, gray);
-    gray
-}
-
 fn convert_row_with(isa: Isa, from: Channels, row: &[u8], to: Channels, out: &mut [u8]) {
     debug_assert_eq!(row.len() / from.count(), out.len() / to.count());
     match isa {

@@ -84,11 +84,11 @@ fn tile<T: Element, const MR: usize, const NP: usize>(
             // SAFETY: every panel has a line for each input of the block; this function enables AVX-512 F.
             unsafe { T::load_avx512(lines[p].get_unchecked(index)) }
         });
-        for r in 0..MR {
+        for (sums, values) in sums.iter_mut().zip(values) {
             // SAFETY: every row has a value for each input of the block.
-            let value = _mm512_set1_ps(unsafe { *values[r].get_unchecked(index) });
-            for p in 0..NP {
-                sums[r][p] = _mm512_fmadd_ps(value, line[p], sums[r][p]);
+            let value = _mm512_set1_ps(unsafe { *values.get_unchecked(index) });
+            for (sum, line) in sums.iter_mut().zip(line) {
+                *sum = _mm512_fmadd_ps(value, line, *sum);
             }
         }
     }
@@ -99,8 +99,8 @@ fn tile<T: Element, const MR: usize, const NP: usize>(
         let bias = &weights.epilogue.bias[(panel + p) * PANEL..][..PANEL];
         // SAFETY: sixteen biases.
         let bias = unsafe { _mm512_loadu_ps(bias.as_ptr()) };
-        for r in 0..MR {
-            let mut value = sums[r][p];
+        for (r, sums) in sums.iter().enumerate() {
+            let mut value = sums[p];
             if last {
                 value = _mm512_min_ps(high, _mm512_max_ps(low, _mm512_add_ps(value, bias)));
             }

@@ -168,6 +168,7 @@ impl<T: Element> Weights<T> {
         size_of_val(&self.lines[..])
     }
 
+    #[cfg(feature = "simd-accel")]
     fn panels(&self) -> usize {
         self.columns.div_ceil(PANEL)
     }

@@ -17,7 +17,7 @@ use half::bf16;
 
 use super::PANEL;
 use super::epilogue::{Clamp, Epilogue};
-use super::isa::Isa;
+use super::isa::{Isa, vectorize};
 
 /// Inputs that share a scale and a minimum.
 pub(crate) const GROUP: usize = 32;
@@ -109,6 +109,7 @@ impl Weights {
         size_of_val(&self.blocks[..])
     }
 
+    #[cfg(all(feature = "simd-accel", target_arch = "x86_64"))]
     fn panels(&self) -> usize {
         self.columns.div_ceil(PANEL)
     }
@@ -143,10 +144,14 @@ pub(crate) fn group_sums(isa: Isa, codes: &[u8], sums: &mut [f32]) {
     #[inline(always)]
     fn add(codes: &[u8], sums: &mut [f32]) {
         for (group, sum) in codes.chunks_exact(GROUP).zip(sums) {
-            *sum = group.iter().map(|&code| i32::from(code as i8)).sum::<i32>() as f32;
+            let mut total = 0;
+            for &code in group {
+                total += i32::from(code as i8);
+            }
+            *sum = total as f32;
         }
     }
-    isa.vectorize(|| add(codes, sums));
+    vectorize!(isa, add(codes: &[u8], sums: &mut [f32]));
 }
 
 /// The product; row `m` of the output starts at `m · out_stride`.

@@ -11,6 +11,9 @@ use crate::inference::kernels::isa::Avx2;
 /// Rows of a tile: 3 × 4 sums, three activations and a weight vector fill the 16 registers.
 const TILE_ROWS: usize = 3;
 
+/// Vectors of a line's widened weights, four columns each.
+const QUARTERS: usize = PANEL / 4;
+
 pub(super) fn matmul(
     _: Avx2,
     rows: Rows<'_>,
@@ -54,7 +57,7 @@ unsafe fn tile<const MR: usize>(
     out_stride: usize,
 ) {
     let depth = weights.lines_per_panel();
-    let mut pairs = [[_mm256_setzero_si256(); 4]; MR];
+    let mut pairs = [[_mm256_setzero_si256(); QUARTERS]; MR];
     for (index, line) in weights.lines[panel * depth..][..depth].iter().enumerate() {
         let codes: [__m256i; MR] = std::array::from_fn(|r| {
             let at = (row + r) * rows.stride + index * DEPTH;
@@ -62,13 +65,13 @@ unsafe fn tile<const MR: usize>(
             let four = unsafe { rows.codes.as_ptr().add(at).cast::<i32>().read_unaligned() };
             _mm256_cvtepu8_epi16(_mm_set1_epi32(four))
         });
-        for quarter in 0..4 {
+        for quarter in 0..QUARTERS {
             // SAFETY: 16 bytes at a quarter of a 64-byte line.
             let bytes = unsafe { _mm_load_si128(line.0.as_ptr().add(16 * quarter).cast()) };
             let weights = _mm256_cvtepi8_epi16(bytes);
-            for r in 0..MR {
-                pairs[r][quarter] =
-                    _mm256_add_epi32(pairs[r][quarter], _mm256_madd_epi16(codes[r], weights));
+            for (pairs, codes) in pairs.iter_mut().zip(codes) {
+                let products = _mm256_madd_epi16(codes, weights);
+                pairs[quarter] = _mm256_add_epi32(pairs[quarter], products);
             }
         }
     }

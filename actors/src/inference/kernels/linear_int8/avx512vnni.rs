@@ -6,7 +6,7 @@ use super::{DEPTH, PANEL, Rows, Weights};
 use crate::inference::kernels::isa::Avx512;
 use crate::inference::kernels::tiles::{Tile, cover};
 
-/// How far ahead of the sums weights are prefetched when they are read once, in lines; measured best near 4 KiB.
+/// How far ahead weights are prefetched when they are read once, in lines: 4 KiB, enough to hide a memory access.
 const PREFETCH_LINES: usize = 64;
 
 pub(super) fn matmul(
@@ -77,7 +77,7 @@ unsafe fn tile<const MR: usize, const NP: usize>(
                 _mm512_load_si512(line.cast())
             }
         });
-        for r in 0..MR {
+        for (r, sums) in sums.iter_mut().enumerate() {
             // SAFETY: four codes of line `index` in row `row + r`.
             let four = unsafe {
                 codes
@@ -86,8 +86,8 @@ unsafe fn tile<const MR: usize, const NP: usize>(
                     .read_unaligned()
             };
             let four = _mm512_set1_epi32(four);
-            for p in 0..NP {
-                sums[r][p] = _mm512_dpbusd_epi32(sums[r][p], four, line[p]);
+            for (sum, line) in sums.iter_mut().zip(line) {
+                *sum = _mm512_dpbusd_epi32(*sum, four, line);
             }
         }
     }
@@ -106,9 +106,9 @@ unsafe fn tile<const MR: usize, const NP: usize>(
                 _mm512_loadu_ps(bias.as_ptr()),
             )
         };
-        for r in 0..MR {
+        for (r, sums) in sums.iter().enumerate() {
             let scale = _mm512_mul_ps(_mm512_set1_ps(rows.scales[row + r]), scales);
-            let value = _mm512_add_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(sums[r][p]), scale), bias);
+            let value = _mm512_add_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(sums[p]), scale), bias);
             let value = _mm512_min_ps(high, _mm512_max_ps(low, value));
             let out = &mut out[(row + r) * *out_stride + first..][..live];
             // SAFETY: the mask writes `live` lanes, the length of `out`.

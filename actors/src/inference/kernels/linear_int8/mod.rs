@@ -102,6 +102,7 @@ impl Weights {
         self.inputs.div_ceil(DEPTH)
     }
 
+    #[cfg(feature = "simd-accel")]
     fn panels(&self) -> usize {
         self.columns.div_ceil(PANEL)
     }
