@@ -8,8 +8,11 @@ use std::time::{Duration, Instant};
 use ironcliw::{Actor, Context, Handler, Message, Recipient, StartError};
 use tracing::info;
 
-use super::{AllocOptions, Buffer, MemorySource, Owner, Pool, PoolStats, Pressure, PressureGauge};
-use crate::Result;
+use super::{AllocOptions, Buffer, MemorySource, Owner, Pool, PoolStats, Pressure, PressureGauge, SizeClass};
+use crate::{Error, Result};
+
+/// Where the tree puts it, for the error of those who waited in vain.
+const OWN_PATH: &str = "memory/pool";
 
 /// How often pressure is looked at: fast enough for a burst of frames, slow enough to cost nothing.
 const WATCH_PERIOD: Duration = Duration::from_millis(100);
@@ -96,28 +99,37 @@ impl PoolActor {
         });
     }
 
+    /// Serves from the front. Whose time is over gets a last try, wherever it stands.
     fn serve_waiters(&mut self) {
         let now = Instant::now();
-        self.waiting.retain(|waiter| !(waiter.request.is_abandoned)());
-        while let Some(first) = self.waiting.front() {
-            let request = &first.request;
-            let served = match self.pool.allocate_with(request.len, request.owner, request.options.clone()) {
-                Err(_) if now < first.until => break,
-                served => served,
-            };
-            if let Some(first) = self.waiting.pop_front() {
-                (first.request.done)(served);
+        let mut front_is_served = true;
+        for waiter in std::mem::take(&mut self.waiting) {
+            let request = &waiter.request;
+            if (request.is_abandoned)() {
+                continue;
+            }
+            let late = waiter.until <= now;
+            if !late && !front_is_served {
+                self.waiting.push_back(waiter);
+                continue;
+            }
+            match self.pool.allocate_with(request.len, request.owner, request.options.clone()) {
+                Err(Error::PoolExhausted { .. }) if !late && self.could_ever_fit(request.len) => {
+                    front_is_served = false;
+                    self.waiting.push_back(waiter);
+                }
+                Err(Error::PoolExhausted { .. }) if late => {
+                    let after = waiter.request.wait;
+                    let error = ironcliw::Error::DeadlineExceeded { path: OWN_PATH.to_owned(), after };
+                    (waiter.request.done)(Err(error.into()));
+                }
+                outcome => (waiter.request.done)(outcome),
             }
         }
-        // One that gave up need not stand at the front.
-        let pool = &self.pool;
-        let (late, waiting) = self.waiting.drain(..).partition(|waiter| waiter.until <= now);
-        self.waiting = waiting;
-        let late: Vec<Waiter> = late;
-        for waiter in late {
-            let request = waiter.request;
-            (request.done)(pool.allocate_with(request.len, request.owner, request.options));
-        }
+    }
+
+    fn could_ever_fit(&self, len: usize) -> bool {
+        SizeClass::block_bytes(len).is_some_and(|bytes| bytes <= self.pool.reading().limit)
     }
 
     fn tick_while_waiting(&mut self, ctx: &mut Context<Self>) {
@@ -164,8 +176,8 @@ impl Handler<ServeWaiters> for PoolActor {
     }
 }
 
-/// Leases memory as soon as there is room, in the order of asking. `done` is called with the buffer, or with what the
-/// last try said when `wait` is over.
+/// Leases memory as soon as there is room, in the order of asking. `done` is called with the buffer, with
+/// [`ironcliw::Error::DeadlineExceeded`] when `wait` is over, or at once with [`Error::PoolExhausted`] if it can never fit.
 pub struct AllocateWhenFree {
     /// Bytes.
     pub len: usize,
