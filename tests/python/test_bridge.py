@@ -82,8 +82,10 @@ def fail(rt):
 
 def in_subprocess(code, *, timeout=60, interrupt_after=None):
     """Runs ``code`` in an interpreter of its own, and returns its exit code and output."""
+    # A background job of a shell ignores SIGINT, and so would its children.
+    heed = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
     process = subprocess.Popen(
-        [sys.executable, "-X", "dev", "-W", "ignore", "-c", textwrap.dedent(code)],
+        [sys.executable, "-X", "dev", "-W", "ignore", "-c", heed + textwrap.dedent(code)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
