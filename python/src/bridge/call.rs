@@ -332,7 +332,8 @@ impl Call {
             return Ok(false);
         }
         // Before the state says that it is there to be read.
-        call.face.lock().cancel_message = msg;
+        let former = std::mem::replace(&mut call.face.lock().cancel_message, msg);
+        drop(former);
         if !call.node.cancel() {
             return Ok(false);
         }
@@ -416,7 +417,9 @@ impl Call {
         item: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
         static ALIAS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-        ALIAS.import(cls.py(), "types", "GenericAlias")?.call1((cls, item))
+        ALIAS
+            .import(cls.py(), "types", "GenericAlias")?
+            .call1((cls, item))
     }
 
     fn __repr__(&self) -> String {

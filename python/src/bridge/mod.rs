@@ -29,7 +29,6 @@ use pyo3::prelude::*;
 
 pub(crate) use call::Call;
 pub(crate) use node::Completer;
-#[allow(unused_imports)]
 pub(crate) use outcome::{Failure, IntoPython, Outcome};
 pub(crate) use release::Keep;
 

@@ -79,20 +79,14 @@ impl Queue {
         if let Some(waker) = &*self.waker.read() {
             waker.clear();
         }
-        let mut head = self.head.load(Relaxed);
-        loop {
-            if head.is_null() || head == closed() {
-                return;
-            }
-            match self
-                .head
-                .compare_exchange_weak(head, ptr::null_mut(), AcqRel, Acquire)
-            {
-                Ok(_) => break,
-                Err(now) => head = now,
-            }
+        // A read-modify-write even if there is nothing to take: unlike a load it cannot see a head from before
+        // the push whose wake-up was just cleared.
+        let taken = self.head.fetch_update(AcqRel, Acquire, |head| {
+            (head != closed()).then_some(ptr::null_mut())
+        });
+        if let Ok(head) = taken {
+            unlink(head, &mut each);
         }
-        unlink(head, &mut each);
     }
 
     /// Loop: refuses all later pushes, closes the descriptor, and gives `each` what was not taken.
