@@ -63,7 +63,7 @@ class Call(Generic[_T_co]):
     def result(self, timeout: float | None = None) -> _T_co:
         """Waits for the result without holding the GIL; Ctrl-C interrupts it.
 
-        Raises what the work raised, `TimeoutError` when `timeout` seconds have passed (the work goes on),
+        Raises what the work raised, `DeadlineExceeded` when `timeout` seconds have passed (the work goes on),
         `asyncio.CancelledError` when it was cancelled, and `asyncio.InvalidStateError` when it is pending
         and this thread runs its loop, which could never end.
         """
@@ -79,7 +79,9 @@ class Call(Generic[_T_co]):
     def get_loop(self) -> Any:
         """The loop it belongs to; `RuntimeError` if it has none yet."""
 
-    def add_done_callback(self, fn: Callable[[Self], object], /, *, context: Context | None = None) -> None: ...
+    def add_done_callback(
+        self, fn: Callable[[Self], object], /, *, context: Context | None = None
+    ) -> None: ...
     def remove_done_callback(self, fn: Callable[[Self], object], /) -> int: ...
 
 @final
