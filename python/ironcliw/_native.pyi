@@ -26,7 +26,6 @@ from typing_extensions import Buffer as BytesLike
 
 from ironcliw.types import (
     Format,
-    Kernel,
     LeakLevel,
     Mode,
     PoolStats,
@@ -272,10 +271,10 @@ class Images:
         """`(x / 255 - mean) / std`, float32 `(C, H, W)`; a mean and a deviation a channel."""
 
     def convolve(
-        self, image: _Image, kernel: Kernel | npt.NDArray[Any], *, timeout: float | None = None
+        self, image: _Image, kernel: str | npt.NDArray[Any], *, timeout: float | None = None
     ) -> Call[_Image]:
-        """With a kernel by name, or an odd-sized 2-D float array; correlation, edges replicated, rounded
-        and clamped."""
+        """With a kernel by name (`"gaussian_3x3"`, …), or an odd-sized 2-D float array; correlation, edges
+        replicated, rounded and clamped."""
 
     def denoise(self, image: _Image, strength: float, *, timeout: float | None = None) -> Call[_Image]:
         """`strength`: 0 (nothing) to 1."""

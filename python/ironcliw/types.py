@@ -17,11 +17,6 @@ Mode: TypeAlias = Literal["gray", "rgb", "rgba"]
 Format: TypeAlias = Literal["png", "jpeg"]
 """The formats that images are encoded to."""
 
-Kernel: TypeAlias = Literal[
-    "gaussian_3x3", "gaussian_5x5", "box_3x3", "sharpen_3x3", "sobel_x", "sobel_y", "laplacian"
-]
-"""Convolution kernels known by name."""
-
 Pressure: TypeAlias = Literal["Low", "Medium", "High", "Critical"]
 """How near the pool is to its byte limit."""
 
