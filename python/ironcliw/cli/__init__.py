@@ -43,9 +43,9 @@ def parser() -> argparse.ArgumentParser:
     run = commands.add_parser(
         "run",
         help="classify tiles of real photographs while an image worker crashes",
-        description="Decodes, resizes and normalises frames of real photographs and pages on the image workers and "
-        "classifies them with an INT8 network, while one worker is made to panic and the event loop's lag is "
-        "measured. The first run trains the network; later ones take it from the cache.",
+        description="Decodes, resizes and normalises frames of real photographs and pages on the image "
+        "workers and classifies them with an INT8 network, while one worker is made to panic and the event "
+        "loop's lag is measured. The first run trains the network; later ones take it from the cache.",
     )
     run.add_argument("folder", nargs="?", type=Path, help="JPEG and PNG files of your own, at least 2")
     run.add_argument("--frames", type=positive, default=600, help="frames to classify (default: 600)")

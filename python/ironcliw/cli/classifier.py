@@ -155,7 +155,7 @@ def save(path: Path, exported: Exported) -> None:
     partial = path.with_name(f".{path.stem}-{os.getpid()}.npz")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(partial, **arrays)
+        np.savez(partial, allow_pickle=False, **arrays)
         partial.replace(path)
     except OSError as error:
         print(f"classifier: cannot be kept for the next run: {error}", file=sys.stderr)

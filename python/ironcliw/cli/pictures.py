@@ -21,9 +21,9 @@ Image = npt.NDArray[np.uint8]
 PICTURES = {
     "skimage": (
         "data",
-        "astronaut.png brick.png camera.png cell.png chelsea.png clock_motion.png coffee.png coins.png grass.png "
-        "gravel.png hubble_deep_field.jpg ihc.png moon.png motorcycle_left.png page.png retina.jpg rocket.jpg "
-        "text.png",
+        "astronaut.png brick.png camera.png cell.png chelsea.png clock_motion.png coffee.png coins.png "
+        "grass.png gravel.png hubble_deep_field.jpg ihc.png moon.png motorcycle_left.png page.png retina.jpg "
+        "rocket.jpg text.png",
     ),
     "sklearn": ("datasets/images", "china.jpg flower.jpg"),
 }
@@ -35,7 +35,7 @@ FEWEST, MOST = 2, 64
 """Pictures in a folder: one is nothing to tell apart, and the training time grows with their number."""
 
 CELL = 112
-"""Pixels of a cell's side in a small picture; in a large one, a quarter of its shorter side."""
+"""Pixels of a cell's side in a small picture; in a large one, an eighth of its shorter side."""
 
 SMALLEST = 64
 """Pixels of the shorter side of a picture that still has two rows of cells worth looking at."""
@@ -65,7 +65,7 @@ class Grid:
 
     @classmethod
     def over(cls, height: int, width: int) -> Grid:
-        cell = max(CELL, min(height, width) // 4)
+        cell = max(CELL, min(height, width) // 8)
         rows, columns = max(2, height // cell), max(2, width // cell)
         return cls(rows, columns, height // rows, width // columns)
 
