@@ -411,8 +411,7 @@ class Inference:
         portable path."""
 
     def quantize(self, weights: npt.NDArray[Any]) -> npt.NDArray[np.int8]:
-        """Flat, row-major, one symmetric scale: `round(w * 127 / max|w|)`, halves away from zero; zeros for
-        zeros.
+        """Flat, row-major, one symmetric scale: `round(w * 127 / max|w|)`; zeros for zeros.
 
         NaN and infinity are `InvalidInput`."""
 

@@ -189,9 +189,8 @@ def test_threads_never_share_a_live_buffer(rt: ironcliw.Runtime) -> None:
             array = np.asarray(rt.pool.try_allocate(int(rng.integers(1, 20_000)), zeroed=False))
             array.fill(mark)
             held.append(array)
-            if len(held) > 8:
-                if not (held.pop(int(rng.integers(8))) == mark).all():
-                    wrong.append(mark)
+            if len(held) > 8 and not (held.pop(int(rng.integers(8))) == mark).all():
+                wrong.append(mark)
 
     threads = [threading.Thread(target=use, args=(mark,)) for mark in range(1, 5)]
     for thread in threads:
