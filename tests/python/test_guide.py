@@ -15,9 +15,8 @@ GUIDE = Path(__file__).parents[2] / "docs" / "guide.md"
 def snippets() -> list[tuple[str, str]]:
     """Each Python snippet with the heading above it."""
     found, heading = [], ""
-    for part in re.finditer(
-        r"^#+ (.+)$|^```(\w*)\n(.*?)^```", GUIDE.read_text(encoding="utf-8"), re.M | re.S
-    ):
+    pattern = re.compile(r"^#+ ([^\n]+)$|^```(\w*)\n(.*?)^```$", re.M | re.S)
+    for part in pattern.finditer(GUIDE.read_text(encoding="utf-8")):
         if part[1]:
             heading = part[1]
         elif part[2] == "python":

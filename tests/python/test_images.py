@@ -28,9 +28,7 @@ def gray_of(image: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "P", "1", "LA"])
-def test_png_of_every_mode_decodes_to_the_very_rgb(
-    rt: ironcliw.Runtime, photo: np.ndarray, mode: str
-) -> None:
+def test_png_of_every_mode_decodes_exactly(rt: ironcliw.Runtime, photo: np.ndarray, mode: str) -> None:
     out = io.BytesIO()
     Image.fromarray(photo).convert(mode).save(out, "PNG")
     image = rt.images.decode(out.getvalue()).result()
