@@ -5,6 +5,7 @@ The `rt` fixture asserts for every test that no buffer is left outstanding.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import math
 import struct
@@ -151,7 +152,7 @@ def test_every_truncation_is_a_decode_error(rt: ironcliw.Runtime, format: str) -
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"GIF89a" + bytes(100), b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xd9", bytes(1000)]
+    "data", [b"", b"GIF89a" + bytes(100), b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xd9", bytes(99)]
 )
 def test_what_is_no_picture_is_a_decode_error(rt: ironcliw.Runtime, data: bytes) -> None:
     with pytest.raises(ironcliw.DecodeError):
@@ -202,10 +203,8 @@ def test_damaged_bytes_decode_or_say_that_they_do_not(rt: ironcliw.Runtime, form
         damaged = bytearray(data)
         for _ in range(int(rng.integers(1, 6))):
             damaged[rng.integers(len(damaged))] = rng.integers(256)
-        try:
+        with contextlib.suppress(ironcliw.DecodeError, ironcliw.PoolExhausted):
             assert rt.images.decode(damaged).result(timeout=10).ndim == 3
-        except (ironcliw.DecodeError, ironcliw.PoolExhausted):
-            pass
     assert rt.snapshot()["restarts"] == 0
 
 
