@@ -19,11 +19,8 @@ def texture(seed: int, height: int = 260, width: int = 330) -> Image.Image:
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[0:height, 0:width]
     waves = np.sin(x / rng.uniform(3, 20) + y / rng.uniform(3, 20))[:, :, None]
-    return Image.fromarray(
-        (rng.uniform(60, 190, 3) + 40 * waves + rng.normal(0, 8, (height, width, 3)))
-        .clip(0, 255)
-        .astype(np.uint8)
-    )
+    pixels = rng.uniform(60, 190, 3) + 40 * waves + rng.normal(0, 8, (height, width, 3))
+    return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
 
 
 @pytest.fixture

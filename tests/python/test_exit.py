@@ -6,6 +6,7 @@ Each program runs in a process of its own, with warnings as errors and the fault
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -48,7 +49,10 @@ def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
 QUIET = {
     "nothing was closed": "rt = ironcliw.Runtime(); rt.ping().result()",
     "nothing was kept": "ironcliw.Runtime().ping().result()",
-    "calls are in flight": "rt = ironcliw.Runtime(); calls = [rt.images.denoise(image, 0.5) for _ in range(200)]",
+    "calls are in flight": """
+rt = ironcliw.Runtime()
+calls = [rt.images.denoise(image, 0.5) for _ in range(200)]
+""",
     "calls are in flight and forgotten": """
 rt = ironcliw.Runtime()
 for _ in range(200): rt.images.denoise(image, 0.5)
@@ -202,9 +206,8 @@ sys.exit(main(["run", str(folder), "--frames", "1000000"]))
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
     for line in process.stdout:
-        if line.startswith("training") and " 100%" not in line:
-            continue
-        if not line.startswith("pictures"):
+        steps = re.match(r"training: (\d+)/(\d+)", line)
+        if steps and steps[1] == steps[2]:
             break
     time.sleep(1.0)
     process.send_signal(signal.SIGINT)

@@ -209,7 +209,7 @@ def test_zero_copy_array() -> None:
     assert original[7] == 200 and array.as_numpy()[7] == 200
     refuses(ValueError, array.as_numpy_2d, 5, 5)
     refuses(ValueError, array.as_numpy_2d, -4, -6)
-    strided = jrc.ZeroCopyArray.from_numpy(picture(6, 8)[:, ::2])
+    strided = jrc.ZeroCopyArray.from_numpy(picture(6, 8)[:, :4])
     assert strided.as_numpy().shape == (6, 4)
     refuses(ValueError, strided.as_numpy_2d, 4, 6)
 

@@ -139,7 +139,7 @@ def cache_folder() -> Path:
 def load(path: Path) -> Exported | None:
     """What `save` wrote, or None if there is no such file or only a part of one."""
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             layers = range(len(RECIPE.channels) - 1)
             convolutions = [ConvWeights(arrays[f"weights{i}"], arrays[f"bias{i}"]) for i in layers]
             return Exported(convolutions, arrays["linear"], arrays["bias"])
