@@ -26,6 +26,7 @@ from typing_extensions import Buffer as BytesLike
 
 from ironcliw.types import (
     Format,
+    LeakKind,
     LeakLevel,
     Mode,
     PoolStats,
@@ -154,12 +155,15 @@ class Pool:
     """Recycled buffers in size classes: `rt.pool`."""
 
     def allocate(self, n: int, *, zeroed: bool = True, timeout: float | None = None) -> Call[Buffer]:
-        """`n` bytes, 1 or more. While the limit leaves no room it waits; without a `timeout` or if `n` can
-        never fit, it raises `PoolExhausted` (a `MemoryError`) instead."""
+        """`n` bytes, 1 or more, by way of the pool's actor; `PoolExhausted` (a `MemoryError`) if there is
+        no room."""
 
     def try_allocate(self, n: int, *, zeroed: bool = True, tracked: bool = False) -> Buffer:
-        """`n` bytes at once, or `PoolExhausted`. `tracked` records the lease at every leak level but
-        `disabled`."""
+        """`n` bytes at once, or `PoolExhausted`.
+
+        A `tracked` buffer must be released: one that merely dies gives its memory back, and is reported as
+        a leak.
+        """
 
     def stats(self) -> PoolStats: ...
     def trim(self) -> Call[int]:
@@ -202,7 +206,7 @@ class LeakReport:
     """One finding of `rt.leaks.check()`; equal ones are merged. `str()` is the message."""
 
     @property
-    def kind(self) -> str: ...
+    def kind(self) -> LeakKind: ...
     @property
     def bytes(self) -> int: ...
     @property
@@ -228,8 +232,10 @@ class Leaks:
 
     level: LeakLevel
     def check(self, *, timeout: float | None = None) -> Call[list[LeakReport]]:
-        """What leaked: leases that were lost. Empty when nothing did; a buffer that is still in use is no
-        leak."""
+        """Tracked buffers that died without a release, and recorded leases that live longer than they should.
+
+        Empty when nothing leaked; a buffer that is in use for a while is no leak.
+        """
 
     def counts(self) -> dict[str, dict[int, int]]:
         """Live leases at once: owner -> size class in bytes -> number. Exact at every level; zeros are left
@@ -273,8 +279,10 @@ class Images:
     def convolve(
         self, image: _Image, kernel: str | npt.NDArray[Any], *, timeout: float | None = None
     ) -> Call[_Image]:
-        """With a kernel by name (`"gaussian_3x3"`, …), or an odd-sized 2-D float array; correlation, edges
-        replicated, rounded and clamped."""
+        """With a kernel by name (`"gaussian_3x3"`, …) or of 1x1, 3x3, 5x5 or 7x7 finite weights.
+
+        A correlation; edges are replicated, results are rounded and clamped.
+        """
 
     def denoise(self, image: _Image, strength: float, *, timeout: float | None = None) -> Call[_Image]:
         """`strength`: 0 (nothing) to 1."""

@@ -23,6 +23,9 @@ Pressure: TypeAlias = Literal["Low", "Medium", "High", "Critical"]
 LeakLevel: TypeAlias = Literal["disabled", "simple", "advanced", "paranoid"]
 """How many leases carry a record of where they were taken. Counts are exact at every level."""
 
+LeakKind: TypeAlias = Literal["dropped_unreleased", "too_old"]
+"""A tracked buffer that died without a release, or a lease that is held for too long."""
+
 Status: TypeAlias = Literal["running", "degraded", "closing", "closed"]
 """`degraded`: an actor is restarting, stuck or given up."""
 

@@ -51,7 +51,10 @@ class RustMemoryPool:
 
 
 class TrackedBuffer:
-    """Pooled bytes whose lease is on record until `release()`; using them afterwards is a `ValueError`."""
+    """Pooled bytes that must be released; using them afterwards is a `ValueError`.
+
+    One that merely dies gives its memory back, and `check_leaks` reports it.
+    """
 
     def __init__(self, buffer: Buffer) -> None:
         self._buffer = buffer

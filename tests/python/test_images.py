@@ -168,7 +168,7 @@ def test_the_gaussian_is_the_binomial_one(rt: ironcliw.Runtime, photo: np.ndarra
     assert levels(rt.images.convolve(photo, "gaussian_3x3").result(), correlate(photo, GAUSSIAN)) <= 1
 
 
-@pytest.mark.parametrize("shape", [(3, 3), (5, 5), (1, 3), (7, 7)])
+@pytest.mark.parametrize("shape", [(1, 1), (3, 3), (5, 5), (7, 7)])
 def test_any_odd_kernel_convolves(rt: ironcliw.Runtime, shape: tuple[int, int]) -> None:
     kernel = np.random.default_rng(3).normal(0, 0.3, shape).astype(np.float32)
     for image in (photograph(31, 45), photograph(31, 45)[:, :, 0]):

@@ -52,6 +52,24 @@ def test_a_buffer_in_use_is_no_leak(rt: ironcliw.Runtime) -> None:
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("level", LEVELS[1:])
+def test_a_tracked_buffer_that_dies_unreleased_is_a_leak(level: str) -> None:
+    with ironcliw.Runtime(leak_level=level) as rt:
+        for _ in range(3):
+            rt.pool.try_allocate(3000, tracked=True)
+        assert eventually(lambda: live(rt) == 0)
+        (leak,) = rt.leaks.check().result(timeout=10)
+        assert leak.kind == "dropped_unreleased" and leak.equal == 3 and leak.bytes >= 9000
+        assert leak.age >= 0 and leak.owner
+        assert str(leak) == leak.message and "3" in leak.message and leak.owner in leak.message
+
+
+def test_a_plain_buffer_that_dies_is_none(rt: ironcliw.Runtime) -> None:
+    for _ in range(100):
+        rt.pool.try_allocate(3000)
+    assert rt.leaks.check().result(timeout=10) == []
+
+
 def test_results_are_booked_on_their_owner(rt: ironcliw.Runtime, photo: np.ndarray) -> None:
     buffer = rt.pool.try_allocate(100)
     image = rt.images.resize(photo, (20, 20)).result()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
-import time
 
 import ironcliw
 import numpy as np
@@ -126,26 +125,6 @@ def test_the_limit_holds() -> None:
             rt.pool.allocate(3 << 20).result(timeout=5)
         first.release()
         rt.pool.try_allocate(3 << 20).release()
-
-
-def test_an_allocation_with_a_timeout_waits_for_room() -> None:
-    async def main() -> None:
-        async with ironcliw.Runtime(memory_limit=4 << 20) as rt:
-            first = rt.pool.try_allocate(3 << 20)
-            waiting = asyncio.ensure_future(rt.pool.allocate(3 << 20, timeout=10))
-            await asyncio.sleep(0.05)
-            assert not waiting.done()
-            first.release()
-            (await waiting).release()
-
-            kept = rt.pool.try_allocate(3 << 20)
-            begin = time.monotonic()
-            with pytest.raises((ironcliw.DeadlineExceeded, ironcliw.PoolExhausted)):
-                await rt.pool.allocate(3 << 20, timeout=0.1)
-            assert time.monotonic() - begin < 5
-            kept.release()
-
-    asyncio.run(main())
 
 
 def test_pressure_rises_with_use_and_falls_again() -> None:

@@ -184,7 +184,9 @@ def test_advanced_pool() -> None:
     pool = jrc.RustAdvancedMemoryPool()
     before = pool.stats()["total_active"]
     buffer = pool.allocate(4096)
-    assert buffer.len() == 4096 and buffer.id() != pool.allocate(4096).id()
+    other = pool.allocate(4096)
+    assert buffer.len() == 4096 and buffer.id() != other.id()
+    other.release()
     buffer.as_numpy()[:] = 7
     stats = pool.stats()
     assert stats["total_active"] == before + 1
