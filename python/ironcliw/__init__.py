@@ -1,0 +1,74 @@
+"""Ironcliw: supervised Rust actors for asyncio.
+
+One object, a `Runtime`, keeps an event loop free, its memory bounded and its failures contained:
+
+    import asyncio, ironcliw
+
+    async def main():
+        async with ironcliw.Runtime() as rt:
+            frame = await rt.images.decode(open("photo.jpg", "rb").read())
+            small = await rt.images.resize(frame, (224, 224))
+
+    asyncio.run(main())
+
+Start reading at `Runtime`. `ironcliw.errors` has every exception, `ironcliw.types` the keys of every
+dictionary, `ironcliw.testing` what a test of a supervised program needs.
+"""
+
+from ironcliw._native import (
+    Buffer,
+    Call,
+    Images,
+    Inference,
+    LeakReport,
+    Leaks,
+    LoadedModel,
+    Model,
+    Pipeline,
+    Pool,
+    Runtime,
+    Scheduler,
+    __version__,
+)
+from ironcliw.errors import (
+    ActorPanicked,
+    ActorRestarting,
+    ActorStopped,
+    BufferReleased,
+    DeadlineExceeded,
+    DecodeError,
+    Error,
+    InvalidInput,
+    MailboxFull,
+    ModelError,
+    PoolExhausted,
+    RuntimeClosed,
+)
+
+__all__ = [
+    "ActorPanicked",
+    "ActorRestarting",
+    "ActorStopped",
+    "Buffer",
+    "BufferReleased",
+    "Call",
+    "DeadlineExceeded",
+    "DecodeError",
+    "Error",
+    "Images",
+    "Inference",
+    "InvalidInput",
+    "LeakReport",
+    "Leaks",
+    "LoadedModel",
+    "MailboxFull",
+    "Model",
+    "ModelError",
+    "Pipeline",
+    "Pool",
+    "PoolExhausted",
+    "Runtime",
+    "RuntimeClosed",
+    "Scheduler",
+    "__version__",
+]

@@ -1,0 +1,433 @@
+"""The contract of the native module. Everything here is imported from `ironcliw`, except what starts with
+`_`.
+
+Rules that hold everywhere:
+
+* A method that returns a `Call` has already queued its work when it returns. Bad arguments are raised by
+  the call itself, not by the await: `TypeError` for a wrong kind of object, `InvalidInput` (a `ValueError`)
+  for a wrong value, `ModelError` for a model, `RuntimeClosed` after `close()`.
+* An image is a numpy array of uint8: `(H, W)`, `(H, W, 1)`, `(H, W, 3)` or `(H, W, 4)`, of any strides, not
+  empty. It is borrowed without a copy and must not be changed before the call is done. Other shapes and
+  dtypes are `InvalidInput`.
+* An array that comes back is C-contiguous, aligned and writable, and views a pooled buffer, which returns
+  to the pool when the array's last view dies.
+* `timeout` is in seconds; when it has passed, the call raises `DeadlineExceeded`. Zero, negative and NaN are
+  `InvalidInput`.
+"""
+
+from collections.abc import Awaitable, Callable, Generator, Sequence
+from contextvars import Context
+from types import TracebackType
+from typing import Any, Generic, Self, TypeVar, TypeVarTuple, final
+
+import numpy as np
+import numpy.typing as npt
+from typing_extensions import Buffer as BytesLike
+
+from ironcliw.types import (
+    Format,
+    LeakKind,
+    LeakLevel,
+    Mode,
+    PoolStats,
+    Precision,
+    Pressure,
+    SchedulerStats,
+    Snapshot,
+    SpatialLayout,
+    Status,
+    Texture,
+)
+
+_T = TypeVar("_T")
+_T_co = TypeVar("_T_co", covariant=True)
+_Ts = TypeVarTuple("_Ts")
+
+_Image = npt.NDArray[np.uint8]
+_Float = npt.NDArray[np.float32]
+
+__version__: str
+
+@final
+class Call(Generic[_T_co]):
+    """Work that is under way: awaitable, and a future to `asyncio` (`gather`, `wait`, `wait_for`, `shield`).
+
+    It belongs to the loop that ran when it was made, else to the first loop that awaits it. It may be
+    awaited again after it is done. One that is never awaited is silent; cancelling it makes its actor skip
+    the work, unless it has begun.
+    """
+
+    _asyncio_future_blocking: bool
+    def __await__(self) -> Generator[Any, None, _T_co]: ...
+    def __iter__(self) -> Generator[Any, None, _T_co]: ...
+    def result(self, timeout: float | None = None) -> _T_co:
+        """Waits for the result without holding the GIL; Ctrl-C interrupts it.
+
+        Raises what the work raised, `DeadlineExceeded` when `timeout` seconds have passed (the work goes on),
+        `asyncio.CancelledError` when it was cancelled, and `asyncio.InvalidStateError` when it is pending
+        and this thread runs its loop, which could never end.
+        """
+
+    def exception(self) -> BaseException | None:
+        """What the work raised. `asyncio.InvalidStateError` while it is pending."""
+
+    def done(self) -> bool: ...
+    def cancelled(self) -> bool: ...
+    def cancel(self, msg: Any | None = None) -> bool:
+        """Whether it was still pending, and is cancelled now."""
+
+    def get_loop(self) -> Any:
+        """The loop it belongs to; `RuntimeError` if it has none yet."""
+
+    def add_done_callback(
+        self, fn: Callable[[Self], object], /, *, context: Context | None = None
+    ) -> None: ...
+    def remove_done_callback(self, fn: Callable[[Self], object], /) -> int: ...
+
+@final
+class Runtime:
+    """Threads, actors and the five subsystems. `with` and `async with` close it at the end.
+
+    `workers`: arbiter threads of the control plane. `image_workers`: image actors, a thread each.
+    `scheduler_threads`: threads of the work-stealing pool. Each defaults by the cores that this process may
+    use.
+    `pin`: keep threads on cores of their own. `niceness`: of the computing threads, 0 to 19, where the
+    system has it. `memory_limit`: the most bytes leased at one time. `endpoint`: `"127.0.0.1:0"` to serve
+    the supervision endpoint.
+    """
+
+    def __new__(
+        cls,
+        *,
+        workers: int | None = None,
+        image_workers: int | None = None,
+        scheduler_threads: int | None = None,
+        pin: bool = True,
+        niceness: int | None = None,
+        memory_limit: int | None = None,
+        leak_level: LeakLevel = "simple",
+        endpoint: str | None = None,
+    ) -> Self: ...
+    @property
+    def pool(self) -> Pool: ...
+    @property
+    def leaks(self) -> Leaks: ...
+    @property
+    def images(self) -> Images: ...
+    @property
+    def inference(self) -> Inference: ...
+    @property
+    def scheduler(self) -> Scheduler: ...
+    @property
+    def closed(self) -> bool: ...
+    @property
+    def endpoint_url(self) -> str | None:
+        """`http://127.0.0.1:<port>`, or None if there is no endpoint."""
+
+    def ping(self, *, timeout: float | None = None) -> Call[int]:
+        """Asks an actor for the number of pings it has answered, this one included."""
+
+    def snapshot(self) -> Snapshot:
+        """The whole tree, at once, through no mailbox. Answers after `close()` too."""
+
+    def status(self) -> Status: ...
+    def close(self, timeout: float = 10.0) -> Call[None]:
+        """Stops the actors, draining their mailboxes for at most `timeout` seconds. Calling it again is
+        harmless.
+
+        Calls in flight then raise `ActorStopped`; arrays and buffers stay valid until they die.
+        """
+
+    def _crash(self, path: str) -> Call[None]:
+        """Makes the actor at `path` panic while it handles a message; the call raises `ActorPanicked`."""
+
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None, /
+    ) -> None: ...
+    def __aenter__(self) -> Awaitable[Self]: ...
+    def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None, /
+    ) -> Awaitable[None]: ...
+
+@final
+class Pool:
+    """Recycled buffers in size classes: `rt.pool`."""
+
+    def allocate(self, n: int, *, zeroed: bool = True, timeout: float | None = None) -> Call[Buffer]:
+        """`n` bytes, 1 or more, by way of the pool's actor; `PoolExhausted` (a `MemoryError`) if there is
+        no room."""
+
+    def try_allocate(self, n: int, *, zeroed: bool = True, tracked: bool = False) -> Buffer:
+        """`n` bytes at once, or `PoolExhausted`.
+
+        A `tracked` buffer must be released: one that merely dies gives its memory back, and is reported as
+        a leak.
+        """
+
+    def stats(self) -> PoolStats: ...
+    def trim(self) -> Call[int]:
+        """Gives idle memory back to the system; the number of bytes."""
+
+    @property
+    def pressure(self) -> Pressure: ...
+
+@final
+class Buffer:
+    """A lease of pooled memory: writable bytes that `memoryview` and `numpy.asarray` view without a copy
+    (uint8, 1-D).
+
+    It goes back to the pool when it is released or dies, but not before its last view has died. Any use after
+    `release()` raises `BufferReleased`, except `id`, `nbytes`, `len()`, `released`, `repr()` and
+    `release()` of a context's end.
+    """
+
+    @property
+    def id(self) -> int: ...
+    @property
+    def nbytes(self) -> int: ...
+    @property
+    def released(self) -> bool: ...
+    def release(self) -> None:
+        """Gives it back. A second call raises `BufferReleased`."""
+
+    def __len__(self) -> int: ...
+    def __buffer__(self, flags: int, /) -> memoryview: ...
+    def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> npt.NDArray[Any]:
+        """As the buffer protocol. numpy asks here when that failed, and so hears of `BufferReleased`."""
+
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None, /
+    ) -> None: ...
+
+@final
+class LeakReport:
+    """One finding of `rt.leaks.check()`; equal ones are merged. `str()` is the message."""
+
+    @property
+    def kind(self) -> LeakKind: ...
+    @property
+    def bytes(self) -> int: ...
+    @property
+    def owner(self) -> str: ...
+    @property
+    def site(self) -> str | None:
+        """Where it was leased, if that lease carried a record."""
+
+    @property
+    def age(self) -> float:
+        """Seconds since the lease."""
+
+    @property
+    def equal(self) -> int:
+        """How many leases this report stands for, 1 or more."""
+
+    @property
+    def message(self) -> str: ...
+
+@final
+class Leaks:
+    """The ledger of every lease: `rt.leaks`."""
+
+    level: LeakLevel
+    def check(self, *, timeout: float | None = None) -> Call[list[LeakReport]]:
+        """Tracked buffers that died without a release, and recorded leases that live longer than they should.
+
+        Empty when nothing leaked; a buffer that is in use for a while is no leak.
+        """
+
+    def counts(self) -> dict[str, dict[int, int]]:
+        """Live leases at once: owner -> size class in bytes -> number. Exact at every level; zeros are left
+        out."""
+
+@final
+class Pipeline:
+    """Steps over one image, run in one go by `rt.images.run`. Each method returns the pipeline itself."""
+
+    def __new__(cls) -> Self: ...
+    def resize(self, size: tuple[int, int], /) -> Self:
+        """To `(width, height)`."""
+
+    def convert(self, mode: Mode, /) -> Self: ...
+    def normalize(self, mean: Sequence[float], std: Sequence[float]) -> Self:
+        """Last step: float32 `(C, H, W)`."""
+
+@final
+class Images:
+    """Image work on threads of its own: `rt.images`."""
+
+    def decode(self, data: BytesLike, *, timeout: float | None = None) -> Call[_Image]:
+        """JPEG or PNG to `(H, W, 3)`. Truncated or lying data raise `DecodeError`."""
+
+    def encode(
+        self, image: _Image, format: Format, quality: int = 90, *, timeout: float | None = None
+    ) -> Call[bytes]:
+        """`quality`: 1 to 100, of a JPEG."""
+
+    def resize(self, image: _Image, size: tuple[int, int], *, timeout: float | None = None) -> Call[_Image]:
+        """To `(width, height)`, bilinear and antialiased."""
+
+    def convert(self, image: _Image, mode: Mode, *, timeout: float | None = None) -> Call[_Image]:
+        """Gray is `(H, W)` by 0.299/0.587/0.114; to rgba adds an opaque alpha, from rgba drops it."""
+
+    def normalize(
+        self, image: _Image, mean: Sequence[float], std: Sequence[float], *, timeout: float | None = None
+    ) -> Call[_Float]:
+        """`(x / 255 - mean) / std`, float32 `(C, H, W)`; a mean and a deviation a channel."""
+
+    def convolve(
+        self, image: _Image, kernel: str | npt.NDArray[Any], *, timeout: float | None = None
+    ) -> Call[_Image]:
+        """With a kernel by name (`"gaussian_3x3"`, …) or of 1x1, 3x3, 5x5 or 7x7 finite weights.
+
+        A correlation; edges are replicated, results are rounded and clamped.
+        """
+
+    def denoise(self, image: _Image, strength: float, *, timeout: float | None = None) -> Call[_Image]:
+        """`strength`: 0 (nothing) to 1."""
+
+    def sharpen(self, image: _Image, amount: float, *, timeout: float | None = None) -> Call[_Image]:
+        """`image + amount * (image - gaussian_3x3(image))`; `amount` 0 or more."""
+
+    def auto_process(
+        self,
+        image: _Image,
+        *,
+        denoise_strength: float = ...,
+        sharpen_amount: float = ...,
+        timeout: float | None = None,
+    ) -> Call[_Image]:
+        """A mild denoise, then a mild sharpen."""
+
+    def dominant_colors(
+        self, image: _Image, n: int = 5, *, timeout: float | None = None
+    ) -> Call[list[tuple[int, int, int]]]:
+        """At most `n` colours as `(r, g, b)`, the most frequent first."""
+
+    def edge_density(self, image: _Image, *, timeout: float | None = None) -> Call[float]:
+        """The share of pixels that lie on an edge, 0 to 1."""
+
+    def texture(self, image: _Image, *, timeout: float | None = None) -> Call[Texture]: ...
+    def spatial_layout(self, image: _Image, *, timeout: float | None = None) -> Call[SpatialLayout]: ...
+    def run(
+        self, pipeline: Pipeline, images: Sequence[_Image], *, timeout: float | None = None
+    ) -> Call[npt.NDArray[Any]]:
+        """Every image through the pipeline, stacked: `(n, …)`. The results must be of one shape."""
+
+@final
+class Model:
+    """Describes a network; `rt.inference.load` turns it into one that runs. Each method returns the model
+    itself.
+
+    Weights are laid out as PyTorch's, in float32 or float64 of any strides, and are copied. What does not
+    fit raises `ModelError` at once, or at `load` if it takes the layers before to know.
+    """
+
+    def __new__(cls) -> Self: ...
+    def linear(self, weights: npt.NDArray[Any], bias: npt.NDArray[Any] | None = None) -> Self:
+        """`weights` `(out, in)`, over the last axis."""
+
+    def conv2d(
+        self,
+        weights: npt.NDArray[Any],
+        bias: npt.NDArray[Any] | None = None,
+        *,
+        stride: int | tuple[int, int] = 1,
+        padding: int | tuple[int, int] = 0,
+        groups: int = 1,
+    ) -> Self:
+        """`weights` `(out, in / groups, kh, kw)`, over `(N, C, H, W)`."""
+
+    def relu(self) -> Self: ...
+    def relu6(self) -> Self: ...
+    def hard_swish(self) -> Self: ...
+    def sigmoid(self) -> Self: ...
+    def gelu(self) -> Self: ...
+    def softmax(self) -> Self:
+        """Over the last axis."""
+
+    def max_pool2d(
+        self,
+        kernel: int | tuple[int, int],
+        stride: int | tuple[int, int] | None = None,
+        padding: int | tuple[int, int] = 0,
+    ) -> Self:
+        """`stride` defaults to the kernel."""
+
+    def avg_pool2d(
+        self,
+        kernel: int | tuple[int, int],
+        stride: int | tuple[int, int] | None = None,
+        padding: int | tuple[int, int] = 0,
+    ) -> Self:
+        """`stride` defaults to the kernel; padding counts as zeros."""
+
+    def global_avg_pool(self) -> Self:
+        """`(N, C, H, W)` to `(N, C, 1, 1)`."""
+
+    def flatten(self) -> Self:
+        """`(N, …)` to `(N, product)`."""
+
+    def batch_norm2d(
+        self,
+        gamma: npt.NDArray[Any],
+        beta: npt.NDArray[Any],
+        mean: npt.NDArray[Any],
+        var: npt.NDArray[Any],
+        eps: float = 1e-5,
+    ) -> Self: ...
+    def residual(self, model: Model) -> Self:
+        """`x + model(x)`; the inner model keeps the shape."""
+
+    def __len__(self) -> int:
+        """The number of layers."""
+
+@final
+class LoadedModel:
+    """A model in the inference actors' hands: `await model(x)`. Safe to call from any task and thread."""
+
+    def __call__(self, x: _Float, *, timeout: float | None = None) -> Call[_Float]:
+        """`x` is float32 of any strides, borrowed: `(N, C, H, W)` for a model that starts with a
+        convolution, any rank whose last axis is `in` for one that starts with `linear`. Another shape or
+        dtype raises `ModelError`."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def precision(self) -> Precision: ...
+    @property
+    def weight_bytes(self) -> int: ...
+    def unload(self) -> Call[None]:
+        """Frees the weights; later calls raise `ModelError`. A model that dies is unloaded, too."""
+
+@final
+class Inference:
+    """Quantized models on threads of their own: `rt.inference`."""
+
+    def load(
+        self,
+        model: Model,
+        precision: Precision = "int8",
+        *,
+        name: str | None = None,
+        replicas: int = 1,
+        simd: bool = True,
+        timeout: float | None = None,
+    ) -> Call[LoadedModel]:
+        """Packs the weights. `replicas`: how many inferences may run at once. `simd=False` takes the
+        portable path."""
+
+    def quantize(self, weights: npt.NDArray[Any]) -> npt.NDArray[np.int8]:
+        """Flat, row-major, one symmetric scale: `round(w * 127 / max|w|)`; zeros for zeros.
+
+        NaN and infinity are `InvalidInput`."""
+
+@final
+class Scheduler:
+    """A work-stealing pool of threads: `rt.scheduler`."""
+
+    def run(self, fn: Callable[[*_Ts], _T], /, *args: *_Ts, timeout: float | None = None) -> Call[_T]:
+        """Calls `fn(*args)` on a thread of the pool; what it raises passes through unchanged."""
+
+    def stats(self) -> SchedulerStats: ...

@@ -1,0 +1,84 @@
+"""The command `ironcliw`.
+
+`ironcliw run` is the main job: `vision` drives it, `pictures` finds and divides its files, `classifier`
+trains its network (`network`) or takes it from the cache. `ironcliw doctor` tells what the runtime sees of
+this machine.
+
+Exit codes: 0 all is well, 1 it ran and something was lost, 2 it could not run, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from .console import Complaint
+
+INTERRUPTED = 130
+"""What a shell expects of a program that Ctrl-C ended: 128 + SIGINT."""
+
+
+def positive(text: str) -> int:
+    """An argument that is a whole number, 1 or more."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{value} is not 1 or more")
+    return value
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    # Loading the native module for `--version` tells at once whether the installation works.
+    from ironcliw import __version__
+
+    top = argparse.ArgumentParser(
+        prog="ironcliw",
+        description="Supervised Rust actors for asyncio: a demonstration, and a look at the machine.",
+    )
+    top.add_argument("--version", action="version", version=f"ironcliw {__version__}")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    run = commands.add_parser(
+        "run",
+        help="classify tiles of real photographs while an image worker crashes",
+        description="Decodes, resizes and normalises frames of real photographs and pages on the image "
+        "workers and classifies them with an INT8 network, while one worker is made to panic and the event "
+        "loop's lag is measured. The first run trains the network; later ones take it from the cache.",
+    )
+    run.add_argument("folder", nargs="?", type=Path, help="JPEG and PNG files of your own, at least 2")
+    run.add_argument("--frames", type=positive, default=600, help="frames to classify (default: 600)")
+    run.add_argument(
+        "--in-flight", type=positive, default=64, help="frames under way at one time (default: 64)"
+    )
+    run.add_argument("--workers", type=positive, help="image workers (default: by the cores)")
+    run.add_argument("--endpoint", metavar="HOST:PORT", help="serve the supervision endpoint meanwhile")
+
+    commands.add_parser("doctor", help="versions, CPU features, cores and pinning")
+    return top
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line and returns its exit code."""
+    try:
+        arguments = parser().parse_args(argv)
+        if arguments.command == "doctor":
+            from .doctor import doctor
+
+            return doctor()
+        from .vision import run
+
+        return run(
+            arguments.folder,
+            frames=arguments.frames,
+            in_flight=arguments.in_flight,
+            workers=arguments.workers,
+            endpoint=arguments.endpoint,
+        )
+    except Complaint as complaint:
+        print(f"ironcliw: {complaint}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\ninterrupted", file=sys.stderr)
+        return INTERRUPTED

@@ -1,0 +1,156 @@
+"""The names that the signatures of `ironcliw` use: literals and the shapes of the dictionaries that calls
+return.
+
+Nothing here does anything at run time; it exists so that an editor and a type checker know the keys.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias, TypedDict
+
+Precision: TypeAlias = Literal["fp32", "fp16", "int8", "int4"]
+"""How a loaded model stores its weights."""
+
+Mode: TypeAlias = Literal["gray", "rgb", "rgba"]
+"""The colour modes of an image: `(H, W)`, `(H, W, 3)` and `(H, W, 4)`."""
+
+Format: TypeAlias = Literal["png", "jpeg"]
+"""The formats that images are encoded to."""
+
+Pressure: TypeAlias = Literal["Low", "Medium", "High", "Critical"]
+"""How near the pool is to its byte limit."""
+
+LeakLevel: TypeAlias = Literal["disabled", "simple", "advanced", "paranoid"]
+"""How many leases carry a record of where they were taken. Counts are exact at every level."""
+
+LeakKind: TypeAlias = Literal["dropped_unreleased", "too_old"]
+"""A tracked buffer that died without a release, or a lease that is held for too long."""
+
+Status: TypeAlias = Literal["running", "degraded", "closing", "closed"]
+"""`degraded`: an actor is restarting, stuck or given up."""
+
+
+class SizeClass(TypedDict):
+    """One size class of the pool."""
+
+    size: int
+    """Bytes of a buffer of this class."""
+    available: int
+    """Buffers that wait to be leased again."""
+    capacity: int
+    """Buffers that the class may keep."""
+    high_water_mark: int
+    """The most buffers of this class that were leased at one time."""
+
+
+class PoolStats(TypedDict):
+    """What `Pool.stats()` answers."""
+
+    total_active: int
+    """Leases that were not given back yet."""
+    total_allocated_bytes: int
+    """Bytes that the pool holds from the system, leased or idle."""
+    active_bytes: int
+    """Bytes of the leases that were not given back yet, by size class."""
+    limit_bytes: int
+    """The most bytes that may be leased at one time."""
+    allocations: int
+    """Leases since the runtime started."""
+    recycled: int
+    """Leases that were served from idle memory."""
+    memory_pressure: Pressure
+    size_classes: list[SizeClass]
+
+
+class SchedulerStats(TypedDict):
+    """What `Scheduler.stats()` answers."""
+
+    active_tasks: int
+    """Tasks that run now."""
+    total_spawned: int
+    total_completed: int
+    """Tasks that ended, with a result or an exception."""
+    active_workers: int
+    """Threads of the pool."""
+    queue_depth: int
+    """Tasks that wait for a thread."""
+
+
+class Texture(TypedDict):
+    """What `Images.texture()` answers."""
+
+    mean: float
+    """Mean of the gray image, 0 to 255."""
+    std_dev: float
+    """Its standard deviation."""
+    entropy: float
+    """Entropy of its histogram in bits, 0 to 8."""
+    edge_density: float
+    """The share of pixels that lie on an edge, 0 to 1."""
+
+
+class SpatialLayout(TypedDict):
+    """What `Images.spatial_layout()` answers."""
+
+    width: int
+    height: int
+    channels: int
+    aspect_ratio: float
+    """Width over height."""
+    center_brightness: float
+    """Mean of the gray image's middle half in each direction, 0 to 255."""
+    edge_density: float
+
+
+class ActorSnapshot(TypedDict):
+    """One actor of a `Snapshot`."""
+
+    path: str
+    """For example `images/0`."""
+    state: str
+    """`running`, `restarting`, `stopped`, `stuck` and the like."""
+    restarts: int
+    queued: int
+    """Messages in its mailbox."""
+    capacity: int
+    handled: int
+    """Messages handled since it was spawned."""
+
+
+class ThreadSnapshot(TypedDict):
+    """One of the runtime's threads in a `Snapshot`."""
+
+    name: str
+    core: int | None
+    """The core that it was asked to stay on."""
+    pinned: bool
+    """Whether the system did pin it."""
+
+
+class CpuSnapshot(TypedDict):
+    """The machine, as the runtime sees it."""
+
+    arch: str
+    allowed_cores: int
+    """Cores that this process may use."""
+    features: list[str]
+    """Instruction sets that the kernels look for and found."""
+
+
+class Snapshot(TypedDict):
+    """What `Runtime.snapshot()` answers; newer versions may add keys."""
+
+    status: Status
+    uptime: float
+    """Seconds."""
+    restarts: int
+    """Restarts of all actors."""
+    panics: int
+    """Panics that were caught."""
+    dead_letters: int
+    """Messages that were answered with `ActorStopped` because their actor had stopped."""
+    actors: list[ActorSnapshot]
+    threads: list[ThreadSnapshot]
+    cpu: CpuSnapshot
+    pool: PoolStats
+    scheduler: SchedulerStats
