@@ -1,17 +1,55 @@
 //! `ironcliw._native`: the Python face of Ironcliw.
+//!
+//! Thin: a method checks its arguments while it holds the GIL, sends a message to an actor and returns a `Call`; workers
+//! complete it without the GIL. Start at `runtime.rs`; `bridge/` is how an await gets its answer, `arrays.rs` how arrays
+//! are borrowed and handed out.
 
 #![cfg(feature = "python-bindings")]
 
+mod args;
+mod arrays;
 mod bridge;
+mod buffer;
 mod errors;
+mod images;
+mod inference;
+mod leaks;
+mod logs;
+mod pool;
+mod runtime;
+mod scheduler;
+mod send;
+mod snapshot;
+
+#[cfg(feature = "mimalloc")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// The native module.
 #[pyo3::pymodule]
 mod _native {
     use pyo3::prelude::*;
 
+    #[pymodule_export]
+    use super::buffer::Buffer;
+    #[pymodule_export]
+    use super::images::{Images, Pipeline};
+    #[pymodule_export]
+    use super::inference::{Inference, LoadedModel, Model};
+    #[pymodule_export]
+    use super::leaks::{LeakReport, Leaks};
+    #[pymodule_export]
+    use super::pool::Pool;
+    #[pymodule_export]
+    use super::runtime::Runtime;
+    #[pymodule_export]
+    use super::scheduler::Scheduler;
+
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
-        super::bridge::register(module)
+        super::logs::install();
+        module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+        super::bridge::register(module)?;
+        super::scheduler::register(module.py())
     }
 }

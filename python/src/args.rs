@@ -1,0 +1,55 @@
+//! Arguments from Python, checked where the call is made.
+
+use std::time::Duration;
+
+use ironcliw_actors::Error;
+use pyo3::exceptions::{PyOverflowError, PyTypeError};
+use pyo3::prelude::*;
+
+use crate::errors::to_py_err;
+
+/// An `InvalidInput` with this message.
+pub(crate) fn invalid(message: impl Into<String>) -> PyErr {
+    to_py_err(Error::invalid(message))
+}
+
+/// A whole number in a range; one outside of it, however large, is `InvalidInput`.
+pub(crate) fn count(object: &Bound<'_, PyAny>, name: &str, at_least: usize) -> PyResult<usize> {
+    let value: Result<usize, PyErr> = object.extract();
+    match value {
+        Ok(value) if value >= at_least => Ok(value),
+        Ok(value) => Err(invalid(format!("{name} must be at least {at_least}, not {value}"))),
+        Err(error) if error.is_instance_of::<PyOverflowError>(object.py()) => {
+            Err(invalid(format!("{name} must be between {at_least} and 2**63, not {}", object.repr()?)))
+        }
+        Err(_) => {
+            let kind = object.get_type().qualname()?;
+            Err(PyTypeError::new_err(format!("{name} must be an int, not {kind}")))
+        }
+    }
+}
+
+/// The same where it may be left out.
+pub(crate) fn optional_count(
+    object: Option<&Bound<'_, PyAny>>,
+    name: &str,
+    at_least: usize,
+) -> PyResult<Option<usize>> {
+    object.map(|object| count(object, name, at_least)).transpose()
+}
+
+/// A time to wait, in seconds.
+pub(crate) fn timeout(seconds: Option<f64>) -> PyResult<Option<Duration>> {
+    let Some(seconds) = seconds else { return Ok(None) };
+    if seconds.is_nan() || seconds <= 0.0 {
+        return Err(invalid(format!("timeout must be a positive number of seconds, not {seconds}")));
+    }
+    // Too long to be counted is as long as it gets.
+    Ok(Duration::try_from_secs_f64(seconds).ok())
+}
+
+/// A finite number.
+pub(crate) fn finite(value: f64, name: &str) -> PyResult<f32> {
+    let narrow = value as f32;
+    if narrow.is_finite() { Ok(narrow) } else { Err(invalid(format!("{name} must be a finite number, not {value}"))) }
+}

@@ -1,0 +1,116 @@
+//! From a Python call to an actor's message and back: the reply goes into the call's completer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ironcliw::{Actor, Address, Handler, Message, ReplySink};
+use parking_lot::Mutex;
+use pyo3::prelude::*;
+
+use crate::bridge::{self, Call, Completer, Failure, Outcome};
+
+/// A completer that either the answer or the deadline takes.
+#[derive(Clone)]
+pub(crate) struct Shared(Arc<Mutex<Option<Completer>>>);
+
+impl Shared {
+    pub(crate) fn new(completer: Completer) -> Self {
+        Self(Arc::new(Mutex::new(Some(completer))))
+    }
+
+    pub(crate) fn complete(&self, outcome: Outcome) {
+        let completer = self.0.lock().take();
+        if let Some(completer) = completer {
+            completer.complete(outcome);
+        }
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.0.lock().as_ref().is_none_or(Completer::is_cancelled)
+    }
+}
+
+/// Turns an actor's answer into a call's outcome.
+struct Sink<F> {
+    completer: Completer,
+    convert: F,
+}
+
+impl<R, F> ReplySink<R> for Sink<F>
+where
+    F: FnOnce(R) -> Outcome + Send,
+{
+    fn send(self: Box<Self>, answer: Result<R, ironcliw::Error>) {
+        let Self { completer, convert } = *self;
+        completer.complete(Outcome::from_result(answer, convert));
+    }
+
+    fn is_closed(&self) -> bool {
+        self.completer.is_cancelled()
+    }
+}
+
+/// The same for a call with a deadline.
+struct SharedSink<F> {
+    shared: Shared,
+    convert: F,
+}
+
+impl<R, F> ReplySink<R> for SharedSink<F>
+where
+    F: FnOnce(R) -> Outcome + Send,
+{
+    fn send(self: Box<Self>, answer: Result<R, ironcliw::Error>) {
+        let Self { shared, convert } = *self;
+        shared.complete(Outcome::from_result(answer, convert));
+    }
+
+    fn is_closed(&self) -> bool {
+        self.shared.is_closed()
+    }
+}
+
+/// Asks an actor; the call ends with `convert`'s outcome, or with `DeadlineExceeded` after `timeout`.
+pub(crate) fn ask<'py, A, M>(
+    py: Python<'py>,
+    name: &'static str,
+    runtime: &ironcliw::Handle,
+    address: &Address<A>,
+    message: M,
+    timeout: Option<Duration>,
+    convert: impl FnOnce(M::Reply) -> Outcome + Send + 'static,
+) -> PyResult<Bound<'py, Call>>
+where
+    A: Actor + Handler<M>,
+    M: Message,
+{
+    bridge::submit(py, name, |completer| {
+        match timeout {
+            None => address.ask_into(message, None, Box::new(Sink { completer, convert })),
+            Some(after) => {
+                let shared = Shared::new(completer);
+                expire(runtime, address.path(), &shared, after);
+                address.ask_into(message, Some(after), Box::new(SharedSink { shared, convert }));
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Ends the call with `DeadlineExceeded` if nothing else has by then.
+pub(crate) fn expire(runtime: &ironcliw::Handle, path: &str, shared: &Shared, after: Duration) {
+    let (shared, path) = (shared.clone(), path.to_owned());
+    runtime.spawn_task(async move {
+        ironcliw::sleep(after).await;
+        let error = ironcliw::Error::DeadlineExceeded { path, after };
+        shared.complete(Outcome::Error(Failure::from(error)));
+    });
+}
+
+/// A sink for an answer that is a call's outcome already.
+pub(crate) fn sink<R: 'static>(
+    completer: Completer,
+    convert: impl FnOnce(R) -> Outcome + Send + 'static,
+) -> Box<dyn ReplySink<R>> {
+    Box::new(Sink { completer, convert })
+}
