@@ -1,4 +1,4 @@
-//! Eight pixels at a time, by byte shuffles.
+//! Sixteen gray values or four pixels at a time, by byte shuffles.
 
 use std::arch::x86_64::*;
 
@@ -35,31 +35,37 @@ fn luma<const C: usize>(row: &[u8], out: &mut [u8]) -> usize {
     let weights = _mm256_setr_epi16(
         r, half, half, b, r, half, half, b, r, half, half, b, r, half, half, b,
     );
-    let order = {
-        let mut order = [0i8; 16];
-        for (i, at) in order.iter_mut().enumerate() {
-            *at = ((i / 4) * C + [0, 1, 1, 2][i % 4]) as i8;
+    // A byte's place in a zeroed 16-bit lane; both halves shuffle the same 16 bytes.
+    let half_order = |pixel: usize| {
+        let mut order = [0x80u8; 16];
+        for (i, at) in order.iter_mut().step_by(2).enumerate() {
+            *at = ((pixel + i / 4) * C + [0, 1, 1, 2][i % 4]) as u8;
         }
-        load(as_bytes(&order))
+        load(&order)
     };
+    let order = _mm256_set_m128i(half_order(2), half_order(0));
     let rounding = _mm256_set1_epi32(0x8000);
-    let in_order = _mm256_setr_epi32(0, 1, 4, 5, 2, 3, 6, 7);
+    // Adding and packing work within 128-bit halves and leave the pixels in this order.
+    let in_order = load(&[0, 1, 8, 9, 2, 3, 10, 11, 4, 5, 12, 13, 6, 7, 14, 15]);
     let mut x = 0;
-    // The second load of four pixels reads 16 bytes.
-    while C * (x + 4) + 16 <= row.len() && x + 8 <= out.len() {
+    // The last load of four pixels reads 16 bytes.
+    while C * (x + 12) + 16 <= row.len() && x + 16 <= out.len() {
+        let pixels = &row[C * x..C * (x + 12) + 16];
         let sums = |at: usize| {
-            let spread = _mm_shuffle_epi8(load(&row[C * at..]), order);
-            _mm256_madd_epi16(_mm256_cvtepu8_epi16(spread), weights)
+            let four = _mm256_broadcastsi128_si256(load(&pixels[C * at..]));
+            _mm256_madd_epi16(_mm256_shuffle_epi8(four, order), weights)
         };
-        let sum = _mm256_add_epi32(_mm256_hadd_epi32(sums(x), sums(x + 4)), rounding);
-        let gray = _mm256_permutevar8x32_epi32(_mm256_srli_epi32::<16>(sum), in_order);
-        let gray = _mm_packus_epi32(
-            _mm256_castsi256_si128(gray),
-            _mm256_extracti128_si256::<1>(gray),
+        let eight = |at: usize| {
+            let sum = _mm256_add_epi32(_mm256_hadd_epi32(sums(at), sums(at + 4)), rounding);
+            _mm256_srli_epi32::<16>(sum)
+        };
+        let words = _mm256_packus_epi32(eight(0), eight(8));
+        let bytes = _mm_packus_epi16(
+            _mm256_castsi256_si128(words),
+            _mm256_extracti128_si256::<1>(words),
         );
-        let eight = _mm_cvtsi128_si64(_mm_packus_epi16(gray, gray));
-        out[x..x + 8].copy_from_slice(&eight.to_le_bytes());
-        x += 8;
+        store(_mm_shuffle_epi8(bytes, in_order), &mut out[x..]);
+        x += 16;
     }
     x
 }
