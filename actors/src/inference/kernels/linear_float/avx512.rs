@@ -97,6 +97,8 @@ fn tile<T: Element, const MR: usize, const NP: usize>(
             }
         }
     }
+    // A copy for the loops below, whose indices would otherwise keep the sums in memory through the loop above.
+    let sums = std::hint::black_box(sums);
     let last = weights.is_last(block);
     let low = _mm512_set1_ps(weights.epilogue.clamp.low);
     let high = _mm512_set1_ps(weights.epilogue.clamp.high);

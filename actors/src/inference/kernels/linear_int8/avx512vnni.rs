@@ -95,6 +95,8 @@ unsafe fn tile<const MR: usize, const NP: usize>(
             }
         }
     }
+    // A copy for the loops below, whose indices would otherwise keep the sums in memory through the loop above.
+    let sums = std::hint::black_box(sums);
     let low = _mm512_set1_ps(weights.epilogue.clamp.low);
     let high = _mm512_set1_ps(weights.epilogue.clamp.high);
     for p in 0..NP {
