@@ -38,7 +38,7 @@ impl Default for PackOptions {
 ///
 /// Every sample along the first axis is computed by itself, activations quantized a row (linear) or a sample
 /// (convolution): however a batch is split, the results are the same bits. Int8 and int4 models give the same bits on every
-/// CPU as long as no other float32 layer but depthwise convolution, pooling and activations is among them.
+/// CPU; fp16 and fp32 models agree within rounding.
 ///
 /// A NaN or infinity in the input is an error where a layer quantizes its activations, and passes through otherwise.
 pub struct Model {
@@ -158,7 +158,7 @@ fn expect(what: &str, got: usize, expected: usize, shape: &[usize]) -> Result<()
     )))
 }
 
-/// One line: `int8 model of 3 layers, 402,000 parameters in 405,504 bytes (avx512vnni)`.
+/// One line: `int8 model of 3 layers, 401920 parameters in 405504 bytes (avx512vnni)`.
 impl fmt::Display for Model {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let parameters: usize = self.layers.iter().map(|layer| layer.parameters).sum();

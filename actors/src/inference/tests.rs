@@ -231,10 +231,16 @@ const EVERYTHING: [usize; 4] = [5, 3, 8, 12];
 fn a_batch_gives_the_same_bits_however_it_is_split() {
     let input = noise(EVERYTHING.iter().product(), 20);
     for precision in precisions() {
+        let oracle = Model::pack_for(&everything(), precision, Isa::Scalar).unwrap();
+        let oracle = run(&oracle, &input, &EVERYTHING).unwrap();
         for isa in Isa::available() {
             let model = Model::pack_for(&everything(), precision, isa).unwrap();
             let whole = run(&model, &input, &EVERYTHING).unwrap();
             assert_eq!(model.output_shape(&EVERYTHING).unwrap(), [5, 9]);
+            assert!(
+                !precision.is_quantized() || same_bits(&whole, &oracle),
+                "{precision} {isa}"
+            );
             for size in [1, 2, 3] {
                 let mut parts = Vec::new();
                 for input in input.chunks(size * 3 * 8 * 12) {

@@ -7,9 +7,8 @@ use super::epilogue::Clamp;
 use super::isa::{Isa, vectorize};
 use super::patches::{Image, Window};
 
-/// Channels summed at once: enough vectors that their additions overlap, or one.
-const WIDE: usize = 32;
-const NARROW: usize = 16;
+/// Channels summed at once: what the compiler reliably keeps in one vector register.
+const LANES: usize = 16;
 
 /// Kernels as `(kernel row, kernel column, channel)`.
 pub(crate) struct Weights {
@@ -54,13 +53,9 @@ fn every_position(
             channels,
         };
         let mut first = 0;
-        while first + WIDE <= channels {
-            part.convolve::<WIDE>(first, weights, out);
-            first += WIDE;
-        }
-        while first + NARROW <= channels {
-            part.convolve::<NARROW>(first, weights, out);
-            first += NARROW;
+        while first + LANES <= channels {
+            part.convolve::<LANES>(first, weights, out);
+            first += LANES;
         }
         for channel in first..channels {
             part.convolve::<1>(channel, weights, out);
@@ -85,13 +80,20 @@ impl Part<'_> {
     fn convolve<const N: usize>(&self, first: usize, weights: &Weights, out: &mut [f32]) {
         let mut sums = [0.0f32; N];
         for row in 0..self.size[0] {
-            let pixels = self.pixels[row * self.pixel_line + first..].chunks(self.channels);
-            let taps = self.taps[row * self.tap_line + first..].chunks(self.channels);
-            for (pixels, taps) in pixels.zip(taps).take(self.size[1]) {
-                let lanes = pixels[..N].iter().zip(&taps[..N]);
-                for (sum, (pixel, tap)) in sums.iter_mut().zip(lanes) {
-                    *sum += pixel * tap;
+            let mut pixel = row * self.pixel_line + first;
+            let mut tap = row * self.tap_line + first;
+            for _ in 0..self.size[1] {
+                // Arrays of a constant length: the sums stay in registers.
+                let pixels = self.pixels[pixel..].first_chunk::<N>();
+                let taps = self.taps[tap..].first_chunk::<N>();
+                let (Some(pixels), Some(taps)) = (pixels, taps) else {
+                    unreachable!("a position's part of the kernel lies on the image");
+                };
+                for lane in 0..N {
+                    sums[lane] += pixels[lane] * taps[lane];
                 }
+                pixel += self.channels;
+                tap += self.channels;
             }
         }
         let clamp = weights.clamp;

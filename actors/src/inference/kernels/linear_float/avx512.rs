@@ -42,6 +42,10 @@ impl<T: Element> Tile for Kernel<'_, T> {
     }
 }
 
+#[allow(
+    clippy::needless_range_loop,
+    reason = "constant bounds unroll, and the sums stay in registers"
+)]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 fn tile<T: Element, const MR: usize, const NP: usize>(
     kernel: &mut Kernel<'_, T>,
@@ -69,29 +73,32 @@ fn tile<T: Element, const MR: usize, const NP: usize>(
             (0xffff_u32 >> (PANEL - live)) as u16,
         )
     };
-    let mut sums = [[_mm512_setzero_ps(); NP]; MR];
-    if !Weights::<T>::is_first(block) {
-        for (r, sums) in sums.iter_mut().enumerate() {
-            for (p, sum) in sums.iter_mut().enumerate() {
-                let (at, live, mask) = place(r, p);
-                // SAFETY: the mask reads `live` lanes, the length of the slice.
-                *sum = unsafe { _mm512_maskz_loadu_ps(mask, out[at..][..live].as_ptr()) };
+    let first = Weights::<T>::is_first(block);
+    let mut sums: [[__m512; NP]; MR] = std::array::from_fn(|r| {
+        std::array::from_fn(|p| {
+            if first {
+                return _mm512_setzero_ps();
             }
-        }
-    }
+            let (at, live, mask) = place(r, p);
+            // SAFETY: the mask reads `live` lanes, the length of the slice.
+            unsafe { _mm512_maskz_loadu_ps(mask, out[at..][..live].as_ptr()) }
+        })
+    });
     for index in 0..block.len() {
         let line: [__m512; NP] = std::array::from_fn(|p| {
             // SAFETY: every panel has a line for each input of the block; this function enables AVX-512 F.
             unsafe { T::load_avx512(lines[p].get_unchecked(index)) }
         });
-        for (sums, values) in sums.iter_mut().zip(values) {
+        for r in 0..MR {
             // SAFETY: every row has a value for each input of the block.
-            let value = _mm512_set1_ps(unsafe { *values.get_unchecked(index) });
-            for (sum, line) in sums.iter_mut().zip(line) {
-                *sum = _mm512_fmadd_ps(value, line, *sum);
+            let value = _mm512_set1_ps(unsafe { *values[r].get_unchecked(index) });
+            for p in 0..NP {
+                sums[r][p] = _mm512_fmadd_ps(value, line[p], sums[r][p]);
             }
         }
     }
+    // A copy for the loops below, whose indices would otherwise keep the sums in memory through the loop above.
+    let sums = std::hint::black_box(sums);
     let last = weights.is_last(block);
     let low = _mm512_set1_ps(weights.epilogue.clamp.low);
     let high = _mm512_set1_ps(weights.epilogue.clamp.high);
@@ -99,8 +106,8 @@ fn tile<T: Element, const MR: usize, const NP: usize>(
         let bias = &weights.epilogue.bias[(panel + p) * PANEL..][..PANEL];
         // SAFETY: sixteen biases.
         let bias = unsafe { _mm512_loadu_ps(bias.as_ptr()) };
-        for (r, sums) in sums.iter().enumerate() {
-            let mut value = sums[p];
+        for r in 0..MR {
+            let mut value = sums[r][p];
             if last {
                 value = _mm512_min_ps(high, _mm512_max_ps(low, _mm512_add_ps(value, bias)));
             }

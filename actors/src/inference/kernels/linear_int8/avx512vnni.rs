@@ -43,6 +43,10 @@ impl Tile for Kernel<'_> {
 
 /// # Safety
 /// The tile lies within the product, whose slices `super::matmul` has checked.
+#[allow(
+    clippy::needless_range_loop,
+    reason = "constant bounds unroll, and the sums stay in registers"
+)]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 unsafe fn tile<const MR: usize, const NP: usize>(
     kernel: &mut Kernel<'_>,
@@ -77,7 +81,7 @@ unsafe fn tile<const MR: usize, const NP: usize>(
                 _mm512_load_si512(line.cast())
             }
         });
-        for (r, sums) in sums.iter_mut().enumerate() {
+        for r in 0..MR {
             // SAFETY: four codes of line `index` in row `row + r`.
             let four = unsafe {
                 codes
@@ -86,11 +90,13 @@ unsafe fn tile<const MR: usize, const NP: usize>(
                     .read_unaligned()
             };
             let four = _mm512_set1_epi32(four);
-            for (sum, line) in sums.iter_mut().zip(line) {
-                *sum = _mm512_dpbusd_epi32(*sum, four, line);
+            for p in 0..NP {
+                sums[r][p] = _mm512_dpbusd_epi32(sums[r][p], four, line[p]);
             }
         }
     }
+    // A copy for the loops below, whose indices would otherwise keep the sums in memory through the loop above.
+    let sums = std::hint::black_box(sums);
     let low = _mm512_set1_ps(weights.epilogue.clamp.low);
     let high = _mm512_set1_ps(weights.epilogue.clamp.high);
     for p in 0..NP {
