@@ -211,6 +211,14 @@ impl Handle {
         self.shared.timers.spawn(task);
     }
 
+    /// Calls `act` after `delay`, on the runtime's own clock thread: something short, such as giving up on an answer.
+    pub fn call_later(&self, delay: Duration, act: impl FnOnce() + Send + 'static) {
+        self.shared.timers.spawn(async move {
+            tokio::time::sleep(delay).await;
+            act();
+        });
+    }
+
     /// Runs a future to its end on the calling thread. Must not be called from async code.
     pub fn block_on<F: Future>(&self, future: F) -> F::Output {
         self.shared.timers.block_on(future)

@@ -43,11 +43,8 @@ impl Leaks {
 
     fn counts(&self) -> BTreeMap<&'static str, BTreeMap<usize, u64>> {
         let stats = self.0.subsystems.pool.stats();
-        let mut counts = BTreeMap::<_, BTreeMap<usize, u64>>::new();
-        for count in stats.by_owner_and_class.iter().filter(|count| count.live > 0) {
-            *counts.entry(count.owner.name()).or_default().entry(count.class_size).or_default() += count.live;
-        }
-        counts
+        let owners = stats.owners.into_iter().filter(|owner| !owner.live_by_class.is_empty());
+        owners.map(|owner| (owner.owner.name(), owner.live_by_class)).collect()
     }
 
     fn __repr__(&self) -> String {

@@ -28,6 +28,11 @@ impl Shared {
     pub(crate) fn is_closed(&self) -> bool {
         self.0.lock().as_ref().is_none_or(Completer::is_cancelled)
     }
+
+    /// Answered already, or cancelled in so many words.
+    pub(crate) fn is_called_off(&self) -> bool {
+        self.0.lock().as_ref().is_none_or(Completer::is_called_off)
+    }
 }
 
 /// Turns an actor's answer into a call's outcome.
@@ -100,8 +105,7 @@ where
 /// Ends the call with `DeadlineExceeded` if nothing else has by then.
 pub(crate) fn expire(runtime: &ironcliw::Handle, path: &str, shared: &Shared, after: Duration) {
     let (shared, path) = (shared.clone(), path.to_owned());
-    runtime.spawn_task(async move {
-        ironcliw::sleep(after).await;
+    runtime.call_later(after, move || {
         let error = ironcliw::Error::DeadlineExceeded { path, after };
         shared.complete(Outcome::Error(Failure::from(error)));
     });

@@ -4,6 +4,7 @@ use super::accounts::Tally;
 use super::class::SizeClass;
 use super::core::Core;
 use super::owner::Owner;
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::Relaxed;
 
 /// The counts of a pool. Each is exact; while other threads lease and release, they are of moments close to each other.
@@ -64,6 +65,8 @@ pub struct OwnerStats {
     pub live_count: u64,
     /// Bytes of their blocks.
     pub live_bytes: u64,
+    /// Buffers leased, by the bytes of a block of their class (0: huge); classes without any are left out.
+    pub live_by_class: BTreeMap<usize, u64>,
     /// Leases ever granted.
     pub allocations: u64,
     /// Explicit leases of this owner that were dropped without a release, ever.
@@ -78,15 +81,20 @@ impl PoolStats {
             .iter()
             .map(|(owner, account)| {
                 let mut of_owner = Tally::default();
+                let mut live_by_class = BTreeMap::new();
                 for class in SizeClass::all() {
                     let tally = account.tally(class);
                     of_owner.add(tally);
+                    if tally.live > 0 {
+                        live_by_class.insert(class.bytes().unwrap_or(0), tally.live);
+                    }
                     by_class[class.index()].add(tally);
                 }
                 OwnerStats {
                     owner,
                     live_count: of_owner.live,
                     live_bytes: of_owner.live_bytes,
+                    live_by_class,
                     allocations: of_owner.leases,
                     dropped_unreleased: account.unreleased(),
                 }

@@ -58,6 +58,11 @@ impl Scheduler {
         self.pool.stats()
     }
 
+    /// Whether the caller is one of the pool's threads: waiting there for another job may wait for itself.
+    pub fn is_current_thread(&self) -> bool {
+        self.pool.is_current_thread()
+    }
+
     /// Threads of the pool.
     pub fn threads(&self) -> usize {
         self.pool.len()

@@ -108,6 +108,11 @@ impl WorkPool {
         false
     }
 
+    /// Whether the caller is one of the threads.
+    pub(crate) fn is_current_thread(&self) -> bool {
+        self.threads.current_thread_index().is_some()
+    }
+
     /// Queues a job. A panic in it is caught, counted and logged; whoever waits for the job learns of it by what the job
     /// no longer sends.
     pub(crate) fn spawn(&self, job: impl FnOnce() + Send + 'static) {

@@ -466,7 +466,6 @@ impl Call {
 
 impl Drop for Call {
     fn drop(&mut self) {
-        // Nobody can ask for the result any more.
-        self.node.cancel();
+        self.node.drop_interest();
     }
 }

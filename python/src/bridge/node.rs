@@ -65,6 +65,8 @@ pub(super) struct Node {
     owner: Mutex<Option<Py<Call>>>,
     /// What `repr` and the errors show.
     pub(super) name: &'static str,
+    /// Nobody asked for a cancellation: the call was merely dropped.
+    dropped: AtomicBool,
 }
 
 /// A call's shared state and the one handle that may complete it.
@@ -76,6 +78,7 @@ pub(super) fn pair(name: &'static str) -> (Arc<Node>, Completer) {
         queue: OnceLock::new(),
         owner: Mutex::new(None),
         name,
+        dropped: AtomicBool::new(false),
     });
     (Arc::clone(&node), Completer(Some(node)))
 }
@@ -120,6 +123,12 @@ impl Node {
             CANCELLED,
         )
         .is_some()
+    }
+
+    /// Python: the call is gone, so nobody can ask for the result any more.
+    pub(super) fn drop_interest(&self) {
+        self.dropped.store(true, Relaxed);
+        self.cancel();
     }
 
     /// Python: asks to be woken in `sleep` when the life state becomes final. False if it is final already.
@@ -192,6 +201,14 @@ impl Completer {
         self.0
             .as_ref()
             .is_none_or(|node| node.life() == Life::Cancelled)
+    }
+}
+
+impl Completer {
+    /// True once Python has cancelled the call in so many words. For work that is wanted for what it does, whether or not
+    /// anybody waits for its result.
+    pub(crate) fn is_called_off(&self) -> bool {
+        self.is_cancelled() && self.0.as_ref().is_none_or(|node| !node.dropped.load(Relaxed))
     }
 }
 
