@@ -179,6 +179,10 @@ pub(crate) fn step(state: &mut State, event: Event, now: Duration) -> Vec<Effect
         Event::Begin => {
             state.phase = Phase::Running;
             state.history.clear();
+            // Never started again, not even beside the supervisor itself.
+            let is_temporary = |child: &&ChildState| child.policy.restart == Restart::Temporary;
+            let temporary: Vec<ChildId> = state.children.iter().filter(is_temporary).map(|child| child.id).collect();
+            temporary.into_iter().for_each(|id| state.forget(id, &mut effects));
             let members = state.children.iter().map(|child| child.id).collect();
             state.rounds = vec![Round { members, delay: Duration::ZERO, all_down: true, waited: true }];
         }
@@ -205,6 +209,8 @@ pub(crate) fn step(state: &mut State, event: Event, now: Duration) -> Vec<Effect
             }
         }
         Event::Remove(id) => remove(state, id, &mut effects),
+        // An order that crossed the news of the end: that was said already, and is not to be said twice.
+        Event::Stop(_) if state.phase == Phase::Idle => {}
         Event::Stop(kind) => begin_stopping(state, Verdict::Stopped, kind),
     }
     match state.phase {
