@@ -4,6 +4,7 @@
 //! Inside a folder the arrows run one way: `actor.rs` and `handle.rs` know the domain types, these know the kernels, and
 //! kernels know nobody. Start at [`Subsystems::start`], which builds the tree.
 
+mod cpu;
 mod crash;
 mod error;
 pub mod image;
@@ -16,6 +17,7 @@ pub mod scheduler;
 mod sections;
 mod tree;
 
+pub use cpu::cpu_features;
 pub use crash::Crash;
 pub use error::{Error, Result};
 pub use tree::{Config, Subsystems};

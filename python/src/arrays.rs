@@ -102,7 +102,7 @@ pub(crate) fn weights(object: &Bound<'_, PyAny>, name: &str) -> PyResult<(Vec<f3
 /// Owns the pooled buffer that an array views.
 #[pyclass(frozen, module = "ironcliw._native", name = "_Pooled")]
 struct Pooled {
-    buffer: Buffer,
+    _buffer: Buffer,
 }
 
 /// An array over a pooled buffer.
@@ -110,7 +110,7 @@ fn pooled<T: Element>(py: Python<'_>, buffer: Buffer, shape: &[usize]) -> PyResu
     let needed: usize = shape.iter().product::<usize>() * size_of::<T>();
     assert!(needed <= buffer.len(), "a result's buffer holds its shape");
     let start = buffer.data_ptr().cast::<T>().as_ptr();
-    let owner = Bound::new(py, Pooled { buffer })?;
+    let owner = Bound::new(py, Pooled { _buffer: buffer })?;
     // SAFETY: the block is aligned to 64, initialised, long enough by the assertion, and stays where it is while the
     // buffer lives, which the array's base object owns. Nobody else has a reference to it.
     let array = unsafe {

@@ -108,35 +108,51 @@ impl Model {
     }
 
     fn relu(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
-        Self::with(slf, |network| drop(network.relu()))
+        Self::with(slf, |network| {
+            network.relu();
+        })
     }
 
     fn relu6(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
-        Self::with(slf, |network| drop(network.relu6()))
+        Self::with(slf, |network| {
+            network.relu6();
+        })
     }
 
     fn hard_swish(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
-        Self::with(slf, |network| drop(network.hard_swish()))
+        Self::with(slf, |network| {
+            network.hard_swish();
+        })
     }
 
     fn sigmoid(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
-        Self::with(slf, |network| drop(network.sigmoid()))
+        Self::with(slf, |network| {
+            network.sigmoid();
+        })
     }
 
     fn gelu(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
-        Self::with(slf, |network| drop(network.gelu()))
+        Self::with(slf, |network| {
+            network.gelu();
+        })
     }
 
     fn softmax(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
-        Self::with(slf, |network| drop(network.softmax()))
+        Self::with(slf, |network| {
+            network.softmax();
+        })
     }
 
     fn global_avg_pool(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
-        Self::with(slf, |network| drop(network.global_avg_pool()))
+        Self::with(slf, |network| {
+            network.global_avg_pool();
+        })
     }
 
     fn flatten(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
-        Self::with(slf, |network| drop(network.flatten()))
+        Self::with(slf, |network| {
+            network.flatten();
+        })
     }
 
     #[pyo3(signature = (kernel, stride=None, padding=None))]

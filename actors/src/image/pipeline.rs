@@ -187,3 +187,22 @@ impl Stages {
         *self = Self::default();
     }
 }
+
+impl std::fmt::Display for Pipeline {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.steps.is_empty() {
+            return f.write_str("no steps");
+        }
+        for (index, step) in self.steps.iter().enumerate() {
+            if index > 0 {
+                f.write_str(", ")?;
+            }
+            match step {
+                Step::Resize(size) => write!(f, "resize to {size}")?,
+                Step::Convert(channels) => write!(f, "convert to {channels:?}")?,
+                Step::Normalize { .. } => f.write_str("normalize")?,
+            }
+        }
+        Ok(())
+    }
+}

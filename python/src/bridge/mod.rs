@@ -29,7 +29,7 @@ use pyo3::prelude::*;
 
 pub(crate) use call::Call;
 pub(crate) use node::Completer;
-pub(crate) use outcome::{Failure, IntoPython, Outcome};
+pub(crate) use outcome::{Failure, Outcome};
 pub(crate) use release::Keep;
 
 /// A call in flight and the handle that answers it. `name` is what `repr` and the errors show

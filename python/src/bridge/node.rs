@@ -12,7 +12,7 @@
 //! byte; whoever makes the change from a life state owns what follows from it, exactly once.
 
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
-use std::sync::atomic::{AtomicPtr, AtomicU8};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
