@@ -281,7 +281,8 @@ class Images:
     ) -> Call[_Image]:
         """With a kernel by name (`"gaussian_3x3"`, …) or of 1x1, 3x3, 5x5 or 7x7 finite weights.
 
-        A correlation; edges are replicated, results are rounded and clamped.
+        A correlation; edges are mirrored without repeating the border pixel, as OpenCV does by default; results are
+        rounded and clamped.
         """
 
     def denoise(self, image: _Image, strength: float, *, timeout: float | None = None) -> Call[_Image]:

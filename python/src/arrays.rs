@@ -120,12 +120,17 @@ fn pooled<T: Element>(py: Python<'_>, buffer: Buffer, shape: &[usize]) -> PyResu
     Ok(array.into_any().unbind())
 }
 
-/// An image as an array: `(H, W)` for gray, else `(H, W, C)`.
-pub(crate) fn from_image(image: Image) -> Outcome {
+/// Whether an image that came with one channel came as `(H, W, 1)`.
+pub(crate) fn has_channel_axis(object: &Bound<'_, PyAny>) -> bool {
+    object.cast::<PyUntypedArray>().is_ok_and(|array| array.ndim() == 3)
+}
+
+/// An image as an array: `(H, W)` for gray, unless its axis of one channel is to be kept, else `(H, W, C)`.
+pub(crate) fn from_image(image: Image, keep_axis: bool) -> Outcome {
     Outcome::value(move |py| {
         let (height, width) = (image.size.height(), image.size.width());
         match image.channels {
-            Channels::Gray => pooled::<u8>(py, image.buffer, &[height, width]),
+            Channels::Gray if !keep_axis => pooled::<u8>(py, image.buffer, &[height, width]),
             channels => pooled::<u8>(py, image.buffer, &[height, width, channels.count()]),
         }
     })

@@ -170,6 +170,6 @@ impl Buffer {
             (true, 0) => ", released",
             (true, _) => ", released when its views die",
         };
-        format!("<ironcliw.Buffer id={:#x} of {} bytes{state}>", self.id, self.len)
+        format!("<ironcliw.Buffer id={} of {} bytes{state}>", self.id, self.len)
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ironcliw_actors::image::codec::Encoding;
 use ironcliw_actors::image::kernels::convolve::Kernel;
 use ironcliw_actors::image::kernels::normalize::Normalization;
-use ironcliw_actors::image::{self, Answer, Channels, Job, Size};
+use ironcliw_actors::image::{self, Answer, Channels, Job, Size, Source};
 use parking_lot::Mutex;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
@@ -28,16 +28,41 @@ impl Images {
         job: Job,
         timeout: Option<f64>,
     ) -> PyResult<Bound<'py, Call>> {
+        self.submit(py, name, job, timeout, false)
+    }
+
+    /// For operations whose result has the axes of their input.
+    fn send_alike<'py>(
+        &self,
+        name: &'static str,
+        image: &Bound<'py, PyAny>,
+        timeout: Option<f64>,
+        job: impl FnOnce(Source) -> Job,
+    ) -> PyResult<Bound<'py, Call>> {
+        let job = job(arrays::image(image)?);
+        self.submit(image.py(), name, job, timeout, arrays::has_channel_axis(image))
+    }
+
+    fn submit<'py>(
+        &self,
+        py: Python<'py>,
+        name: &'static str,
+        job: Job,
+        timeout: Option<f64>,
+        keep_axis: bool,
+    ) -> PyResult<Bound<'py, Call>> {
         let timeout = args::timeout(timeout)?;
         let worker = self.0.open()?.images.next_worker();
-        send::ask(py, name, self.0.handle(), worker, job, timeout, |answer| Outcome::from_result(answer, outcome))
+        send::ask(py, name, self.0.handle(), worker, job, timeout, move |answer| {
+            Outcome::from_result(answer, |answer| outcome(answer, keep_axis))
+        })
     }
 }
 
 /// An answer as Python gets it.
-fn outcome(answer: Answer) -> Outcome {
+fn outcome(answer: Answer, keep_axis: bool) -> Outcome {
     match answer {
-        Answer::Image(image) => arrays::from_image(image),
+        Answer::Image(image) => arrays::from_image(image, keep_axis),
         Answer::Planes(planes) => arrays::from_planes(planes),
         Answer::Stack { planes, normalized: true } => arrays::from_planes(planes),
         Answer::Stack { planes, normalized: false } => arrays::from_bytes(planes),
@@ -177,12 +202,12 @@ impl Images {
     #[pyo3(signature = (image, size, *, timeout=None))]
     fn resize<'py>(
         &self,
-        py: Python<'py>,
         image: &Bound<'py, PyAny>,
         size: &Bound<'py, PyAny>,
         timeout: Option<f64>,
     ) -> PyResult<Bound<'py, Call>> {
-        self.send(py, "images.resize", Job::Resize(arrays::image(image)?, self::size(size)?), timeout)
+        let size = self::size(size)?;
+        self.send_alike("images.resize", image, timeout, |source| Job::Resize(source, size))
     }
 
     #[pyo3(signature = (image, mode, *, timeout=None))]
@@ -213,51 +238,50 @@ impl Images {
     #[pyo3(signature = (image, kernel, *, timeout=None))]
     fn convolve<'py>(
         &self,
-        py: Python<'py>,
         image: &Bound<'py, PyAny>,
         kernel: &Bound<'py, PyAny>,
         timeout: Option<f64>,
     ) -> PyResult<Bound<'py, Call>> {
-        self.send(py, "images.convolve", Job::Convolve(arrays::image(image)?, self::kernel(kernel)?), timeout)
+        let kernel = self::kernel(kernel)?;
+        self.send_alike("images.convolve", image, timeout, |source| Job::Convolve(source, kernel))
     }
 
     #[pyo3(signature = (image, strength, *, timeout=None))]
     fn denoise<'py>(
         &self,
-        py: Python<'py>,
         image: &Bound<'py, PyAny>,
         strength: f64,
         timeout: Option<f64>,
     ) -> PyResult<Bound<'py, Call>> {
-        self.send(py, "images.denoise", Job::Denoise(arrays::image(image)?, self::strength(strength)?), timeout)
+        let strength = self::strength(strength)?;
+        self.send_alike("images.denoise", image, timeout, |source| Job::Denoise(source, strength))
     }
 
     #[pyo3(signature = (image, amount, *, timeout=None))]
     fn sharpen<'py>(
         &self,
-        py: Python<'py>,
         image: &Bound<'py, PyAny>,
         amount: f64,
         timeout: Option<f64>,
     ) -> PyResult<Bound<'py, Call>> {
-        self.send(py, "images.sharpen", Job::Sharpen(arrays::image(image)?, self::amount(amount)?), timeout)
+        let amount = self::amount(amount)?;
+        self.send_alike("images.sharpen", image, timeout, |source| Job::Sharpen(source, amount))
     }
 
     #[pyo3(signature = (image, *, denoise_strength=AUTO_DENOISE, sharpen_amount=AUTO_SHARPEN, timeout=None))]
     fn auto_process<'py>(
         &self,
-        py: Python<'py>,
         image: &Bound<'py, PyAny>,
         denoise_strength: f64,
         sharpen_amount: f64,
         timeout: Option<f64>,
     ) -> PyResult<Bound<'py, Call>> {
-        let job = Job::AutoProcess {
-            source: arrays::image(image)?,
-            denoise_strength: strength(denoise_strength)?,
-            sharpen_amount: amount(sharpen_amount)?,
-        };
-        self.send(py, "images.auto_process", job, timeout)
+        let (denoise_strength, sharpen_amount) = (strength(denoise_strength)?, amount(sharpen_amount)?);
+        self.send_alike("images.auto_process", image, timeout, |source| Job::AutoProcess {
+            source,
+            denoise_strength,
+            sharpen_amount,
+        })
     }
 
     #[pyo3(signature = (image, n=None, *, timeout=None))]

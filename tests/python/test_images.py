@@ -153,10 +153,10 @@ def test_a_pipeline_whose_results_differ_in_shape_is_refused(rt: ironcliw.Runtim
 
 
 def correlate(image: np.ndarray, kernel: np.ndarray) -> np.ndarray:
-    """By definition: edges replicated, rounded, clamped."""
+    """By definition: edges mirrored (reflect 101), rounded, clamped."""
     kh, kw = kernel.shape
     pad = [(kh // 2, kh // 2), (kw // 2, kw // 2)] + [(0, 0)] * (image.ndim - 2)
-    padded = np.pad(image.astype(np.float64), pad, mode="edge")
+    padded = np.pad(image.astype(np.float64), pad, mode="reflect")
     windows = np.lib.stride_tricks.sliding_window_view(padded, kernel.shape, axis=(0, 1))
     return np.clip(np.round((windows * kernel).sum(axis=(-2, -1))), 0, 255).astype(np.uint8)
 

@@ -139,7 +139,8 @@ def test_callbacks_run_on_the_loop_in_their_context(rt: ironcliw.Runtime) -> Non
     async def main() -> None:
         seen: list[object] = []
         loop_thread = threading.get_ident()
-        call = rt.ping()
+        go = threading.Event()
+        call = rt.scheduler.run(go.wait)
 
         def note(finished: object) -> None:
             seen.append((finished is call, threading.get_ident() == loop_thread, variable.get()))
@@ -153,6 +154,7 @@ def test_callbacks_run_on_the_loop_in_their_context(rt: ironcliw.Runtime) -> Non
         call.add_done_callback(note, context=context)
         call.add_done_callback(removed)
         assert call.remove_done_callback(removed) == 2
+        go.set()
         await call
         await asyncio.sleep(0.01)
         call.add_done_callback(note)
@@ -283,7 +285,11 @@ def test_a_crash_costs_one_message(rt: ironcliw.Runtime, photo: np.ndarray) -> N
         work += [rt.images.resize(photo, (16, 16)) for _ in range(50)]
         with pytest.raises(ironcliw.ActorPanicked):
             await crash
-        assert all(image.shape == (16, 16, 3) for image in await asyncio.gather(*work))
+        results = await asyncio.gather(*work, return_exceptions=True)
+        lost = [result for result in results if isinstance(result, BaseException)]
+        # The one that was in hand, if there was one; the queued ones are kept.
+        assert len(lost) <= 1 and all(isinstance(error, ironcliw.ActorPanicked) for error in lost)
+        assert all(image.shape == (16, 16, 3) for image in results if not isinstance(image, BaseException))
 
     before = rt.snapshot()["restarts"]
     asyncio.run(main())

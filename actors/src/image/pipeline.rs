@@ -18,7 +18,7 @@ enum Step {
 ///
 /// ```
 /// use ironcliw_actors::image::{Pipeline, Size};
-/// let prepare = Pipeline::new().resize(Size::new(224, 224)?)?.normalize(&[0.5], &[0.25])?;
+/// let prepare = Pipeline::new().resize(Size::new(224, 224)?)?.normalize(&[0.5; 3], &[0.25; 3])?;
 /// # Ok::<_, ironcliw_actors::Error>(())
 /// ```
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -76,7 +76,7 @@ impl Pipeline {
         self.then(Step::Convert(channels))
     }
 
-    /// To float32 planes, `(x/255 − mean)/std`: the last step.
+    /// To float32 planes, `(x/255 − mean)/std` with a value a channel: the last step.
     ///
     /// # Errors
     /// As [`Pipeline::resize`]; values that do not fit the image's channels are found when it is run.
@@ -113,6 +113,13 @@ impl Pipeline {
                 Step::Resize(size) => shape.size = *size,
                 Step::Convert(channels) => shape.channels = *channels,
                 Step::Normalize { mean, std } => {
+                    let channels = shape.channels.count();
+                    if mean.len() != channels || std.len() != channels {
+                        let (mean, std) = (mean.len(), std.len());
+                        return Err(Error::invalid(format!(
+                            "normalize has {mean} means and {std} deviations for an image of {channels} channels"
+                        )));
+                    }
                     Normalization::new(mean, std, shape.channels)?;
                     shape.normalized = true;
                 }
