@@ -92,7 +92,7 @@ class Runtime:
     `scheduler_threads`: threads of the work-stealing pool. Each defaults by the cores that this process may
     use.
     `pin`: keep threads on cores of their own. `niceness`: of the computing threads, 0 to 19, where the
-    system has it. `memory_limit`: the most bytes leased at one time. `endpoint`: `"127.0.0.1:0"` to serve
+    system has it; above 0 the event loop, which they serve, goes first. `memory_limit`: the most bytes leased at one time. `endpoint`: `"127.0.0.1:0"` to serve
     the supervision endpoint.
     """
 
@@ -103,7 +103,7 @@ class Runtime:
         image_workers: int | None = None,
         scheduler_threads: int | None = None,
         pin: bool = True,
-        niceness: int | None = None,
+        niceness: int = 10,
         memory_limit: int | None = None,
         leak_level: LeakLevel = "simple",
         endpoint: str | None = None,
