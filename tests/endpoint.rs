@@ -368,6 +368,7 @@ fn addresses_that_others_can_reach_are_refused() {
     for addr in ["0.0.0.0:0", "[::]:0", "192.168.1.7:0", "example.com:80", "nonsense", ""] {
         let refused = endpoint::serve(runtime.handle(), addr).unwrap_err();
         assert!(matches!(refused, Error::Setup { .. }), "{addr}: {refused}");
+        assert_eq!(endpoint::check_address(addr), Err(refused), "the same is said without binding");
     }
     let refused = endpoint::serve(runtime.handle(), "0.0.0.0:9464").unwrap_err().to_string();
     assert!(refused.contains("this machine only") && refused.contains("0.0.0.0"), "{refused}");
