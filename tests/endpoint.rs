@@ -368,6 +368,7 @@ fn addresses_that_others_can_reach_are_refused() {
     for addr in ["0.0.0.0:0", "[::]:0", "192.168.1.7:0", "example.com:80", "nonsense", ""] {
         let refused = endpoint::serve(runtime.handle(), addr).unwrap_err();
         assert!(matches!(refused, Error::Setup { .. }), "{addr}: {refused}");
+        assert_eq!(endpoint::check_address(addr), Err(refused), "the same is said without binding");
     }
     let refused = endpoint::serve(runtime.handle(), "0.0.0.0:9464").unwrap_err().to_string();
     assert!(refused.contains("this machine only") && refused.contains("0.0.0.0"), "{refused}");
@@ -456,15 +457,26 @@ fn a_subsystem_that_hangs_costs_its_own_route_only_and_does_not_hold_up_the_end(
     let (runtime, endpoint) = house();
     let go_on = Arc::new(AtomicBool::new(false));
     runtime.register("hung", Arc::new(Hung(go_on.clone())));
-    let mut waiting = connect(&endpoint);
     let head = "GET /api/v1/snapshot HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
-    waiting.write_all(head.as_bytes()).unwrap();
+    let mut waiting: Vec<TcpStream> = (0..5).map(|_| connect(&endpoint)).collect();
+    for stream in &mut waiting {
+        stream.write_all(head.as_bytes()).unwrap();
+    }
     for path in ["/livez", "/readyz", "/metrics"] {
         assert_eq!(get(&endpoint, path).status, 200, "{path}");
     }
-    let mut answer = String::new();
-    waiting.read_to_string(&mut answer).unwrap();
-    assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
+    for stream in &mut waiting {
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
+    }
+    go_on.store(true, Ordering::Relaxed);
+    assert_eq!(get(&endpoint, "/api/v1/snapshot").status, 200, "it recovers with the subsystem");
+
+    go_on.store(false, Ordering::Relaxed);
+    let mut waiting = connect(&endpoint);
+    waiting.write_all(head.as_bytes()).unwrap();
+    assert_eq!(get(&endpoint, "/livez").status, 200);
     let since = Instant::now();
     endpoint.close();
     assert!(since.elapsed() < SECOND, "{:?}", since.elapsed());

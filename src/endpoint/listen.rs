@@ -4,6 +4,15 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 
 use crate::Error;
 
+/// Says whether [`serve`](super::serve) would take this address, without binding it: for those who want to tell a wrong
+/// argument from a port that is taken.
+///
+/// # Errors
+/// [`Error::Setup`] if the address is not of the form that `serve` takes, or not a loopback address.
+pub fn check_address(addr: &str) -> Result<(), Error> {
+    parse(addr).map(drop).map_err(|reason| Error::Setup { reason })
+}
+
 /// Binds `addr`, which names a loopback host and a port.
 pub(super) fn bind(addr: &str) -> Result<TcpListener, Error> {
     let address = parse(addr).map_err(|reason| Error::Setup { reason })?;

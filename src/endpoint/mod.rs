@@ -29,6 +29,7 @@ use std::fmt;
 use parking_lot::Mutex;
 
 use crate::{Error, Handle};
+pub use listen::check_address;
 use server::Server;
 
 /// A running endpoint. It stops when it is closed or dropped; the runtime's shutdown does not stop it, so that it can say

@@ -1,4 +1,4 @@
-//! The routes: each gathers what is to be seen on a thread beside the endpoint's own, then writes it down.
+//! The routes. Those that ask subsystems gather on a thread beside the endpoint's own.
 
 use std::sync::Arc;
 
@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use serde_json::{Map, Value, json};
+use tokio::sync::Semaphore;
 use tracing::warn;
 
 use super::guard::guard;
@@ -22,13 +23,43 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
 pub(super) fn router(handle: Handle) -> Router {
     Router::new()
         .route("/livez", get(async || "ok\n"))
-        .route("/readyz", get(readyz))
-        .route("/metrics", get(exposition))
-        .route("/api/v1/snapshot", get(snapshot))
+        .route("/readyz", get(readyz).with_state(handle.clone()))
+        .route("/metrics", get(exposition).with_state(Gatherer::new(&handle)))
+        .route("/api/v1/snapshot", get(snapshot).with_state(Gatherer::new(&handle)))
         .fallback(async || (StatusCode::NOT_FOUND, "not found\n"))
         // Last, so that it stands before the fallback as well.
         .layer(from_fn(guard))
-        .with_state(handle)
+}
+
+/// Runs a route's work where it may hang without holding up the endpoint; the guard's time limit answers for it then.
+///
+/// One request at a time: if one hangs, those behind it wait here, where giving them up leaves nothing behind, and the
+/// other routes keep a thread each.
+#[derive(Clone)]
+struct Gatherer {
+    handle: Handle,
+    turn: Arc<Semaphore>,
+}
+
+/// Routes with a gatherer, hence threads beside the endpoint's own.
+pub(super) const GATHERERS: usize = 2;
+
+impl Gatherer {
+    fn new(handle: &Handle) -> Self {
+        Self { handle: handle.clone(), turn: Arc::new(Semaphore::new(1)) }
+    }
+
+    async fn run(self, work: impl FnOnce(&Handle) -> Response + Send + 'static) -> Response {
+        let Self { handle, turn } = self;
+        let Ok(turn) = turn.acquire_owned().await else {
+            return failed("the endpoint is closing");
+        };
+        let gathered = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            work(&handle)
+        });
+        gathered.await.unwrap_or_else(|error| failed(&error.to_string()))
+    }
 }
 
 async fn readyz(State(handle): State<Handle>) -> Response {
@@ -37,12 +68,12 @@ async fn readyz(State(handle): State<Handle>) -> Response {
     (status, Json(readiness)).into_response()
 }
 
-async fn exposition(State(handle): State<Handle>) -> Response {
-    beside(move || {
+async fn exposition(State(gatherer): State<Gatherer>) -> Response {
+    let gather = |handle: &Handle| {
         let snapshot = handle.snapshot();
-        let ready = Readiness::of(&handle, &snapshot).ready;
+        let ready = Readiness::of(handle, &snapshot).ready;
         let mut all = metrics::of_runtime(&snapshot, ready);
-        let parts = ask_sections(&handle, |section| section.metrics());
+        let parts = ask_sections(handle, |section| section.metrics());
         let samples = parts
             .iter()
             .map(|(name, part)| (vec![("section", (*name).to_owned())], if part.is_ok() { 1.0 } else { 0.0 }));
@@ -53,13 +84,13 @@ async fn exposition(State(handle): State<Handle>) -> Response {
             Ok(text) => ([(header::CONTENT_TYPE, OPEN_METRICS)], text).into_response(),
             Err(error) => failed(&error.to_string()),
         }
-    })
-    .await
+    };
+    gatherer.run(gather).await
 }
 
-async fn snapshot(State(handle): State<Handle>) -> Response {
-    beside(move || {
-        let subsystems: Map<String, Value> = ask_sections(&handle, |section| section.snapshot())
+async fn snapshot(State(gatherer): State<Gatherer>) -> Response {
+    let gather = |handle: &Handle| {
+        let subsystems: Map<String, Value> = ask_sections(handle, |section| section.snapshot())
             .into_iter()
             .map(|(name, part)| (name.to_owned(), part.unwrap_or_else(|Panicked(reason)| json!({ "error": reason }))))
             .collect();
@@ -70,8 +101,8 @@ async fn snapshot(State(handle): State<Handle>) -> Response {
             }
             Err(error) => failed(&error.to_string()),
         }
-    })
-    .await
+    };
+    gatherer.run(gather).await
 }
 
 /// One answer a section, in the order of their registration. One that panics does not take the others along.
@@ -85,14 +116,6 @@ fn ask_sections<T>(handle: &Handle, ask: impl Fn(&Arc<dyn Section>) -> T) -> Vec
         (name, answer)
     });
     answers.collect()
-}
-
-/// Runs `work` where it may hang without holding up the endpoint; the guard's time limit answers for it then.
-async fn beside(work: impl FnOnce() -> Response + Send + 'static) -> Response {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(response) => response,
-        Err(error) => failed(&error.to_string()),
-    }
 }
 
 fn failed(reason: &str) -> Response {

@@ -17,6 +17,8 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 
+use super::routes::GATHERERS;
+
 /// Clients are a scraper, a probe and a few people; further connections wait in the system's queue.
 const CONNECTIONS_MAX: usize = 64;
 /// After this a connection is closed as soon as its request is answered, so that nobody can hold them all.
@@ -30,8 +32,6 @@ const HEADERS_MAX: usize = 64;
 const CLOSING_MAX: Duration = Duration::from_millis(500);
 /// How long to leave a listener alone that could not accept, as when the process is out of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// Threads for what subsystems add: two, so that one that hangs does not take the other routes' work along at once.
-const BESIDES: usize = 2;
 
 /// The endpoint's thread. Dropping it stops the thread and waits for it.
 pub(super) struct Server {
@@ -44,7 +44,7 @@ impl Server {
     pub(super) fn start(listener: TcpListener, app: Router) -> io::Result<Self> {
         let runtime = Builder::new_current_thread()
             .enable_all()
-            .max_blocking_threads(BESIDES)
+            .max_blocking_threads(GATHERERS)
             .thread_name("ironcliw-endpoint")
             .build()?;
         let listener = {

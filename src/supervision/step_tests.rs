@@ -532,7 +532,7 @@ impl World {
             }
             25 if !self.stopping => {
                 self.stopping = true;
-                let kind = if pick % 2 == 0 { StopKind::Final } else { StopKind::Restart };
+                let kind = if pick.is_multiple_of(2) { StopKind::Final } else { StopKind::Restart };
                 return self.tell(Event::Stop(kind));
             }
             _ => {}
@@ -547,12 +547,14 @@ impl World {
                 self.tell(Event::Due(child.id));
             }
             Body::Down => {}
-            Body::Starting if choice % 4 == 0 => self.exit(child.id, true, true),
+            Body::Starting if choice.is_multiple_of(4) => self.exit(child.id, true, true),
             Body::Starting => self.start(child.id, Body::Up),
-            Body::Up if choice % 3 == 0 => self.exit(child.id, choice % 2 == 0, false),
+            Body::Up if choice.is_multiple_of(3) => self.exit(child.id, choice.is_multiple_of(2), false),
             Body::Up => {}
-            Body::Stopping { up: false } if choice % 3 == 0 => self.start(child.id, Body::Stopping { up: true }),
-            Body::Stopping { up } => self.exit(child.id, choice % 2 == 0, !up),
+            Body::Stopping { up: false } if choice.is_multiple_of(3) => {
+                self.start(child.id, Body::Stopping { up: true })
+            }
+            Body::Stopping { up } => self.exit(child.id, choice.is_multiple_of(2), !up),
         }
     }
 

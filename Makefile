@@ -1,0 +1,97 @@
+# What one does here; `make` alone lists it. Everything Python lives in .venv, everything Rust in cargo's target directory.
+# PYTHON is used once, when .venv is made. IMAGES is a folder of JPEG and PNG files for `make run`.
+
+PYTHON ?= python3
+IMAGES ?=
+
+VENV := .venv
+BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
+CARGO ?= cargo
+
+# What the extension is built from; Python sources are not in it, they are installed in place.
+RUST_SOURCES := Cargo.toml Cargo.lock $(shell find src actors python -name '*.rs' -o -name Cargo.toml)
+PYTHON_SOURCES := python/ironcliw python/jarvis_rust_core examples tests/python
+
+# The bindings' features, one at a time: each must build without the others.
+FEATURES := python-bindings,simd-accel python-bindings,mimalloc python-bindings,quantized-ops python-bindings,endpoint
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+.PHONY: help build run test test-rust test-python lint lint-rust lint-python fmt doc features clean
+
+help: ## list the targets
+	@echo 'make TARGET [PYTHON=python3.12] [IMAGES=folder]'
+	@sed -n 's/^\([a-z-]*\):.*## /\1@/p' $(firstword $(MAKEFILE_LIST)) | awk -F@ '{ printf "  %-12s %s\n", $$1, $$2 }'
+
+build: $(VENV)/.native ## build the extension in release mode into .venv
+
+run: $(VENV)/.native $(VENV)/.demo ## run the demonstration: photographs and pages through the five actors
+	$(BIN)/ironcliw run $(if $(IMAGES),"$(IMAGES)")
+
+test: test-rust test-python ## run every test
+
+test-rust: ## run the tests of the crates, with their doctests
+	$(CARGO) test --workspace --locked
+
+test-python: $(VENV)/.native $(VENV)/.demo $(VENV)/.test ## run the tests of the packages
+	$(BIN)/python -m pytest
+
+lint: lint-rust lint-python ## check format, lints, types and docs; a warning is an error
+
+lint-rust: ## the same of the crates
+	$(CARGO) fmt --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --workspace --no-deps --locked
+
+lint-python: $(VENV)/.native $(VENV)/.demo $(VENV)/.test ## the same of the packages, and the stubs against the extension
+	$(BIN)/ruff check $(PYTHON_SOURCES)
+	$(BIN)/ruff format --check $(PYTHON_SOURCES)
+	$(BIN)/mypy --strict python/ironcliw python/jarvis_rust_core examples
+	$(BIN)/python -m mypy.stubtest ironcliw._native --mypy-config-file pyproject.toml
+
+fmt: $(VENV)/.test ## format everything
+	$(CARGO) fmt
+	$(BIN)/ruff check --fix $(PYTHON_SOURCES)
+	$(BIN)/ruff format $(PYTHON_SOURCES)
+
+doc: ## build the crates' documentation
+	$(CARGO) doc --workspace --no-deps --locked
+
+features: ## check that each cargo feature builds alone, and none
+	$(CARGO) check --locked -p ironcliw --no-default-features
+	$(CARGO) check --locked -p ironcliw-python --no-default-features
+	$(CARGO) check --locked -p ironcliw-python --no-default-features --features python-bindings
+	@set -e; for features in $(FEATURES); do echo "features: $$features"; \
+	$(CARGO) check --locked -p ironcliw-python --no-default-features --features $$features; done
+
+clean: ## remove everything that was built
+	rm -rf $(VENV) dist .mypy_cache .pytest_cache .ruff_cache python/ironcliw/_native*.so python/ironcliw/_native*.pyd
+	$(CARGO) clean
+
+# Stamps: each is touched when its work is done, so a second run does nothing.
+
+$(VENV)/pyvenv.cfg:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	{ echo 'Ironcliw needs CPython 3.11 or newer as $(PYTHON); name another: make PYTHON=python3.12' >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# The groups of pyproject.toml, `build` being what the build itself needs.
+define GROUP
+import sys, tomllib
+project = tomllib.load(open("pyproject.toml", "rb"))
+build = project["build-system"]["requires"] + project["project"]["dependencies"]
+print(*{"build": build, **project["project"]["optional-dependencies"]}[sys.argv[1]], sep="\n")
+endef
+export GROUP
+
+$(VENV)/.build $(VENV)/.demo $(VENV)/.test: $(VENV)/.%: pyproject.toml | $(VENV)/pyvenv.cfg
+	@echo 'installing what "$*" of pyproject.toml asks for'
+	@$(BIN)/python -c "$$GROUP" $* > $(VENV)/$*.txt
+	$(BIN)/python -m pip install --disable-pip-version-check -r $(VENV)/$*.txt
+	@touch $@
+
+$(VENV)/.native: $(RUST_SOURCES) pyproject.toml $(VENV)/.build
+	@command -v $(CARGO) > /dev/null || { echo 'Ironcliw needs Rust: https://rustup.rs' >&2; exit 1; }
+	env -u CONDA_PREFIX VIRTUAL_ENV="$(CURDIR)/$(VENV)" $(BIN)/maturin develop --release --locked
+	@touch $@
