@@ -10,7 +10,7 @@ CARGO ?= cargo
 
 # What the extension is built from; Python sources are not in it, they are installed in place.
 RUST_SOURCES := Cargo.toml Cargo.lock $(shell find src actors python -name '*.rs' -o -name Cargo.toml)
-PYTHON_SOURCES := python/ironcliw python/jarvis_rust_core examples tests/python
+PYTHON_SOURCES := python/ironcliw python/jarvis_rust_core examples tests/python benches/python
 
 # The bindings' features, one at a time: each must build without the others.
 FEATURES := python-bindings,simd-accel python-bindings,mimalloc python-bindings,quantized-ops python-bindings,endpoint
@@ -18,7 +18,7 @@ FEATURES := python-bindings,simd-accel python-bindings,mimalloc python-bindings,
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help build run test test-rust test-python lint lint-rust lint-python fmt doc features clean
+.PHONY: help build run test test-rust test-python lint lint-rust lint-python fmt doc features bench bench-await clean
 
 help: ## list the targets
 	@echo 'make TARGET [PYTHON=python3.12] [IMAGES=folder]'
@@ -48,7 +48,7 @@ lint-python: $(VENV)/.native $(VENV)/.demo $(VENV)/.test ## the same of the pack
 	$(BIN)/ruff check $(PYTHON_SOURCES)
 	$(BIN)/ruff format --check $(PYTHON_SOURCES)
 	$(BIN)/mypy --strict python/ironcliw python/jarvis_rust_core examples
-	$(BIN)/python -m mypy.stubtest ironcliw._native --mypy-config-file pyproject.toml
+	$(BIN)/python -m mypy.stubtest ironcliw._native --mypy-config-file pyproject.toml --allowlist tests/python/stubtest.allow
 
 fmt: $(VENV)/.test ## format everything
 	$(CARGO) fmt
@@ -57,6 +57,11 @@ fmt: $(VENV)/.test ## format everything
 
 doc: ## build the crates' documentation
 	$(CARGO) doc --workspace --no-deps --locked
+
+bench: bench-await ## measure ours beside the peers; writes target/bench/
+
+bench-await: $(VENV)/.native ## awaits a second, against asyncio.to_thread
+	$(BIN)/python benches/python/await.py
 
 features: ## check that each cargo feature builds alone, and none
 	$(CARGO) check --locked -p ironcliw --no-default-features

@@ -17,7 +17,7 @@ Rules that hold everywhere:
 
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from contextvars import Context
-from types import TracebackType
+from types import GenericAlias, TracebackType
 from typing import Any, Generic, Self, TypeVar, TypeVarTuple, final
 
 import numpy as np
@@ -45,6 +45,22 @@ _Ts = TypeVarTuple("_Ts")
 
 _Image = npt.NDArray[np.uint8]
 _Float = npt.NDArray[np.float32]
+
+__all__ = [
+    "Buffer",
+    "Call",
+    "Images",
+    "Inference",
+    "LeakReport",
+    "Leaks",
+    "LoadedModel",
+    "Model",
+    "Pipeline",
+    "Pool",
+    "Runtime",
+    "Scheduler",
+    "__version__",
+]
 
 __version__: str
 
@@ -79,10 +95,17 @@ class Call(Generic[_T_co]):
     def get_loop(self) -> Any:
         """The loop it belongs to; `RuntimeError` if it has none yet."""
 
-    def add_done_callback(
-        self, fn: Callable[[Self], object], /, *, context: Context | None = None
-    ) -> None: ...
-    def remove_done_callback(self, fn: Callable[[Self], object], /) -> int: ...
+    def add_done_callback(self, fn: Callable[[Self], object], *, context: Context | None = None) -> None: ...
+    def remove_done_callback(self, fn: Callable[[Self], object]) -> int: ...
+    # The coroutine's side, by which `create_task` and `TaskGroup` take a call.
+    @property
+    def __name__(self) -> str: ...
+    @property
+    def __qualname__(self) -> str: ...
+    def send(self, _value: Any) -> Any: ...
+    def throw(self, kind: Any, value: Any = None, traceback: Any = None) -> Any: ...
+    @classmethod
+    def __class_getitem__(cls, item: Any) -> GenericAlias: ...
 
 @final
 class Runtime:
@@ -92,8 +115,8 @@ class Runtime:
     `scheduler_threads`: threads of the work-stealing pool. Each defaults by the cores that this process may
     use.
     `pin`: keep threads on cores of their own. `niceness`: of the computing threads, 0 to 19, where the
-    system has it; above 0 the event loop, which they serve, goes first. `memory_limit`: the most bytes leased at one time. `endpoint`: `"127.0.0.1:0"` to serve
-    the supervision endpoint.
+    system has it; above 0 the event loop, which they serve, goes first. `memory_limit`: the most bytes that
+    the pool holds. `endpoint`: `"127.0.0.1:0"` to serve the supervision endpoint.
     """
 
     def __new__(
@@ -281,8 +304,8 @@ class Images:
     ) -> Call[_Image]:
         """With a kernel by name (`"gaussian_3x3"`, …) or of 1x1, 3x3, 5x5 or 7x7 finite weights.
 
-        A correlation; edges are mirrored without repeating the border pixel, as OpenCV does by default; results are
-        rounded and clamped.
+        A correlation; edges are mirrored without repeating the border pixel, as OpenCV does by default;
+        results are rounded and clamped.
         """
 
     def denoise(self, image: _Image, strength: float, *, timeout: float | None = None) -> Call[_Image]:

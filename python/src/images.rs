@@ -184,7 +184,8 @@ impl Images {
         self.send(py, "images.decode", Job::Decode(arrays::bytes(data)?), timeout)
     }
 
-    #[pyo3(signature = (image, format, quality=None, *, timeout=None))]
+    #[pyo3(signature = (image, format, quality=None, *, timeout=None),
+        text_signature = "($self, image, format, quality=90, *, timeout=None)")]
     fn encode<'py>(
         &self,
         py: Python<'py>,
@@ -284,7 +285,7 @@ impl Images {
         })
     }
 
-    #[pyo3(signature = (image, n=None, *, timeout=None))]
+    #[pyo3(signature = (image, n=None, *, timeout=None), text_signature = "($self, image, n=5, *, timeout=None)")]
     fn dominant_colors<'py>(
         &self,
         py: Python<'py>,

@@ -86,7 +86,8 @@ impl Model {
         Self::then(slf, |network| network.linear(weights, outputs, inputs, bias).map(drop))
     }
 
-    #[pyo3(signature = (weights, bias=None, *, stride=None, padding=None, groups=None))]
+    #[pyo3(signature = (weights, bias=None, *, stride=None, padding=None, groups=None),
+        text_signature = "($self, weights, bias=None, *, stride=1, padding=0, groups=1)")]
     fn conv2d<'py>(
         slf: PyRef<'py, Self>,
         weights: &Bound<'py, PyAny>,
@@ -155,7 +156,7 @@ impl Model {
         })
     }
 
-    #[pyo3(signature = (kernel, stride=None, padding=None))]
+    #[pyo3(signature = (kernel, stride=None, padding=None), text_signature = "($self, kernel, stride=None, padding=0)")]
     fn max_pool2d<'py>(
         slf: PyRef<'py, Self>,
         kernel: &Bound<'py, PyAny>,
@@ -166,7 +167,7 @@ impl Model {
         Self::then(slf, |network| network.max_pool2d(kernel, stride, padding).map(drop))
     }
 
-    #[pyo3(signature = (kernel, stride=None, padding=None))]
+    #[pyo3(signature = (kernel, stride=None, padding=None), text_signature = "($self, kernel, stride=None, padding=0)")]
     fn avg_pool2d<'py>(
         slf: PyRef<'py, Self>,
         kernel: &Bound<'py, PyAny>,
@@ -225,7 +226,8 @@ pub(crate) struct Inference(pub(crate) Arc<Inner>);
 
 #[pymethods]
 impl Inference {
-    #[pyo3(signature = (model, precision="int8", *, name=None, replicas=None, simd=true, timeout=None))]
+    #[pyo3(signature = (model, precision="int8", *, name=None, replicas=None, simd=true, timeout=None),
+        text_signature = "($self, model, precision='int8', *, name=None, replicas=1, simd=True, timeout=None)")]
     #[allow(clippy::too_many_arguments)] // Python's keywords; in Rust they are `LoadOptions`.
     fn load<'py>(
         &self,

@@ -133,7 +133,9 @@ impl Runtime {
 impl Runtime {
     #[new]
     #[pyo3(signature = (*, workers=None, image_workers=None, scheduler_threads=None, pin=true,
-        niceness=DEFAULT_NICENESS, memory_limit=None, leak_level="simple", endpoint=None))]
+        niceness=DEFAULT_NICENESS, memory_limit=None, leak_level="simple", endpoint=None),
+        text_signature = "(*, workers=None, image_workers=None, scheduler_threads=None, pin=True, niceness=10, \
+            memory_limit=None, leak_level='simple', endpoint=None)")]
     #[allow(clippy::too_many_arguments)] // Python's keywords; in Rust they are a builder and a `Config`.
     fn new(
         py: Python<'_>,
@@ -295,17 +297,21 @@ impl Runtime {
 const DEFAULT_CLOSE: Duration = Duration::from_secs(10);
 
 fn build(builder: ironcliw::Builder, config: Config, endpoint: Option<&str>) -> ironcliw_actors::Result<Inner> {
-    let runtime = builder.build()?;
-    let subsystems = runtime.block_on(Subsystems::start(runtime.handle(), config))?;
     #[cfg(not(feature = "endpoint"))]
     if endpoint.is_some() {
         return Err(ironcliw_actors::Error::invalid("this build has no endpoint: it was made without that feature"));
     }
     #[cfg(feature = "endpoint")]
+    if let Some(address) = endpoint {
+        ironcliw::endpoint::check_address(address)
+            .map_err(|error| ironcliw_actors::Error::invalid(error.to_string()))?;
+    }
+    let runtime = builder.build()?;
+    let subsystems = runtime.block_on(Subsystems::start(runtime.handle(), config))?;
+    #[cfg(feature = "endpoint")]
     let endpoint = endpoint
         .map(|address| ironcliw::endpoint::serve(runtime.handle(), address))
-        .transpose()
-        .map_err(|error| ironcliw_actors::Error::invalid(error.to_string()))?;
+        .transpose()?;
     Ok(Inner {
         runtime,
         subsystems,
