@@ -1,7 +1,7 @@
 """Awaits a second with 64 in flight: an actor's answer through the bridge, against `asyncio.to_thread`.
 
-Both do the same small work on another thread: add one to a number. Rounds alternate, so that whatever else the machine
-does meets both. Prints a table and writes `target/bench/await.json`.
+Both do the same small work on another thread: add one to a number. Rounds alternate, so that whatever else
+the machine does meets both. Prints a table and writes `target/bench/await.json`.
 
     python benches/python/await.py [--rounds 9] [--seconds 0.5]
 """
@@ -76,7 +76,8 @@ def main() -> None:
     machine = {"cpu": platform.processor() or platform.machine(), "cores": os.cpu_count()}
     machine |= {"python": platform.python_version(), "system": platform.system()}
     for row in rows:
-        print(f"{row['system']:<20} {row['median']:>10,.0f} ({row['min']:,.0f} to {row['max']:,.0f}) awaits/s")
+        spread = f"({row['min']:,.0f} to {row['max']:,.0f})"
+        print(f"{row['system']:<20} {row['median']:>10,.0f} {spread} awaits/s")
     print(f"{'ratio':<20} {goal['ratio']:>10.1f}")
     out = Path("target/bench/await.json")
     out.parent.mkdir(parents=True, exist_ok=True)

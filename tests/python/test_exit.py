@@ -99,7 +99,7 @@ time.sleep(0.05)
 async def main():
     global rt
     rt = ironcliw.Runtime()
-    for _ in range(100): rt.images.denoise(image, 0.5).add_done_callback(print)
+    for _ in range(100): rt.images.denoise(image, 0.5).add_done_callback(id)
 asyncio.run(main())
 """,
     "a reference cycle holds it": """
