@@ -178,8 +178,11 @@ class Pool:
     """Recycled buffers in size classes: `rt.pool`."""
 
     def allocate(self, n: int, *, zeroed: bool = True, timeout: float | None = None) -> Call[Buffer]:
-        """`n` bytes, 1 or more, by way of the pool's actor; `PoolExhausted` (a `MemoryError`) if there is
-        no room."""
+        """`n` bytes, 1 or more; without a `timeout`, `PoolExhausted` (a `MemoryError`) if there is no room.
+
+        With one it waits for room, first come first served, and raises `DeadlineExceeded` when the time is
+        over; what can never fit is `PoolExhausted` at once.
+        """
 
     def try_allocate(self, n: int, *, zeroed: bool = True, tracked: bool = False) -> Buffer:
         """`n` bytes at once, or `PoolExhausted`.
@@ -312,7 +315,7 @@ class Images:
         """`strength`: 0 (nothing) to 1."""
 
     def sharpen(self, image: _Image, amount: float, *, timeout: float | None = None) -> Call[_Image]:
-        """`image + amount * (image - gaussian_3x3(image))`; `amount` 0 or more."""
+        """`image + amount * (image - gaussian_3x3(image))`; `amount` 0 to 10."""
 
     def auto_process(
         self,

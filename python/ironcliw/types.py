@@ -6,7 +6,7 @@ Nothing here does anything at run time; it exists so that an editor and a type c
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias, TypedDict
+from typing import Any, Literal, TypeAlias, TypedDict
 
 Precision: TypeAlias = Literal["fp32", "fp16", "int8", "int4"]
 """How a loaded model stores its weights."""
@@ -18,7 +18,7 @@ Format: TypeAlias = Literal["png", "jpeg"]
 """The formats that images are encoded to."""
 
 Pressure: TypeAlias = Literal["Low", "Medium", "High", "Critical"]
-"""How near the pool is to its byte limit."""
+"""How short memory is: of the pool's byte limit and, on Linux, of the machine's and control group's memory."""
 
 LeakLevel: TypeAlias = Literal["disabled", "simple", "advanced", "paranoid"]
 """How many leases carry a record of where they were taken. Counts are exact at every level."""
@@ -27,7 +27,7 @@ LeakKind: TypeAlias = Literal["dropped_unreleased", "too_old"]
 """A tracked buffer that died without a release, or a lease that is held for too long."""
 
 Status: TypeAlias = Literal["running", "degraded", "closing", "closed"]
-"""`degraded`: an actor is restarting, stuck or given up."""
+"""`degraded`: an actor does not run, or the root has given up."""
 
 
 class SizeClass(TypedDict):
@@ -108,13 +108,45 @@ class ActorSnapshot(TypedDict):
     path: str
     """For example `images/0`."""
     state: str
-    """`running`, `restarting`, `stopped`, `stuck` and the like."""
+    """`starting`, `running`, `restarting`, `stopping` or `stopped`."""
+    kind: str
+    """The name of its Rust type."""
     restarts: int
+    failures: int
+    """Incarnations that ended in a panic or did not start."""
     queued: int
     """Messages in its mailbox."""
     capacity: int
+    high_water: int
+    """The most messages that ever waited."""
     handled: int
     """Messages handled since it was spawned."""
+    skipped: int
+    """Messages nobody waited for any more when they were reached."""
+    dead_letters: int
+    """Messages answered with `ActorStopped`, or pushed out of a full mailbox."""
+    last_exit: str | None
+    """Why the last incarnation ended, if one has."""
+    thread: str
+    core: int | None
+    """The core its thread was found to be pinned to."""
+
+
+class SupervisorSnapshot(TypedDict):
+    """One supervisor of a `Snapshot`."""
+
+    path: str
+    """For example `memory`; empty for the root."""
+    strategy: str
+    """`one_for_one`, `one_for_all` or `rest_for_one`."""
+    state: str
+    restarts: int
+    """Starts of its children that were not their first."""
+    max_restarts: int
+    within_s: float
+    """It bears `max_restarts` in any window of so many seconds."""
+    budget_left: int
+    exhausted: bool
 
 
 class ThreadSnapshot(TypedDict):
@@ -150,6 +182,9 @@ class Snapshot(TypedDict):
     dead_letters: int
     """Messages that were answered with `ActorStopped` because their actor had stopped."""
     actors: list[ActorSnapshot]
+    supervisors: list[SupervisorSnapshot]
+    events: list[dict[str, Any]]
+    """The last supervision events, oldest first: `at_unix_s`, `path`, `event` and what belongs to it."""
     threads: list[ThreadSnapshot]
     cpu: CpuSnapshot
     pool: PoolStats

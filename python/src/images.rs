@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use ironcliw_actors::image::codec::Encoding;
 use ironcliw_actors::image::kernels::convolve::Kernel;
+use ironcliw_actors::image::kernels::enhance::SHARPEN_MAX;
 use ironcliw_actors::image::kernels::normalize::Normalization;
 use ironcliw_actors::image::{self, Answer, Channels, Job, Size, Source};
 use parking_lot::Mutex;
@@ -165,7 +166,11 @@ fn strength(value: f64) -> PyResult<f32> {
 
 fn amount(value: f64) -> PyResult<f32> {
     let amount = finite(value, "amount")?;
-    if amount >= 0.0 { Ok(amount) } else { Err(invalid(format!("amount must be 0 or more, not {value}"))) }
+    if (0.0..=SHARPEN_MAX).contains(&amount) {
+        Ok(amount)
+    } else {
+        Err(invalid(format!("amount must be between 0 and {SHARPEN_MAX}, not {value}")))
+    }
 }
 
 /// What `auto_process` does unless told otherwise: a change that is seen in noise and edges, not in the picture.

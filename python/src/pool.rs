@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ironcliw_actors::pool::{AllocOptions, AllocateWhenFree, LeaseKind, Owner, PoolStats, Pressure, Trim};
+use ironcliw_actors::pool::{AllocOptions, AllocateWhenFree, LeaseKind, Owner, PoolStats, Pressure, SizeClass, Trim};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
@@ -33,6 +33,9 @@ impl Pool {
         timeout: Option<f64>,
     ) -> PyResult<Bound<'py, Call>> {
         let len = args::count(n, "n", 1)?;
+        if SizeClass::block_bytes(len).is_none() {
+            return Err(args::invalid(format!("no buffer can have {len} bytes")));
+        }
         let timeout = args::timeout(timeout)?;
         let subsystems = self.0.open()?;
         let options = AllocOptions { zeroed, ..AllocOptions::default() };
