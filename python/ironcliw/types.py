@@ -18,7 +18,7 @@ Format: TypeAlias = Literal["png", "jpeg"]
 """The formats that images are encoded to."""
 
 Pressure: TypeAlias = Literal["Low", "Medium", "High", "Critical"]
-"""How short memory is: of the pool's byte limit and, on Linux, of the machine's and control group's memory."""
+"""How short memory is: the pool's, by its byte limit, and on Linux the machine's and the control group's."""
 
 LeakLevel: TypeAlias = Literal["disabled", "simple", "advanced", "paranoid"]
 """How many leases carry a record of where they were taken. Counts are exact at every level."""

@@ -48,7 +48,7 @@ def parser() -> argparse.ArgumentParser:
         "loop's lag is measured. The first run trains the network; later ones take it from the cache.",
     )
     run.add_argument("folder", nargs="?", type=Path, help="JPEG and PNG files of your own, at least 2")
-    run.add_argument("--frames", type=positive, default=600, help="frames to classify (default: 600)")
+    run.add_argument("--frames", type=positive, default=2000, help="frames to classify (default: 2000)")
     run.add_argument(
         "--in-flight", type=positive, default=64, help="frames under way at one time (default: 64)"
     )

@@ -119,7 +119,7 @@ class Job:
 def run(
     folder: Path | None = None,
     *,
-    frames: int = 600,
+    frames: int = 2000,
     in_flight: int = 64,
     workers: int | None = None,
     endpoint: str | None = None,
