@@ -9,4 +9,5 @@ mod work;
 
 pub use actor::{SchedulerActor, SchedulerStatistics, Submit};
 pub use handle::Scheduler;
+pub(crate) use work::Running;
 pub use work::{SchedulerStats, WorkPool, WorkerStats};
