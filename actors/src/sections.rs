@@ -6,7 +6,7 @@ use ironcliw::{Handle, Metric, MetricKind, Section};
 use serde_json::{Value, json};
 
 use crate::image::Images;
-use crate::inference::Inference;
+use crate::inference::Loaded;
 use crate::pool::{Pool, PublishedPressure};
 use crate::scheduler::Scheduler;
 use crate::tree::Subsystems;
@@ -16,7 +16,7 @@ pub(crate) fn register(runtime: &Handle, subsystems: &Subsystems) {
     runtime.register("pool", Arc::new(Memory { pool: pool.clone(), pressure: pressure.clone() }));
     runtime.register("scheduler", Arc::new(Threads(scheduler.clone())));
     runtime.register("images", Arc::new(Workers(images.clone())));
-    runtime.register("inference", Arc::new(Models(inference.clone())));
+    runtime.register("inference", Arc::new(Models(inference.loaded().clone())));
 }
 
 fn to_value(value: impl serde::Serialize) -> Value {
@@ -137,7 +137,8 @@ impl Section for Workers {
     }
 }
 
-struct Models(Inference);
+/// The list, not the handle: that holds on to the runtime, which holds on to its sections.
+struct Models(Loaded);
 
 impl Section for Models {
     fn snapshot(&self) -> Value {

@@ -49,7 +49,8 @@ impl InferenceActor {
         let shape = self.model.output_shape(input.shape())?;
         let len = elements(&shape)?;
         let out = self.pool.allocate_for_overwrite(bytes_of(len)?, self.owner)?;
-        let rows = input.shape().first().copied().unwrap_or(1);
+        // The only axis of a vector is not one of samples.
+        let rows = if input.shape().len() > 1 { input.shape()[0] } else { 1 };
         let parts = self.scheduler.threads().min(rows);
         let buffer = if input.len() >= SPLIT_VALUES_MIN && parts > 1 {
             self.counts.split.fetch_add(1, Ordering::Relaxed);
