@@ -189,6 +189,11 @@ pub struct Stages {
 }
 
 impl Stages {
+    /// Bytes held at the moment.
+    pub fn bytes(&self) -> usize {
+        self.front.capacity() + self.back.capacity()
+    }
+
     /// Gives the memory back.
     pub fn shrink(&mut self) {
         *self = Self::default();
