@@ -11,7 +11,6 @@ use tracing::debug;
 
 use super::codec::{self, DecodeOptions};
 use super::kernels::{analysis, convert, convolve, enhance, normalize, resize};
-use super::pipeline::Stages;
 use super::{Answer, Channels, Image, ImageView, Job, Pipeline, Planes, Scratch, Size, Source};
 use crate::pool::{Buffer, Owner, Pool, PoolActor, Pressure, PressureChanged, PublishedPressure, Subscribe};
 use crate::scheduler::Scheduler;
@@ -82,7 +81,6 @@ pub struct ImageWorker {
     counts: Arc<WorkerCounts>,
     owner: Owner,
     scratch: Scratch,
-    stages: Stages,
     /// At `High` and above a batch is not split: fewer images are in the works at a time.
     pressure: Pressure,
 }
@@ -102,7 +100,6 @@ impl ImageWorker {
             counts,
             owner: Owner::named(path),
             scratch: Scratch::new(),
-            stages: Stages::default(),
             pressure: Pressure::Low,
         }
     }
@@ -147,7 +144,8 @@ impl ImageWorker {
         let worth_it = plan.source_bytes >= SPLIT_BYTES_MIN && sources.len() > 1 && self.scheduler.threads() > 1;
         let buffer = if worth_it && self.pressure < Pressure::High {
             self.counts.split_batches.fetch_add(1, Ordering::Relaxed);
-            self.scheduler.run(move || run_parallel(&pipeline, &sources, buffer)).await??
+            let (pool, owner) = (self.pool.clone(), self.owner);
+            self.scheduler.run(move || run_parallel(&pipeline, &sources, buffer, &pool, owner)).await??
         } else {
             self.run_alone(&pipeline, &sources, buffer)?
         };
@@ -157,7 +155,7 @@ impl ImageWorker {
     fn run_alone(&mut self, pipeline: &Pipeline, sources: &[Source], mut buffer: Buffer) -> Result<Buffer> {
         let each = buffer.len() / sources.len();
         for (source, out) in sources.iter().zip(buffer.chunks_exact_mut(each)) {
-            pipeline.run(&source.view(), out, &mut self.scratch, &mut self.stages)?;
+            pipeline.run(&source.view(), out, &mut self.scratch, &self.pool, self.owner)?;
         }
         Ok(buffer)
     }
@@ -184,11 +182,10 @@ impl ImageWorker {
             Job::Sharpen(source, amount) => {
                 self.filter(&source, |view, out, scratch| enhance::sharpen(view, amount, out, scratch))
             }
-            Job::AutoProcess { source, denoise_strength, sharpen_amount } => {
-                self.filter(&source, |view, out, scratch| {
+            Job::AutoProcess { source, denoise_strength, sharpen_amount } => self
+                .filter(&source, |view, out, scratch| {
                     enhance::auto_process(view, denoise_strength, sharpen_amount, out, scratch)
-                })
-            }
+                }),
             Job::DominantColors(source, count) => {
                 analysis::dominant_colors(&source.view(), count, &mut self.scratch).map(Answer::Colors)
             }
@@ -205,7 +202,6 @@ impl ImageWorker {
 
     fn shrink(&mut self) {
         self.scratch.shrink();
-        self.stages.shrink();
         self.counts.scratch_bytes.store(0, Ordering::Relaxed);
     }
 
@@ -253,12 +249,17 @@ impl BatchPlan {
 }
 
 /// On a thread of the scheduler: idle threads steal images one by one.
-fn run_parallel(pipeline: &Pipeline, sources: &[Source], mut buffer: Buffer) -> Result<Buffer> {
+fn run_parallel(
+    pipeline: &Pipeline,
+    sources: &[Source],
+    mut buffer: Buffer,
+    pool: &Pool,
+    owner: Owner,
+) -> Result<Buffer> {
     let each = buffer.len() / sources.len();
-    buffer.par_chunks_exact_mut(each).zip(sources).try_for_each_init(
-        || (Scratch::new(), Stages::default()),
-        |(scratch, stages), (out, source)| pipeline.run(&source.view(), out, scratch, stages),
-    )?;
+    buffer.par_chunks_exact_mut(each).zip(sources).try_for_each_init(Scratch::new, |scratch, (out, source)| {
+        pipeline.run(&source.view(), out, scratch, pool, owner)
+    })?;
     Ok(buffer)
 }
 
@@ -282,7 +283,7 @@ impl Handler<Job> for ImageWorker {
         if outcome.is_err() {
             self.counts.errors.fetch_add(1, Ordering::Relaxed);
         }
-        let idle = self.scratch.bytes() + self.stages.bytes();
+        let idle = self.scratch.bytes();
         self.counts.scratch_bytes.store(idle, Ordering::Relaxed);
         if idle > IDLE_BYTES_MAX || self.pressure >= Pressure::High {
             self.shrink();

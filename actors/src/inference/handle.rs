@@ -1,7 +1,7 @@
 //! [`Inference`] loads models; [`LoadedModel`] is one that runs.
 
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use ironcliw::{Address, Child, Overflow, Placement, SupervisorRef};
 use parking_lot::Mutex;
@@ -143,6 +143,7 @@ impl Inference {
                 model: Arc::new(model),
                 counts: Arc::default(),
                 replicas: Mutex::default(),
+                unloaded: AtomicBool::new(false),
                 turn: AtomicUsize::new(0),
                 supervisor: self.supervisor.clone(),
             }),
@@ -211,6 +212,7 @@ pub(crate) struct Inner {
     model: Arc<Model>,
     counts: Arc<ModelCounts>,
     replicas: Mutex<Vec<Address<InferenceActor>>>,
+    unloaded: AtomicBool,
     turn: AtomicUsize,
     supervisor: SupervisorRef,
 }
@@ -244,11 +246,15 @@ impl LoadedModel {
     /// # Errors
     /// [`Error::Model`] after [`LoadedModel::unload`].
     pub fn next_replica(&self) -> Result<Address<InferenceActor>> {
+        let unloaded = || Error::Model(format!("the model {} was unloaded", self.inner.name));
+        if self.inner.unloaded.load(Ordering::Acquire) {
+            return Err(unloaded());
+        }
         let replicas = self.inner.replicas.lock();
         let first = self.inner.turn.fetch_add(1, Ordering::Relaxed);
         let in_turn = (0..replicas.len()).map(|offset| &replicas[(first + offset) % replicas.len()]);
         let least = in_turn.min_by_key(|replica| (!replica.is_alive(), replica.depth()));
-        least.cloned().ok_or_else(|| Error::Model(format!("the model {} was unloaded", self.inner.name)))
+        least.cloned().ok_or_else(unloaded)
     }
 
     /// Runs the model.
@@ -261,9 +267,13 @@ impl LoadedModel {
 
     /// Stops the replicas once they have answered what they were asked. The weights go with the last handle.
     pub async fn unload(&self) {
-        let replicas = std::mem::take(&mut *self.inner.replicas.lock());
-        for replica in replicas {
-            self.inner.supervisor.stop_child(replica.path()).await;
+        let Inner { replicas, unloaded, supervisor, .. } = &*self.inner;
+        unloaded.store(true, Ordering::Release);
+        let next = || replicas.lock().last().cloned();
+        // A replica stays on the list until it is gone: a call that is given up midway can be made again.
+        while let Some(replica) = next() {
+            supervisor.stop_child(replica.path()).await;
+            replicas.lock().retain(|other| other.path() != replica.path());
         }
         self.loaded.leave(&self.inner);
     }
