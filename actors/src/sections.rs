@@ -52,7 +52,11 @@ impl Section for Memory {
             Metric::gauge("pool_live_buffers", "Buffers leased", stats.live_count as f64),
             Metric::gauge("pool_cached_bytes", "Bytes of free blocks kept for reuse", stats.cached_bytes as f64),
             Metric::gauge("pool_limit_bytes", "Bytes the pool may hold", stats.limit_bytes as f64),
-            Metric::gauge("pool_pressure", "Memory pressure, 0 (low) to 3 (critical)", self.pressure.get() as u8 as f64),
+            Metric::gauge(
+                "pool_pressure",
+                "Memory pressure, 0 (low) to 3 (critical)",
+                self.pressure.get() as u8 as f64,
+            ),
             Metric::counter("pool_allocations", "Leases granted", stats.allocations as f64),
             Metric::counter("pool_recycled", "Leases served by a block that was leased before", stats.recycled as f64),
             Metric::counter("pool_failures", "Allocations refused", stats.failures as f64),
@@ -120,7 +124,12 @@ impl Section for Workers {
         let metric = |name, help, kind, samples| Metric { name, help, kind, samples };
         vec![
             metric("images_jobs", "Image jobs done", MetricKind::Counter, by_worker(|worker| worker.jobs as f64)),
-            metric("images_errors", "Image jobs that failed", MetricKind::Counter, by_worker(|worker| worker.errors as f64)),
+            metric(
+                "images_errors",
+                "Image jobs that failed",
+                MetricKind::Counter,
+                by_worker(|worker| worker.errors as f64),
+            ),
             metric(
                 "images_split_batches",
                 "Batches split through the scheduler",
@@ -152,13 +161,13 @@ impl Section for Models {
         };
         let metric = |name, help, kind, samples| Metric { name, help, kind, samples };
         vec![
+            metric("inference_runs", "Inferences done", MetricKind::Counter, by_model(|model| model.inferences as f64)),
             metric(
-                "inference_runs",
-                "Inferences done",
+                "inference_errors",
+                "Inferences that failed",
                 MetricKind::Counter,
-                by_model(|model| model.inferences as f64),
+                by_model(|model| model.errors as f64),
             ),
-            metric("inference_errors", "Inferences that failed", MetricKind::Counter, by_model(|model| model.errors as f64)),
             metric(
                 "inference_weight_bytes",
                 "Bytes of packed weights",

@@ -215,8 +215,7 @@ async fn start_images(
         let counts = Arc::<WorkerCounts>::default();
         let (pool, keeper, scheduler, seen) = (pool.clone(), keeper.clone(), scheduler.clone(), counts.clone());
         let path = format!("images/{index}");
-        let factory =
-            move || ImageWorker::new(&path, pool.clone(), keeper.clone(), scheduler.clone(), seen.clone());
+        let factory = move || ImageWorker::new(&path, pool.clone(), keeper.clone(), scheduler.clone(), seen.clone());
         let child = Child::new(index.to_string(), factory)
             .mailbox(config.image_queue, Overflow::Block)
             .placement(Placement::Dedicated);

@@ -55,7 +55,9 @@ impl InferenceActor {
         let buffer = if input.len() >= SPLIT_VALUES_MIN && parts > 1 {
             self.counts.split.fetch_add(1, Ordering::Relaxed);
             let (model, pool, owner) = (self.model.clone(), self.pool.clone(), self.owner);
-            self.scheduler.run(move || Work { model: &model, pool: &pool, owner }.split(&input, rows, parts, out)).await??
+            self.scheduler
+                .run(move || Work { model: &model, pool: &pool, owner }.split(&input, rows, parts, out))
+                .await??
         } else {
             Work { model: &self.model, pool: &self.pool, owner: self.owner }.whole(&input, out)?
         };

@@ -9,8 +9,8 @@ use parking_lot::Mutex;
 use tracing::info;
 
 use super::{
-    AllocOptions, Buffer, MemoryReading, MemorySource, Owner, Pool, PoolStats, Pressure, PressureGauge, PublishedPressure,
-    SizeClass,
+    AllocOptions, Buffer, MemoryReading, MemorySource, Owner, Pool, PoolStats, Pressure, PressureGauge,
+    PublishedPressure, SizeClass,
 };
 use crate::{Error, Result};
 

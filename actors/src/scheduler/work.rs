@@ -1,7 +1,7 @@
 //! The threads and their counts.
 
-use std::sync::{Arc, mpsc};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
