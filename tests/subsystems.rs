@@ -1010,10 +1010,13 @@ fn a_job_that_panics_is_told_to_its_caller_and_counted() {
         matches!(&outcome, Error::Runtime(Refusal::ActorPanicked { reason, .. }) if reason.starts_with("a bad job")),
         "{outcome:?}"
     );
-    assert_eq!(house.run(house.subsystems.scheduler.run(|| 7)).unwrap(), 7);
-    eventually("the count", || house.subsystems.scheduler.stats().total_completed == 2);
-    let stats = house.subsystems.scheduler.stats();
-    assert_eq!((stats.total_panicked, stats.active_tasks, stats.queue_depth), (1, 0, 0));
+    for done in 1..100 {
+        assert_eq!(house.run(house.subsystems.scheduler.run(|| 7)).unwrap(), 7);
+        // Whoever has the answer finds it counted.
+        let stats = house.subsystems.scheduler.stats();
+        assert_eq!((stats.total_spawned, stats.total_completed), (done + 1, done + 1));
+        assert_eq!((stats.total_panicked, stats.active_tasks, stats.queue_depth), (1, 0, 0));
+    }
     house.close();
 }
 

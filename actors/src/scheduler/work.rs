@@ -118,9 +118,13 @@ impl WorkPool {
         self.threads.read().as_ref().is_some_and(|threads| threads.current_thread_index().is_some())
     }
 
-    /// Queues a job. A panic in it is caught, counted and logged; whoever waits for the job learns of it by what the job
-    /// no longer sends. After the shutdown it is dropped.
-    pub(crate) fn spawn(&self, job: impl FnOnce() + Send + 'static) {
+    /// Queues a job. A panic in it is caught, counted and logged. `tell` is called with what came of it once it has been
+    /// counted, so that whoever is told finds it in the counts. After the shutdown both are dropped.
+    pub(crate) fn spawn<T>(
+        &self,
+        job: impl FnOnce() -> T + Send + 'static,
+        tell: impl FnOnce(Result<T, String>) + Send + 'static,
+    ) {
         let threads = self.threads.read();
         let Some(threads) = threads.as_ref() else { return };
         let counts = self.counts.clone();
@@ -133,11 +137,14 @@ impl WorkPool {
             let outcome = ironcliw::catch_panic(job);
             counts.busy_ns.fetch_add(nanos(began.elapsed()), Ordering::Relaxed);
             counts.active.fetch_sub(1, Ordering::Relaxed);
-            if let Err(reason) = outcome {
+            if let Err(reason) = &outcome {
                 tracing::error!(reason, "a job panicked");
                 counts.panicked.fetch_add(1, Ordering::Relaxed);
             }
-            counts.completed.fetch_add(1, Ordering::Relaxed);
+            counts.completed.fetch_add(1, Ordering::Release);
+            if let Err(reason) = ironcliw::catch_panic(move || tell(outcome)) {
+                tracing::error!(reason, "a job's answer panicked");
+            }
         });
     }
 
