@@ -431,8 +431,9 @@ fn memory_pressure_reaches_the_workers_who_shrink_and_stop_splitting() {
     house.machine.0.store(85, Ordering::Relaxed);
     eventually("pressure", || all(Pressure::High));
     assert_eq!(house.subsystems.pressure.get(), Pressure::High);
-    let workers = house.subsystems.images.stats();
-    assert!(workers.iter().all(|worker| worker.shrinks == 1 && worker.scratch_bytes == 0), "{workers:?}");
+    eventually("shrinking", || {
+        house.subsystems.images.stats().iter().all(|worker| worker.shrinks == 1 && worker.scratch_bytes == 0)
+    });
     let tight = house.stack(&pipeline, large());
     assert_eq!(splits(), 0);
 

@@ -295,12 +295,12 @@ impl Handler<Job> for ImageWorker {
 impl Handler<PressureChanged> for ImageWorker {
     async fn handle(&mut self, PressureChanged(level): PressureChanged, ctx: &mut Context<Self>) {
         self.pressure = level;
-        self.counts.pressure.set(level);
         if level >= Pressure::High {
             debug!(path = ctx.path(), %level, "gave its working memory back");
             self.shrink();
             self.counts.shrinks.fetch_add(1, Ordering::Relaxed);
         }
+        self.counts.pressure.set(level);
     }
 }
 
