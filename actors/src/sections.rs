@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use ironcliw::{Handle, Metric, MetricKind, Section};
+use ironcliw::{Handle, Metric, Section};
 use serde_json::{Value, json};
 
-use crate::image::Images;
-use crate::inference::Inference;
+use crate::image::{Images, WorkerStats};
+use crate::inference::{Loaded, ModelStats};
 use crate::pool::{Pool, PublishedPressure};
 use crate::scheduler::Scheduler;
 use crate::tree::Subsystems;
@@ -16,11 +16,17 @@ pub(crate) fn register(runtime: &Handle, subsystems: &Subsystems) {
     runtime.register("pool", Arc::new(Memory { pool: pool.clone(), pressure: pressure.clone() }));
     runtime.register("scheduler", Arc::new(Threads(scheduler.clone())));
     runtime.register("images", Arc::new(Workers(images.clone())));
-    runtime.register("inference", Arc::new(Models(inference.clone())));
+    runtime.register("inference", Arc::new(Models(inference.loaded().clone())));
 }
 
 fn to_value(value: impl serde::Serialize) -> Value {
     serde_json::to_value(value).unwrap_or_else(|error| json!({ "error": error.to_string() }))
+}
+
+/// A sample for each of `rows`, labelled with its name.
+fn of_each<R>(metric: Metric, label: &'static str, rows: &[(String, R)], value: fn(&R) -> f64) -> Metric {
+    let samples = rows.iter().map(|(name, row)| (vec![(label, name.clone())], value(row))).collect();
+    Metric { samples, ..metric }
 }
 
 struct Memory {
@@ -44,15 +50,17 @@ impl Section for Memory {
 
     fn metrics(&self) -> Vec<Metric> {
         let stats = self.pool.stats();
-        let by_owner = |pick: fn(&crate::pool::OwnerStats) -> f64| {
-            stats.owners.iter().map(|owner| (vec![("owner", owner.owner.name().to_owned())], pick(owner))).collect()
-        };
+        let owners: Vec<_> = stats.owners.iter().map(|owner| (owner.owner.name().to_owned(), owner.clone())).collect();
         vec![
             Metric::gauge("pool_live_bytes", "Bytes leased, by block", stats.live_bytes as f64),
             Metric::gauge("pool_live_buffers", "Buffers leased", stats.live_count as f64),
             Metric::gauge("pool_cached_bytes", "Bytes of free blocks kept for reuse", stats.cached_bytes as f64),
             Metric::gauge("pool_limit_bytes", "Bytes the pool may hold", stats.limit_bytes as f64),
-            Metric::gauge("pool_pressure", "Memory pressure, 0 (low) to 3 (critical)", self.pressure.get() as u8 as f64),
+            Metric::gauge(
+                "pool_pressure",
+                "Memory pressure, 0 (low) to 3 (critical)",
+                self.pressure.get() as u8 as f64,
+            ),
             Metric::counter("pool_allocations", "Leases granted", stats.allocations as f64),
             Metric::counter("pool_recycled", "Leases served by a block that was leased before", stats.recycled as f64),
             Metric::counter("pool_failures", "Allocations refused", stats.failures as f64),
@@ -66,12 +74,9 @@ impl Section for Memory {
                 "Events the full channel dropped",
                 self.pool.recorder().dropped_events() as f64,
             ),
-            Metric {
-                name: "pool_owner_live_bytes",
-                help: "Bytes leased, by owner",
-                kind: MetricKind::Gauge,
-                samples: by_owner(|owner| owner.live_bytes as f64),
-            },
+            of_each(Metric::gauge("pool_owner_live_bytes", "Bytes leased, by owner", 0.0), "owner", &owners, |owner| {
+                owner.live_bytes as f64
+            }),
         ]
     }
 }
@@ -112,32 +117,24 @@ impl Section for Workers {
     }
 
     fn metrics(&self) -> Vec<Metric> {
-        let stats = self.0.stats();
-        let by_worker = |pick: fn(&crate::image::WorkerStats) -> f64| {
-            let paths = self.0.workers().map(|worker| vec![("path", worker.path().to_owned())]);
-            paths.zip(&stats).map(|(labels, stats)| (labels, pick(stats))).collect()
-        };
-        let metric = |name, help, kind, samples| Metric { name, help, kind, samples };
+        let paths = self.0.workers().map(|worker| worker.path().to_owned());
+        let workers: Vec<(String, WorkerStats)> = paths.zip(self.0.stats()).collect();
+        let family = |metric, value| of_each(metric, "path", &workers, value);
         vec![
-            metric("images_jobs", "Image jobs done", MetricKind::Counter, by_worker(|worker| worker.jobs as f64)),
-            metric("images_errors", "Image jobs that failed", MetricKind::Counter, by_worker(|worker| worker.errors as f64)),
-            metric(
-                "images_split_batches",
-                "Batches split through the scheduler",
-                MetricKind::Counter,
-                by_worker(|worker| worker.split_batches as f64),
-            ),
-            metric(
-                "images_scratch_bytes",
-                "Working memory held between jobs",
-                MetricKind::Gauge,
-                by_worker(|worker| worker.scratch_bytes as f64),
-            ),
+            family(Metric::counter("images_jobs", "Image jobs done", 0.0), |worker| worker.jobs as f64),
+            family(Metric::counter("images_errors", "Image jobs that failed", 0.0), |worker| worker.errors as f64),
+            family(Metric::counter("images_split_batches", "Batches split through the scheduler", 0.0), |worker| {
+                worker.split_batches as f64
+            }),
+            family(Metric::gauge("images_scratch_bytes", "Working memory held between jobs", 0.0), |worker| {
+                worker.scratch_bytes as f64
+            }),
         ]
     }
 }
 
-struct Models(Inference);
+/// The list, not the handle: that holds on to the runtime, which holds on to its sections.
+struct Models(Loaded);
 
 impl Section for Models {
     fn snapshot(&self) -> Value {
@@ -145,25 +142,15 @@ impl Section for Models {
     }
 
     fn metrics(&self) -> Vec<Metric> {
-        let stats = self.0.stats();
-        let by_model = |pick: fn(&crate::inference::ModelStats) -> f64| {
-            stats.iter().map(|model| (vec![("model", model.name.clone())], pick(model))).collect()
-        };
-        let metric = |name, help, kind, samples| Metric { name, help, kind, samples };
+        let models: Vec<(String, ModelStats)> =
+            self.0.stats().into_iter().map(|model| (model.name.clone(), model)).collect();
+        let family = |metric, value| of_each(metric, "model", &models, value);
         vec![
-            metric(
-                "inference_runs",
-                "Inferences done",
-                MetricKind::Counter,
-                by_model(|model| model.inferences as f64),
-            ),
-            metric("inference_errors", "Inferences that failed", MetricKind::Counter, by_model(|model| model.errors as f64)),
-            metric(
-                "inference_weight_bytes",
-                "Bytes of packed weights",
-                MetricKind::Gauge,
-                by_model(|model| model.weight_bytes as f64),
-            ),
+            family(Metric::counter("inference_runs", "Inferences done", 0.0), |model| model.inferences as f64),
+            family(Metric::counter("inference_errors", "Inferences that failed", 0.0), |model| model.errors as f64),
+            family(Metric::gauge("inference_weight_bytes", "Bytes of packed weights", 0.0), |model| {
+                model.weight_bytes as f64
+            }),
         ]
     }
 }

@@ -11,8 +11,8 @@ use crate::image::{ImageWorker, Images, WorkerCounts};
 use crate::inference::Inference;
 use crate::leak::{AgeLimits, LeakTracker, Ledger, Level, RecorderConfig};
 use crate::ping::Pinger;
-use crate::pool::{MemorySource, Pool, PoolActor, PoolConfig, PublishedPressure, SystemMemory};
-use crate::scheduler::{Scheduler, SchedulerActor, WorkPool};
+use crate::pool::{MemorySource, Pool, PoolActor, PoolConfig, PublishedPressure, Standing, SystemMemory};
+use crate::scheduler::{Running, Scheduler, SchedulerActor, WorkPool};
 use crate::sections;
 use crate::{Crash, Error, Result};
 
@@ -116,9 +116,10 @@ impl Subsystems {
             return Err(Error::invalid(format!("there are 1 to {IMAGE_WORKERS_MAX} image workers, not {count}")));
         }
         let pool = make_pool(&config)?;
+        let threads = make_threads(&config)?;
         let source = config.memory_source.take();
         let (keeper, leaks, pressure) = start_memory(runtime, config.leak_ages, &pool, source).await?;
-        let scheduler = start_scheduler(runtime, &config).await?;
+        let scheduler = start_scheduler(runtime, threads).await?;
         let images = start_images(runtime, &config, &pool, &keeper, &scheduler).await?;
         let inference = Inference::new(
             runtime.root()?.supervise(Supervisor::new("inference")).await?,
@@ -135,7 +136,8 @@ impl Subsystems {
     }
 
     /// Makes the actor at `path` panic while it handles a message. `answer` is told what the actor's sender is told:
-    /// [`ironcliw::Error::ActorPanicked`]. An image worker meets the crash with its next job in hand, if it has one.
+    /// [`ironcliw::Error::ActorPanicked`]. An image worker meets the crash with its next job in hand, if it has one: then the
+    /// job's sender is told so, and `answer` gets `()` from the next incarnation.
     ///
     /// # Errors
     /// [`Error::InvalidInput`] if no actor of the subsystems has this path.
@@ -172,11 +174,11 @@ async fn start_memory(
     source: Option<Box<dyn MemorySource>>,
 ) -> Result<(Address<PoolActor>, Address<LeakTracker>, PublishedPressure)> {
     let memory = runtime.root()?.supervise(Supervisor::new("memory").strategy(Strategy::RestForOne)).await?;
-    let pressure = PublishedPressure::default();
-    let (pool_of_actor, published) = (pool.clone(), pressure.clone());
+    let (pool_of_actor, standing) = (pool.clone(), Arc::<Standing>::default());
+    let pressure = standing.published().clone();
     // Shared with every incarnation: a restart does not open the system's files anew.
     let source: Option<Arc<dyn MemorySource>> = source.map(Arc::from);
-    let factory = move || PoolActor::new(pool_of_actor.clone(), source.clone(), published.clone());
+    let factory = move || PoolActor::new(pool_of_actor.clone(), source.clone(), standing.clone());
     let keeper = Child::new("pool", factory).mailbox(1024, Overflow::Block).placement(CONTROL);
     let keeper = memory.spawn(keeper).await?;
     let ledger = Arc::new(Mutex::new(Ledger::new(ages)));
@@ -186,11 +188,15 @@ async fn start_memory(
     Ok((keeper, leaks, pressure))
 }
 
-async fn start_scheduler(runtime: &Handle, config: &Config) -> Result<Scheduler> {
+fn make_threads(config: &Config) -> Result<Arc<WorkPool>> {
     let cores = if config.pin { allowed_cores() } else { &[] };
-    let pool = Arc::new(WorkPool::new(config.scheduler_threads, cores, config.niceness)?);
-    let threads = pool.clone();
-    let child = Child::new("scheduler", move || SchedulerActor::new(threads.clone()));
+    WorkPool::new(config.scheduler_threads, cores, config.niceness).map(Arc::new)
+}
+
+async fn start_scheduler(runtime: &Handle, pool: Arc<WorkPool>) -> Result<Scheduler> {
+    // The factory goes when the actor has ended for good, and the threads with it.
+    let running = Running::new(pool.clone());
+    let child = Child::new("scheduler", move || SchedulerActor::new(running.pool().clone()));
     let address = runtime.root()?.spawn(child.mailbox(4096, Overflow::Block).placement(CONTROL)).await?;
     Ok(Scheduler { address, pool })
 }
@@ -209,8 +215,7 @@ async fn start_images(
         let counts = Arc::<WorkerCounts>::default();
         let (pool, keeper, scheduler, seen) = (pool.clone(), keeper.clone(), scheduler.clone(), counts.clone());
         let path = format!("images/{index}");
-        let factory =
-            move || ImageWorker::new(&path, pool.clone(), keeper.clone(), scheduler.clone(), seen.clone());
+        let factory = move || ImageWorker::new(&path, pool.clone(), keeper.clone(), scheduler.clone(), seen.clone());
         let child = Child::new(index.to_string(), factory)
             .mailbox(config.image_queue, Overflow::Block)
             .placement(Placement::Dedicated);

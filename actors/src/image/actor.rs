@@ -1,7 +1,7 @@
 //! `ImageWorker`: runs image jobs on a thread of its own, results into pooled buffers.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use ironcliw::{Actor, Address, Context, Handler, Message, StartError};
 use rayon::iter::{IndexedParallelIterator, ParallelIterator};
@@ -11,15 +11,18 @@ use tracing::debug;
 
 use super::codec::{self, DecodeOptions};
 use super::kernels::{analysis, convert, convolve, enhance, normalize, resize};
-use super::pipeline::Stages;
 use super::{Answer, Channels, Image, ImageView, Job, Pipeline, Planes, Scratch, Size, Source};
-use crate::pool::{Buffer, Owner, Pool, PoolActor, Pressure, PressureChanged, Subscribe};
+use crate::pool::{Buffer, Owner, Pool, PoolActor, Pressure, PressureChanged, PublishedPressure, Subscribe};
 use crate::scheduler::Scheduler;
 use crate::{Error, Result};
 
 /// A batch is split over the scheduler's threads from this many source bytes on: below, handing the parts out costs more
 /// than it saves (a hand-off is some 10 µs, which is the time to resize about 100 kB).
 const SPLIT_BYTES_MIN: usize = 1 << 20;
+
+/// Working memory that a worker keeps between jobs at most: what frames of 4K need. Making more anew costs a photograph far
+/// less than its job does, and one huge photograph must not hold its memory for ever, which no limit counts.
+const IDLE_BYTES_MAX: usize = 64 << 20;
 
 /// What a worker has seen, for observers; it outlives the worker's crashes.
 #[derive(Debug, Default)]
@@ -29,7 +32,7 @@ pub struct WorkerCounts {
     split_batches: AtomicU64,
     scratch_bytes: AtomicUsize,
     shrinks: AtomicU64,
-    pressure: AtomicU8,
+    pressure: PublishedPressure,
     /// The next job is to crash, with its message in hand.
     armed: AtomicBool,
 }
@@ -60,12 +63,7 @@ impl WorkerCounts {
             split_batches: self.split_batches.load(Ordering::Relaxed),
             scratch_bytes: self.scratch_bytes.load(Ordering::Relaxed),
             shrinks: self.shrinks.load(Ordering::Relaxed),
-            pressure: match self.pressure.load(Ordering::Relaxed) {
-                0 => Pressure::Low,
-                1 => Pressure::Medium,
-                2 => Pressure::High,
-                _ => Pressure::Critical,
-            },
+            pressure: self.pressure.get(),
         }
     }
 
@@ -83,7 +81,6 @@ pub struct ImageWorker {
     counts: Arc<WorkerCounts>,
     owner: Owner,
     scratch: Scratch,
-    stages: Stages,
     /// At `High` and above a batch is not split: fewer images are in the works at a time.
     pressure: Pressure,
 }
@@ -103,7 +100,6 @@ impl ImageWorker {
             counts,
             owner: Owner::named(path),
             scratch: Scratch::new(),
-            stages: Stages::default(),
             pressure: Pressure::Low,
         }
     }
@@ -148,7 +144,8 @@ impl ImageWorker {
         let worth_it = plan.source_bytes >= SPLIT_BYTES_MIN && sources.len() > 1 && self.scheduler.threads() > 1;
         let buffer = if worth_it && self.pressure < Pressure::High {
             self.counts.split_batches.fetch_add(1, Ordering::Relaxed);
-            self.scheduler.run(move || run_parallel(&pipeline, &sources, buffer)).await??
+            let (pool, owner) = (self.pool.clone(), self.owner);
+            self.scheduler.run(move || run_parallel(&pipeline, &sources, buffer, &pool, owner)).await??
         } else {
             self.run_alone(&pipeline, &sources, buffer)?
         };
@@ -158,7 +155,7 @@ impl ImageWorker {
     fn run_alone(&mut self, pipeline: &Pipeline, sources: &[Source], mut buffer: Buffer) -> Result<Buffer> {
         let each = buffer.len() / sources.len();
         for (source, out) in sources.iter().zip(buffer.chunks_exact_mut(each)) {
-            pipeline.run(&source.view(), out, &mut self.scratch, &mut self.stages)?;
+            pipeline.run(&source.view(), out, &mut self.scratch, &self.pool, self.owner)?;
         }
         Ok(buffer)
     }
@@ -185,11 +182,10 @@ impl ImageWorker {
             Job::Sharpen(source, amount) => {
                 self.filter(&source, |view, out, scratch| enhance::sharpen(view, amount, out, scratch))
             }
-            Job::AutoProcess { source, denoise_strength, sharpen_amount } => {
-                self.filter(&source, |view, out, scratch| {
+            Job::AutoProcess { source, denoise_strength, sharpen_amount } => self
+                .filter(&source, |view, out, scratch| {
                     enhance::auto_process(view, denoise_strength, sharpen_amount, out, scratch)
-                })
-            }
+                }),
             Job::DominantColors(source, count) => {
                 analysis::dominant_colors(&source.view(), count, &mut self.scratch).map(Answer::Colors)
             }
@@ -202,6 +198,11 @@ impl ImageWorker {
             }
             Job::Batch(pipeline, sources) => self.batch(pipeline, sources).await,
         }
+    }
+
+    fn shrink(&mut self) {
+        self.scratch.shrink();
+        self.counts.scratch_bytes.store(0, Ordering::Relaxed);
     }
 
     /// Panics if a crash was asked for, once.
@@ -248,19 +249,24 @@ impl BatchPlan {
 }
 
 /// On a thread of the scheduler: idle threads steal images one by one.
-fn run_parallel(pipeline: &Pipeline, sources: &[Source], mut buffer: Buffer) -> Result<Buffer> {
+fn run_parallel(
+    pipeline: &Pipeline,
+    sources: &[Source],
+    mut buffer: Buffer,
+    pool: &Pool,
+    owner: Owner,
+) -> Result<Buffer> {
     let each = buffer.len() / sources.len();
-    buffer.par_chunks_exact_mut(each).zip(sources).try_for_each_init(
-        || (Scratch::new(), Stages::default()),
-        |(scratch, stages), (out, source)| pipeline.run(&source.view(), out, scratch, stages),
-    )?;
+    buffer.par_chunks_exact_mut(each).zip(sources).try_for_each_init(Scratch::new, |scratch, (out, source)| {
+        pipeline.run(&source.view(), out, scratch, pool, owner)
+    })?;
     Ok(buffer)
 }
 
 impl Actor for ImageWorker {
     async fn started(&mut self, ctx: &mut Context<Self>) -> Result<(), StartError> {
         // If the pool's actor has stopped the runtime is on its way down, and pressure no longer matters.
-        let _ = self.keeper.try_tell(Subscribe(ctx.address().recipient()));
+        let _ = self.keeper.tell(Subscribe(ctx.address().recipient())).await;
         Ok(())
     }
 }
@@ -277,7 +283,11 @@ impl Handler<Job> for ImageWorker {
         if outcome.is_err() {
             self.counts.errors.fetch_add(1, Ordering::Relaxed);
         }
-        self.counts.scratch_bytes.store(self.scratch.bytes(), Ordering::Relaxed);
+        let idle = self.scratch.bytes();
+        self.counts.scratch_bytes.store(idle, Ordering::Relaxed);
+        if idle > IDLE_BYTES_MAX || self.pressure >= Pressure::High {
+            self.shrink();
+        }
         outcome
     }
 }
@@ -285,14 +295,12 @@ impl Handler<Job> for ImageWorker {
 impl Handler<PressureChanged> for ImageWorker {
     async fn handle(&mut self, PressureChanged(level): PressureChanged, ctx: &mut Context<Self>) {
         self.pressure = level;
-        self.counts.pressure.store(level as u8, Ordering::Relaxed);
         if level >= Pressure::High {
             debug!(path = ctx.path(), %level, "gave its working memory back");
-            self.scratch.shrink();
-            self.stages.shrink();
+            self.shrink();
             self.counts.shrinks.fetch_add(1, Ordering::Relaxed);
-            self.counts.scratch_bytes.store(0, Ordering::Relaxed);
         }
+        self.counts.pressure.set(level);
     }
 }
 

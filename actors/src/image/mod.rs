@@ -19,7 +19,7 @@ mod view;
 pub use actor::{ImageWorker, WorkerCounts, WorkerStats};
 pub use handle::Images;
 pub use job::{Answer, Job};
-pub use pipeline::{Pipeline, Shape, Stages};
+pub use pipeline::{Pipeline, Shape};
 pub use source::{Image, Planes, Source};
 
 pub use scratch::Scratch;

@@ -3,7 +3,8 @@
 use super::kernels::convert::convert;
 use super::kernels::normalize::{Normalization, normalize};
 use super::kernels::resize::resize;
-use super::{Channels, ImageView, Scratch, Size};
+use super::{Channels, Image, ImageView, Scratch, Size};
+use crate::pool::{Owner, Pool};
 use crate::{Error, Result};
 
 /// One step.
@@ -128,33 +129,31 @@ impl Pipeline {
         Ok(shape)
     }
 
-    /// Runs all steps on `view` into `out`, which has [`Shape::bytes`] bytes and is aligned for `f32` if normalised.
+    /// Runs all steps on `view` into `out`, which has [`Shape::bytes`] bytes and is aligned for `f32` if normalised. What lies
+    /// between two steps is leased from `pool` for `owner` meanwhile.
     ///
     /// # Errors
-    /// [`Error::InvalidInput`] if `out` has another length.
-    pub fn run(&self, view: &ImageView<'_>, out: &mut [u8], scratch: &mut Scratch, stages: &mut Stages) -> Result<()> {
+    /// [`Error::InvalidInput`] if `out` has another length, and those of the pool.
+    pub fn run(
+        &self,
+        view: &ImageView<'_>,
+        out: &mut [u8],
+        scratch: &mut Scratch,
+        pool: &Pool,
+        owner: Owner,
+    ) -> Result<()> {
         let Some((last, before)) = self.steps.split_last() else {
             return convert(view, view.channels(), out, scratch);
         };
-        let Stages { front, back } = stages;
-        let mut at: Option<(Size, Channels)> = None;
+        let mut so_far: Option<Image> = None;
         for step in before {
-            let view = stage_view(view, at, front)?;
+            let view = so_far.as_ref().map_or(Ok(*view), Image::view)?;
             let (size, channels) = step.shape(view.size(), view.channels());
-            back.resize(size.bytes(channels), 0);
-            step.run(&view, back, scratch)?;
-            std::mem::swap(front, back);
-            at = Some((size, channels));
+            let mut buffer = pool.allocate_for_overwrite(size.bytes(channels), owner)?;
+            step.run(&view, &mut buffer, scratch)?;
+            so_far = Some(Image { buffer, size, channels });
         }
-        last.run(&stage_view(view, at, front)?, out, scratch)
-    }
-}
-
-/// The image as the steps so far have left it.
-fn stage_view<'a>(view: &ImageView<'a>, at: Option<(Size, Channels)>, front: &'a [u8]) -> Result<ImageView<'a>> {
-    match at {
-        None => Ok(*view),
-        Some((size, channels)) => ImageView::of(front, size, channels),
+        last.run(&so_far.as_ref().map_or(Ok(*view), Image::view)?, out, scratch)
     }
 }
 
@@ -178,20 +177,6 @@ impl Step {
                 normalize(view, &how, out, scratch)
             }
         }
-    }
-}
-
-/// Results between steps, kept from one image to the next.
-#[derive(Debug, Default)]
-pub struct Stages {
-    front: Vec<u8>,
-    back: Vec<u8>,
-}
-
-impl Stages {
-    /// Gives the memory back.
-    pub fn shrink(&mut self) {
-        *self = Self::default();
     }
 }
 

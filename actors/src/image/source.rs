@@ -41,13 +41,17 @@ impl Source {
 }
 
 /// A worker's result goes on to the next worker without a copy.
-impl From<Image> for Source {
-    fn from(image: Image) -> Self {
-        let strides = super::Strides::dense(image.size, image.channels);
-        // SAFETY: a pooled block stays where it is while its buffer lives, and the buffer is the keeper.
+impl TryFrom<Image> for Source {
+    type Error = Error;
+
+    fn try_from(image: Image) -> Result<Self> {
+        let view = image.view()?;
+        let (start, strides) = (image.buffer.as_ptr(), view.strides());
+        // SAFETY: the buffer was found to be as long as the view is. A pooled block stays where it is while its buffer
+        // lives, the buffer is the keeper, and nobody else has it to write to.
         unsafe {
-            let view = ImageView::from_raw_parts(image.buffer.as_ptr(), image.size, image.channels, strides);
-            Self::lent(view, Box::new(image.buffer))
+            let view = ImageView::from_raw_parts(start, image.size, image.channels, strides);
+            Ok(Self::lent(view, Box::new(image.buffer)))
         }
     }
 }

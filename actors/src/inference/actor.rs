@@ -49,12 +49,15 @@ impl InferenceActor {
         let shape = self.model.output_shape(input.shape())?;
         let len = elements(&shape)?;
         let out = self.pool.allocate_for_overwrite(bytes_of(len)?, self.owner)?;
-        let rows = input.shape().first().copied().unwrap_or(1);
+        // The only axis of a vector is not one of samples.
+        let rows = if input.shape().len() > 1 { input.shape()[0] } else { 1 };
         let parts = self.scheduler.threads().min(rows);
         let buffer = if input.len() >= SPLIT_VALUES_MIN && parts > 1 {
             self.counts.split.fetch_add(1, Ordering::Relaxed);
             let (model, pool, owner) = (self.model.clone(), self.pool.clone(), self.owner);
-            self.scheduler.run(move || Work { model: &model, pool: &pool, owner }.split(&input, rows, parts, out)).await??
+            self.scheduler
+                .run(move || Work { model: &model, pool: &pool, owner }.split(&input, rows, parts, out))
+                .await??
         } else {
             Work { model: &self.model, pool: &self.pool, owner: self.owner }.whole(&input, out)?
         };

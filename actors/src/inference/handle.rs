@@ -1,7 +1,7 @@
 //! [`Inference`] loads models; [`LoadedModel`] is one that runs.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 
 use ironcliw::{Address, Child, Overflow, Placement, SupervisorRef};
 use parking_lot::Mutex;
@@ -67,18 +67,52 @@ pub struct Inference {
     pool: Pool,
     scheduler: Scheduler,
     numbers: Arc<AtomicU64>,
-    loaded: Arc<Mutex<Vec<LoadedModel>>>,
+    loaded: Loaded,
 }
 
 impl std::fmt::Debug for Inference {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Inference({} models)", self.loaded.lock().len())
+        write!(f, "Inference({} models)", self.loaded.models().len())
+    }
+}
+
+/// The models that are loaded. It keeps none of them: their replicas and their handles do.
+#[derive(Clone, Default)]
+pub(crate) struct Loaded(Arc<Mutex<Vec<Weak<Inner>>>>);
+
+impl Loaded {
+    fn models(&self) -> Vec<Arc<Inner>> {
+        self.0.lock().iter().filter_map(Weak::upgrade).collect()
+    }
+
+    fn is_taken(&self, name: &str) -> bool {
+        self.models().iter().any(|model| model.name == name)
+    }
+
+    /// Enters a model, unless one of its name is there.
+    fn enter(&self, model: &Arc<Inner>) -> Result<(), ironcliw::Error> {
+        let mut models = self.0.lock();
+        models.retain(|other| other.strong_count() > 0);
+        if models.iter().filter_map(Weak::upgrade).any(|other| other.name == model.name) {
+            return Err(ironcliw::Error::NameTaken { path: format!("inference/{}", model.name) });
+        }
+        models.push(Arc::downgrade(model));
+        Ok(())
+    }
+
+    fn leave(&self, model: &Arc<Inner>) {
+        self.0.lock().retain(|other| !std::ptr::eq(other.as_ptr(), Arc::as_ptr(model)));
+    }
+
+    /// The figures of all loaded models.
+    pub(crate) fn stats(&self) -> Vec<ModelStats> {
+        self.models().iter().map(|model| model.stats()).collect()
     }
 }
 
 impl Inference {
     pub(crate) fn new(supervisor: SupervisorRef, pool: Pool, scheduler: Scheduler) -> Self {
-        Self { supervisor, pool, scheduler, numbers: Arc::default(), loaded: Arc::default() }
+        Self { supervisor, pool, scheduler, numbers: Arc::default(), loaded: Loaded::default() }
     }
 
     /// Checks what can be checked before any work is done.
@@ -102,18 +136,20 @@ impl Inference {
         Self::check(&options)?;
         let (precision, pack) = (options.precision, options.pack);
         let model = self.scheduler.run(move || Model::pack(&network, precision, pack)).await??;
-        let name = options.name.unwrap_or_else(|| format!("model-{}", self.numbers.fetch_add(1, Ordering::Relaxed)));
+        let name = options.name.unwrap_or_else(|| self.free_name());
         let loaded = LoadedModel {
             inner: Arc::new(Inner {
                 name,
                 model: Arc::new(model),
                 counts: Arc::default(),
                 replicas: Mutex::default(),
+                unloaded: AtomicBool::new(false),
                 turn: AtomicUsize::new(0),
                 supervisor: self.supervisor.clone(),
             }),
             loaded: self.loaded.clone(),
         };
+        self.loaded.enter(&loaded.inner)?;
         for index in 0..options.replicas {
             let started = self.start_replica(&loaded.inner, index, options.replicas).await;
             match started {
@@ -124,22 +160,29 @@ impl Inference {
                 }
             }
         }
-        self.loaded.lock().push(loaded.clone());
         Ok(loaded)
+    }
+
+    fn free_name(&self) -> String {
+        loop {
+            let name = format!("model-{}", self.numbers.fetch_add(1, Ordering::Relaxed));
+            if !self.loaded.is_taken(&name) {
+                return name;
+            }
+        }
     }
 
     async fn start_replica(
         &self,
-        inner: &Inner,
+        inner: &Arc<Inner>,
         index: usize,
         replicas: usize,
     ) -> Result<Address<InferenceActor>, ironcliw::Error> {
         let child = if replicas == 1 { inner.name.clone() } else { format!("{}-{index}", inner.name) };
         let path = format!("inference/{child}");
-        let (model, pool, scheduler, counts) =
-            (inner.model.clone(), self.pool.clone(), self.scheduler.clone(), inner.counts.clone());
+        let (inner, pool, scheduler) = (inner.clone(), self.pool.clone(), self.scheduler.clone());
         let factory = move || {
-            InferenceActor::new(&path, model.clone(), pool.clone(), scheduler.clone(), counts.clone())
+            InferenceActor::new(&path, inner.model.clone(), pool.clone(), scheduler.clone(), inner.counts.clone())
         };
         self.supervisor
             .spawn(Child::new(child, factory).mailbox(QUEUE, Overflow::Block).placement(Placement::Dedicated))
@@ -148,21 +191,28 @@ impl Inference {
 
     /// The replica at this path.
     pub(crate) fn replica(&self, path: &str) -> Option<Address<InferenceActor>> {
-        let loaded = self.loaded.lock();
-        loaded.iter().find_map(|model| model.inner.replicas.lock().iter().find(|r| r.path() == path).cloned())
+        let models = self.loaded.models();
+        models.iter().find_map(|model| model.replicas.lock().iter().find(|replica| replica.path() == path).cloned())
     }
 
     /// The figures of all loaded models.
     pub fn stats(&self) -> Vec<ModelStats> {
-        self.loaded.lock().iter().map(LoadedModel::stats).collect()
+        self.loaded.stats()
+    }
+
+    pub(crate) fn loaded(&self) -> &Loaded {
+        &self.loaded
     }
 }
 
-struct Inner {
+/// What the handles of a model share. Its replicas keep it too, so that a model whose handles are gone still runs and is
+/// still seen, until it is unloaded or the runtime ends.
+pub(crate) struct Inner {
     name: String,
     model: Arc<Model>,
     counts: Arc<ModelCounts>,
     replicas: Mutex<Vec<Address<InferenceActor>>>,
+    unloaded: AtomicBool,
     turn: AtomicUsize,
     supervisor: SupervisorRef,
 }
@@ -171,7 +221,7 @@ struct Inner {
 #[derive(Clone)]
 pub struct LoadedModel {
     inner: Arc<Inner>,
-    loaded: Arc<Mutex<Vec<LoadedModel>>>,
+    loaded: Loaded,
 }
 
 impl std::fmt::Debug for LoadedModel {
@@ -196,11 +246,15 @@ impl LoadedModel {
     /// # Errors
     /// [`Error::Model`] after [`LoadedModel::unload`].
     pub fn next_replica(&self) -> Result<Address<InferenceActor>> {
+        let unloaded = || Error::Model(format!("the model {} was unloaded", self.inner.name));
+        if self.inner.unloaded.load(Ordering::Acquire) {
+            return Err(unloaded());
+        }
         let replicas = self.inner.replicas.lock();
         let first = self.inner.turn.fetch_add(1, Ordering::Relaxed);
         let in_turn = (0..replicas.len()).map(|offset| &replicas[(first + offset) % replicas.len()]);
         let least = in_turn.min_by_key(|replica| (!replica.is_alive(), replica.depth()));
-        least.cloned().ok_or_else(|| Error::Model(format!("the model {} was unloaded", self.inner.name)))
+        least.cloned().ok_or_else(unloaded)
     }
 
     /// Runs the model.
@@ -213,16 +267,26 @@ impl LoadedModel {
 
     /// Stops the replicas once they have answered what they were asked. The weights go with the last handle.
     pub async fn unload(&self) {
-        let replicas = std::mem::take(&mut *self.inner.replicas.lock());
-        self.loaded.lock().retain(|other| !Arc::ptr_eq(&other.inner, &self.inner));
-        for replica in replicas {
-            self.inner.supervisor.stop_child(replica.path()).await;
+        let Inner { replicas, unloaded, supervisor, .. } = &*self.inner;
+        unloaded.store(true, Ordering::Release);
+        let next = || replicas.lock().last().cloned();
+        // A replica stays on the list until it is gone: a call that is given up midway can be made again.
+        while let Some(replica) = next() {
+            supervisor.stop_child(replica.path()).await;
+            replicas.lock().retain(|other| other.path() != replica.path());
         }
+        self.loaded.leave(&self.inner);
     }
 
     /// Its figures.
     pub fn stats(&self) -> ModelStats {
-        let Inner { name, model, counts, replicas, .. } = &*self.inner;
+        self.inner.stats()
+    }
+}
+
+impl Inner {
+    fn stats(&self) -> ModelStats {
+        let Self { name, model, counts, replicas, .. } = self;
         ModelStats {
             name: name.clone(),
             precision: model.precision().to_string(),

@@ -26,6 +26,7 @@ mod tensor;
 mod tests;
 
 pub use actor::{Infer, InferenceActor};
+pub(crate) use handle::Loaded;
 pub use handle::{Inference, LoadOptions, LoadedModel, ModelStats};
 pub use model::{Model, PackOptions};
 pub use network::Network;

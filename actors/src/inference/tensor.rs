@@ -1,6 +1,7 @@
 //! [`Tensor`]: float32 values of any strides on their way to a model.
 
-use crate::lent::{Keeper, Lent};
+use crate::image::Planes;
+use crate::lent::Keeper;
 use crate::{Error, Result};
 
 /// A borrowed array of `f32`, row-major or of any strides.
@@ -48,11 +49,20 @@ impl Tensor {
     /// # Errors
     /// [`Error::Model`] if `values` is not as long as `shape` says.
     pub fn owned(values: Vec<f32>, shape: Vec<usize>) -> Result<Self> {
-        let strides = dense_strides(&shape);
         let (start, len) = (values.as_ptr(), values.len());
-        // SAFETY: the vector's heap block does not move with the vector, which is the keeper; the length is checked
-        // below, before anything can be read.
-        let tensor = unsafe { Self::lent(start, shape, strides, Box::new(Lent::from(values)))? };
+        // SAFETY: the `len` values from `start` are the vector's heap block, which does not move with the vector, and the
+        // vector is the keeper.
+        unsafe { Self::dense(start, len, shape, Box::new(values)) }
+    }
+
+    /// # Safety
+    /// The `len` values from `start` are aligned, initialised, and neither written nor freed until `keeper` has been
+    /// dropped.
+    unsafe fn dense(start: *const f32, len: usize, shape: Vec<usize>, keeper: Keeper) -> Result<Self> {
+        let strides = dense_strides(&shape);
+        // SAFETY: for a shape of `len` values, dense strides reach exactly these. Any other is refused before a value can
+        // be read.
+        let tensor = unsafe { Self::lent(start, shape, strides, keeper)? };
         if tensor.len == len {
             Ok(tensor)
         } else {
@@ -113,6 +123,20 @@ impl Tensor {
                 *at = 0;
             }
         }
+    }
+}
+
+/// A worker's result goes on to a model without a copy.
+impl TryFrom<Planes> for Tensor {
+    type Error = Error;
+
+    fn try_from(planes: Planes) -> Result<Self> {
+        let Planes { buffer, shape } = planes;
+        let values = buffer.as_f32()?;
+        let (start, len) = (values.as_ptr(), values.len());
+        // SAFETY: a pooled block stays where it is while its buffer lives, the buffer is the keeper, and nobody else has it
+        // to write to.
+        unsafe { Self::dense(start, len, shape, Box::new(buffer)) }
     }
 }
 

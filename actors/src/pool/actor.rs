@@ -2,13 +2,16 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
 use ironcliw::{Actor, Context, Handler, Message, Recipient, StartError};
+use parking_lot::Mutex;
 use tracing::info;
 
-use super::{AllocOptions, Buffer, MemorySource, Owner, Pool, PoolStats, Pressure, PressureGauge, SizeClass};
+use super::{
+    AllocOptions, Buffer, MemoryReading, MemorySource, Owner, Pool, PoolStats, Pressure, PressureGauge,
+    PublishedPressure, SizeClass,
+};
 use crate::{Error, Result};
 
 /// Where the tree puts it, for the error of those who waited in vain.
@@ -20,30 +23,46 @@ const WATCH_PERIOD: Duration = Duration::from_millis(100);
 /// How often those who wait for memory are looked after. Releases do not come through this actor, so it has to look.
 const WAIT_PERIOD: Duration = Duration::from_millis(1);
 
-/// The level that was published last, for readers that ask no actor.
-#[derive(Debug, Clone, Default)]
-pub struct PublishedPressure(Arc<AtomicU8>);
+/// What outlives the actor's crashes: who waits, who wants to be told, and the level that was published.
+#[derive(Default)]
+pub(crate) struct Standing {
+    published: PublishedPressure,
+    subscribers: Mutex<Vec<Subscriber>>,
+    /// First come, first served: a small request does not overtake a large one. Whoever is still here when the actor has
+    /// ended for good is answered as this is dropped, with the child's factory.
+    waiting: Mutex<VecDeque<Waiter>>,
+}
 
-impl PublishedPressure {
-    /// The level at the actor's last look.
-    pub fn get(&self) -> Pressure {
-        match self.0.load(Ordering::Relaxed) {
-            0 => Pressure::Low,
-            1 => Pressure::Medium,
-            2 => Pressure::High,
-            _ => Pressure::Critical,
-        }
+impl Standing {
+    pub(crate) fn published(&self) -> &PublishedPressure {
+        &self.published
     }
 
-    fn set(&self, level: Pressure) {
-        self.0.store(level as u8, Ordering::Relaxed);
+    /// Tells those who were not told of `level` yet. One whose mailbox is full is told at a later look.
+    fn tell_subscribers(&self, level: Pressure) {
+        self.subscribers.lock().retain_mut(|subscriber| {
+            if subscriber.told == level {
+                return true;
+            }
+            match subscriber.to.try_tell(PressureChanged(level)) {
+                Ok(()) => subscriber.told = level,
+                Err(refused) => return !matches!(refused.error, ironcliw::Error::ActorStopped { .. }),
+            }
+            true
+        });
     }
 }
 
-/// Who waits for memory, and until when.
+/// Who wants to hear of pressure, and what it heard last.
+struct Subscriber {
+    to: Recipient<PressureChanged>,
+    told: Pressure,
+}
+
+/// Who waits for memory, and until when; `None` is for ever.
 struct Waiter {
     request: AllocateWhenFree,
-    until: Instant,
+    until: Option<Instant>,
 }
 
 /// Limits, trimming, memory pressure, and the queue of those who wait for memory.
@@ -52,23 +71,18 @@ pub struct PoolActor {
     system: Option<Arc<dyn MemorySource>>,
     of_pool: PressureGauge,
     of_system: PressureGauge,
-    published: PublishedPressure,
-    subscribers: Vec<Recipient<PressureChanged>>,
-    /// First come, first served: a small request does not overtake a large one.
-    waiting: VecDeque<Waiter>,
+    standing: Arc<Standing>,
     ticking: bool,
 }
 
 impl PoolActor {
-    pub(crate) fn new(pool: Pool, system: Option<Arc<dyn MemorySource>>, published: PublishedPressure) -> Self {
+    pub(crate) fn new(pool: Pool, system: Option<Arc<dyn MemorySource>>, standing: Arc<Standing>) -> Self {
         Self {
             pool,
             system,
             of_pool: PressureGauge::default(),
             of_system: PressureGauge::default(),
-            published,
-            subscribers: Vec::new(),
-            waiting: VecDeque::new(),
+            standing,
             ticking: false,
         }
     }
@@ -81,59 +95,67 @@ impl PoolActor {
             self.of_system.update(reading.used, reading.limit);
         }
         let level = self.of_pool.level().max(self.of_system.level());
-        let before = self.published.get();
-        if level == before {
-            return;
+        let before = self.standing.published.get();
+        if level != before {
+            self.standing.published.set(level);
+            info!(%before, now = %level, "memory pressure changed");
+            // Caches go first; those who hold scratch space are told to let go of it.
+            if level >= Pressure::High {
+                self.pool.trim(0);
+            } else if level == Pressure::Medium {
+                self.pool.trim(self.pool.stats().cached_bytes / 2);
+            }
         }
-        self.published.set(level);
-        info!(%before, now = %level, "memory pressure changed");
-        // Caches go first; those who hold scratch space are told to let go of it.
-        if level >= Pressure::High {
-            self.pool.trim(0);
-        } else if level == Pressure::Medium {
-            self.pool.trim(self.pool.stats().cached_bytes / 2);
-        }
-        self.subscribers.retain(|subscriber| {
-            let told = subscriber.try_tell(PressureChanged(level));
-            !matches!(told, Err(refused) if matches!(refused.error, ironcliw::Error::ActorStopped { .. }))
-        });
+        self.standing.tell_subscribers(level);
     }
 
     /// Serves from the front. Whose time is over gets a last try, wherever it stands.
     fn serve_waiters(&mut self) {
         let now = Instant::now();
-        let mut front_is_served = true;
-        for waiter in std::mem::take(&mut self.waiting) {
-            let request = &waiter.request;
-            if (request.is_abandoned)() {
+        let (mut at, mut in_turn) = (0, true);
+        loop {
+            // One leaves the queue at a time, so that the others outlive a panic in its `done`.
+            let mut waiting = self.standing.waiting.lock();
+            let Some(waiter) = waiting.get(at) else { break };
+            let Some(outcome) = self.outcome(waiter, now, in_turn) else {
+                in_turn = false;
+                at += 1;
                 continue;
-            }
-            let late = waiter.until <= now;
-            if !late && !front_is_served {
-                self.waiting.push_back(waiter);
-                continue;
-            }
-            match self.pool.allocate_with(request.len, request.owner, request.options.clone()) {
-                Err(Error::PoolExhausted { .. }) if !late && self.could_ever_fit(request.len) => {
-                    front_is_served = false;
-                    self.waiting.push_back(waiter);
-                }
-                Err(Error::PoolExhausted { .. }) if late => {
-                    let after = waiter.request.wait;
-                    let error = ironcliw::Error::DeadlineExceeded { path: OWN_PATH.to_owned(), after };
-                    (waiter.request.done)(Err(error.into()));
-                }
-                outcome => (waiter.request.done)(outcome),
+            };
+            let served = waiting.remove(at);
+            drop(waiting);
+            if let Some(Waiter { request, .. }) = served {
+                request.finish(outcome);
             }
         }
     }
 
-    fn could_ever_fit(&self, len: usize) -> bool {
-        SizeClass::block_bytes(len).is_some_and(|bytes| bytes <= self.pool.reading().limit)
+    /// What a waiter is to be told now, if anything.
+    fn outcome(&self, waiter: &Waiter, now: Instant, in_turn: bool) -> Option<Result<Buffer>> {
+        let Waiter { request, until } = waiter;
+        if (request.is_abandoned)() {
+            return Some(Err(Error::Cancelled));
+        }
+        let lease = || self.pool.allocate_with(request.len, request.owner, request.options.clone());
+        let MemoryReading { used, limit } = self.pool.reading();
+        let Some(bytes) = SizeClass::block_bytes(request.len).filter(|&bytes| bytes <= limit) else {
+            // It can never fit; the pool has the words for it.
+            return Some(lease());
+        };
+        let late = until.is_some_and(|until| until <= now);
+        // Asked only where there is room, so that waiting does not count as one refusal after another.
+        if (in_turn || late) && used <= limit - bytes {
+            match lease() {
+                Err(Error::PoolExhausted { .. }) => {}
+                outcome => return Some(outcome),
+            }
+        }
+        let error = || ironcliw::Error::DeadlineExceeded { path: OWN_PATH.to_owned(), after: request.wait };
+        late.then(|| Err(error().into()))
     }
 
     fn tick_while_waiting(&mut self, ctx: &mut Context<Self>) {
-        if !self.waiting.is_empty() && !self.ticking {
+        if !self.ticking && !self.standing.waiting.lock().is_empty() {
             self.ticking = true;
             ctx.after(WAIT_PERIOD, ServeWaiters);
         }
@@ -143,6 +165,8 @@ impl PoolActor {
 impl Actor for PoolActor {
     async fn started(&mut self, ctx: &mut Context<Self>) -> Result<(), StartError> {
         ctx.every(WATCH_PERIOD, || Watch);
+        // An earlier incarnation may have left some.
+        self.tick_while_waiting(ctx);
         Ok(())
     }
 }
@@ -158,7 +182,7 @@ impl Message for Watch {
 impl Handler<Watch> for PoolActor {
     async fn handle(&mut self, _: Watch, _: &mut Context<Self>) -> Pressure {
         self.watch();
-        self.published.get()
+        self.standing.published.get()
     }
 }
 
@@ -176,8 +200,10 @@ impl Handler<ServeWaiters> for PoolActor {
     }
 }
 
-/// Leases memory as soon as there is room, in the order of asking. `done` is called with the buffer, with
-/// [`ironcliw::Error::DeadlineExceeded`] when `wait` is over, or at once with [`Error::PoolExhausted`] if it can never fit.
+/// Leases memory as soon as there is room, in the order of asking. `done` is called once, whatever happens: with the
+/// buffer, with [`ironcliw::Error::DeadlineExceeded`] when `wait` is over, at once with [`Error::PoolExhausted`] if it can
+/// never fit, with [`Error::Cancelled`] if it was abandoned, or with [`ironcliw::Error::ActorStopped`] if the pool's actor
+/// ended before it could answer. A crash of the actor costs nobody the place in the queue.
 pub struct AllocateWhenFree {
     /// Bytes.
     pub len: usize,
@@ -189,8 +215,25 @@ pub struct AllocateWhenFree {
     pub wait: Duration,
     /// Whether nobody wants the buffer any more.
     pub is_abandoned: Box<dyn Fn() -> bool + Send>,
-    /// Takes the outcome, on the actor's thread.
+    /// Takes the outcome, on the actor's thread or on the one that drops the request.
     pub done: Box<dyn FnOnce(Result<Buffer>) + Send>,
+}
+
+impl AllocateWhenFree {
+    fn finish(mut self, outcome: Result<Buffer>) {
+        // Taken out first: what the drop below has to say then reaches nobody.
+        self.take_done()(outcome);
+    }
+
+    fn take_done(&mut self) -> Box<dyn FnOnce(Result<Buffer>) + Send> {
+        std::mem::replace(&mut self.done, Box::new(drop))
+    }
+}
+
+impl Drop for AllocateWhenFree {
+    fn drop(&mut self) {
+        self.take_done()(Err(ironcliw::Error::ActorStopped { path: OWN_PATH.to_owned() }.into()));
+    }
 }
 
 impl Message for AllocateWhenFree {
@@ -199,8 +242,8 @@ impl Message for AllocateWhenFree {
 
 impl Handler<AllocateWhenFree> for PoolActor {
     async fn handle(&mut self, request: AllocateWhenFree, ctx: &mut Context<Self>) {
-        let until = Instant::now() + request.wait;
-        self.waiting.push_back(Waiter { request, until });
+        let until = Instant::now().checked_add(request.wait);
+        self.standing.waiting.lock().push_back(Waiter { request, until });
         self.serve_waiters();
         self.tick_while_waiting(ctx);
     }
@@ -272,12 +315,11 @@ impl Message for Subscribe {
 
 impl Handler<Subscribe> for PoolActor {
     async fn handle(&mut self, Subscribe(subscriber): Subscribe, _: &mut Context<Self>) {
-        let level = self.published.get();
-        if level > Pressure::Low {
-            // A subscriber that is full hears of the next change.
-            let _ = subscriber.try_tell(PressureChanged(level));
-        }
-        self.subscribers.retain(|other| other.path() != subscriber.path());
-        self.subscribers.push(subscriber);
+        let mut subscribers = self.standing.subscribers.lock();
+        subscribers.retain(|other| other.to.path() != subscriber.path());
+        // Who begins anew takes memory for plentiful.
+        subscribers.push(Subscriber { to: subscriber, told: Pressure::Low });
+        drop(subscribers);
+        self.standing.tell_subscribers(self.standing.published.get());
     }
 }

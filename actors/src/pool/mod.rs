@@ -32,15 +32,14 @@ mod system;
 #[cfg(test)]
 mod tests;
 
-pub use actor::{
-    AllocateWhenFree, PoolActor, PressureChanged, PublishedPressure, SetLimit, Statistics, Subscribe, Trim, Watch,
-};
+pub(crate) use actor::Standing;
+pub use actor::{AllocateWhenFree, PoolActor, PressureChanged, SetLimit, Statistics, Subscribe, Trim, Watch};
 pub use buffer::Buffer;
 pub use class::SizeClass;
 pub use config::PoolConfig;
 pub use lease::{AllocOptions, LeaseKind};
 pub use owner::Owner;
-pub use pressure::{Pressure, PressureGauge};
+pub use pressure::{Pressure, PressureGauge, PublishedPressure};
 pub use slots::LeaseId;
 pub use stats::{ClassStats, OwnerStats, PoolStats};
 pub use system::{MemoryReading, MemorySource, SystemMemory};

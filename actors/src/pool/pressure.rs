@@ -1,5 +1,8 @@
 //! How short memory is, in four words, without flicker at the borders.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
 /// How short memory is. Ordered: more pressure is greater.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
 pub enum Pressure {
@@ -78,6 +81,26 @@ impl PressureGauge {
             self.level.min(falling)
         };
         (level != std::mem::replace(&mut self.level, level)).then_some(level)
+    }
+}
+
+/// A level that one publishes and others read without asking. Clones are handles of the same one.
+#[derive(Debug, Clone, Default)]
+pub struct PublishedPressure(Arc<AtomicU8>);
+
+impl PublishedPressure {
+    /// The level that was published last; `Low` before the first.
+    pub fn get(&self) -> Pressure {
+        match self.0.load(Ordering::Relaxed) {
+            0 => Pressure::Low,
+            1 => Pressure::Medium,
+            2 => Pressure::High,
+            _ => Pressure::Critical,
+        }
+    }
+
+    pub(crate) fn set(&self, level: Pressure) {
+        self.0.store(level as u8, Ordering::Relaxed);
     }
 }
 

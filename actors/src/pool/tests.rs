@@ -280,7 +280,7 @@ fn typed_views_share_the_bytes_and_refuse_what_does_not_fit() {
     assert!(matches!(buffer.as_f32_mut(), Err(Error::InvalidInput(_))));
     buffer.truncate(100);
     assert_eq!(buffer.len(), 15);
-    assert_eq!(pool.allocate(0, owner()).unwrap().as_f32().unwrap(), [0.0_f32; 0]);
+    assert!(pool.allocate(0, owner()).unwrap().as_f32().unwrap().is_empty());
 }
 
 #[test]

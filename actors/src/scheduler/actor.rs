@@ -28,7 +28,31 @@ impl Message for Submit {
 
 impl Handler<Submit> for SchedulerActor {
     async fn handle(&mut self, Submit(job): Submit, _: &mut Context<Self>) {
-        self.pool.spawn(job);
+        self.pool.spawn(job, drop);
+    }
+}
+
+/// A job for the threads whose result is wanted. The answer says that it was taken in.
+pub struct Run(Box<dyn FnOnce(&WorkPool) + Send>);
+
+impl Run {
+    /// `tell` is called on the job's thread with its result, or with the message of its panic, after the job has been
+    /// counted. It is dropped uncalled if the job is never run.
+    pub fn new<T>(
+        job: impl FnOnce() -> T + Send + 'static,
+        tell: impl FnOnce(Result<T, String>) + Send + 'static,
+    ) -> Self {
+        Self(Box::new(move |pool| pool.spawn(job, tell)))
+    }
+}
+
+impl Message for Run {
+    type Reply = ();
+}
+
+impl Handler<Run> for SchedulerActor {
+    async fn handle(&mut self, Run(start): Run, _: &mut Context<Self>) {
+        start(&self.pool);
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ironcliw::Address;
 use tokio::sync::oneshot;
 
-use super::{SchedulerActor, SchedulerStats, Submit, WorkPool};
+use super::{Run, SchedulerActor, SchedulerStats, WorkPool};
 use crate::Result;
 
 /// A cheap handle to the scheduler.
@@ -28,17 +28,9 @@ impl Scheduler {
     /// [`ironcliw::Error::ActorPanicked`] if the job panicked, [`ironcliw::Error::ActorStopped`] after the shutdown.
     pub async fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> Result<T> {
         let (sender, result) = oneshot::channel();
-        let job = Box::new(move || {
-            let outcome = ironcliw::catch_panic(job);
-            let panicked = outcome.as_ref().err().cloned();
-            // The waiter may have gone.
-            let _ = sender.send(outcome);
-            if let Some(reason) = panicked {
-                // For the pool to count and to log; this does not call the panic hook again.
-                std::panic::resume_unwind(Box::new(reason));
-            }
-        });
-        self.address.ask(Submit(job)).await.map_err(ironcliw::Error::from)?;
+        // The waiter may have gone.
+        let run = Run::new(job, move |outcome| drop(sender.send(outcome)));
+        self.address.ask(run).await.map_err(ironcliw::Error::from)?;
         let path = || self.address.path().to_owned();
         match result.await {
             Ok(Ok(value)) => Ok(value),

@@ -7,6 +7,7 @@ mod actor;
 mod handle;
 mod work;
 
-pub use actor::{SchedulerActor, SchedulerStatistics, Submit};
+pub use actor::{Run, SchedulerActor, SchedulerStatistics, Submit};
 pub use handle::Scheduler;
+pub(crate) use work::Running;
 pub use work::{SchedulerStats, WorkPool, WorkerStats};

@@ -1,10 +1,10 @@
 //! The threads and their counts.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use serde::Serialize;
 
@@ -59,7 +59,8 @@ struct Counts {
 
 /// A pool of work-stealing threads.
 pub struct WorkPool {
-    threads: ThreadPool,
+    /// `None` once they were told to end.
+    threads: RwLock<Option<ThreadPool>>,
     counts: Arc<Counts>,
     workers: Arc<Mutex<Vec<WorkerStats>>>,
 }
@@ -78,8 +79,7 @@ impl WorkPool {
             .map(|index| WorkerStats { name: thread_name(index), wanted_core: wanted(index), pinned_core: None })
             .collect();
         let workers = Arc::new(Mutex::new(workers));
-        let (found, ready) = (workers.clone(), Arc::new(std::sync::Barrier::new(threads + 1)));
-        let settled = ready.clone();
+        let (found, (settled, ready)) = (workers.clone(), mpsc::channel());
         let pool = ThreadPoolBuilder::new()
             .num_threads(threads)
             .thread_name(thread_name)
@@ -89,48 +89,62 @@ impl WorkPool {
                 if let Some(niceness) = niceness {
                     ironcliw::set_thread_niceness(niceness);
                 }
-                settled.wait();
+                let _ = settled.send(());
             })
             .build()
             .map_err(|error| ironcliw::Error::Setup { reason: error.to_string() })?;
         // Every thread has reported before anybody can ask.
-        ready.wait();
-        Ok(Self { threads: pool, counts: Arc::default(), workers })
+        ready.iter().take(threads).for_each(drop);
+        Ok(Self { threads: RwLock::new(Some(pool)), counts: Arc::default(), workers })
     }
 
-    /// Threads.
+    /// Threads; none after the shutdown.
     pub fn len(&self) -> usize {
-        self.threads.current_num_threads()
+        self.threads.read().as_ref().map_or(0, ThreadPool::current_num_threads)
     }
 
-    /// Never: a pool has at least one thread.
+    /// Whether its threads were told to end.
     pub fn is_empty(&self) -> bool {
-        false
+        self.threads.read().is_none()
+    }
+
+    /// Lets the threads end once they have run what is queued. Does not wait for them.
+    fn close(&self) {
+        drop(self.threads.write().take());
     }
 
     /// Whether the caller is one of the threads.
     pub(crate) fn is_current_thread(&self) -> bool {
-        self.threads.current_thread_index().is_some()
+        self.threads.read().as_ref().is_some_and(|threads| threads.current_thread_index().is_some())
     }
 
-    /// Queues a job. A panic in it is caught, counted and logged; whoever waits for the job learns of it by what the job
-    /// no longer sends.
-    pub(crate) fn spawn(&self, job: impl FnOnce() + Send + 'static) {
+    /// Queues a job. A panic in it is caught, counted and logged. `tell` is called with what came of it once it has been
+    /// counted, so that whoever is told finds it in the counts. After the shutdown both are dropped.
+    pub(crate) fn spawn<T>(
+        &self,
+        job: impl FnOnce() -> T + Send + 'static,
+        tell: impl FnOnce(Result<T, String>) + Send + 'static,
+    ) {
+        let threads = self.threads.read();
+        let Some(threads) = threads.as_ref() else { return };
         let counts = self.counts.clone();
         counts.spawned.fetch_add(1, Ordering::Relaxed);
         let queued = Instant::now();
-        self.threads.spawn(move || {
+        threads.spawn(move || {
             counts.waited_ns.fetch_add(nanos(queued.elapsed()), Ordering::Relaxed);
             counts.active.fetch_add(1, Ordering::Relaxed);
             let began = Instant::now();
             let outcome = ironcliw::catch_panic(job);
             counts.busy_ns.fetch_add(nanos(began.elapsed()), Ordering::Relaxed);
             counts.active.fetch_sub(1, Ordering::Relaxed);
-            if let Err(reason) = outcome {
+            if let Err(reason) = &outcome {
                 tracing::error!(reason, "a job panicked");
                 counts.panicked.fetch_add(1, Ordering::Relaxed);
             }
-            counts.completed.fetch_add(1, Ordering::Relaxed);
+            counts.completed.fetch_add(1, Ordering::Release);
+            if let Err(reason) = ironcliw::catch_panic(move || tell(outcome)) {
+                tracing::error!(reason, "a job's answer panicked");
+            }
         });
     }
 
@@ -153,6 +167,25 @@ impl WorkPool {
             waited_s: counts.waited_ns.load(Ordering::Relaxed) as f64 * 1e-9,
             workers: self.workers.lock().clone(),
         }
+    }
+}
+
+/// Whoever keeps a pool's threads running: they end when it is dropped, while the counts may still be read.
+pub(crate) struct Running(Arc<WorkPool>);
+
+impl Running {
+    pub(crate) fn new(pool: Arc<WorkPool>) -> Self {
+        Self(pool)
+    }
+
+    pub(crate) fn pool(&self) -> &Arc<WorkPool> {
+        &self.0
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.close();
     }
 }
 
