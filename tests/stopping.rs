@@ -162,7 +162,7 @@ fn what_waits_below_a_root_that_gave_up_is_answered_before_the_end() {
         let runtime = runtime();
         let (root, group) = (runtime.root().unwrap(), Supervisor::new("group"));
         let group = runtime.block_on(root.supervise(group)).unwrap();
-        let waits = runtime.block_on(group.spawn(scribe("waits").0)).unwrap();
+        let waits = runtime.block_on(group.spawn(scribe("waits").0.shutdown(Duration::from_millis(1)))).unwrap();
         let fails = runtime.block_on(root.spawn(scribe("fails").0)).unwrap();
         let go = hold(&waits);
         let queued = ask(&waits, Write(1));
