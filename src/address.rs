@@ -9,8 +9,8 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use crate::cell::Core;
-use crate::envelope::{Deadline, Envelope};
-use crate::mailbox::{Pushed, Refused};
+use crate::envelope::{Deadline, Deliver, Envelope};
+use crate::mailbox::{Pushed, Refused, Sender};
 use crate::reply::{ReplySink, ReplyTo};
 use crate::{Actor, Error, Handler, Message, Overflow};
 
@@ -145,30 +145,16 @@ impl<A: Actor> Address<A> {
     {
         let deadline = deadline.and_then(Deadline::after);
         let envelope = Envelope { message, reply: ReplyTo::Sink(sink), deadline };
-        let (error, envelope) = match self.try_send(envelope) {
-            Ok(()) => return,
-            Err(refused) => refused,
-        };
-        if !matches!(error, Error::MailboxFull { .. }) || self.core.mailbox.overflow() != Overflow::Block {
-            return envelope.reply.send(Err(error));
-        }
-        let mut turn = Box::pin(self.core.mailbox.room().clone().acquire_owned());
-        // The first poll takes a place in the semaphore's queue now, so a later call cannot overtake this one.
-        let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
-        let early = turn.as_mut().poll(&mut cx);
-        let address = self.clone();
-        self.core.timers.spawn(async move {
-            let permit = match early {
-                std::task::Poll::Ready(permit) => permit,
-                std::task::Poll::Pending => turn.await,
-            };
-            match permit {
-                Ok(permit) => address.place(permit, envelope).unwrap_or_else(|(error, envelope)| {
-                    envelope.reply.send(Err(error));
-                }),
-                Err(_) => envelope.reply.send(Err(address.core.stopped())),
+        let mailbox = &self.core.mailbox;
+        let outcome = match mailbox.overflow() {
+            Overflow::Block => {
+                mailbox.push_or_line_up(Box::new(envelope), Sender::Detached).map_err(|refused| self.give_back(refused))
             }
-        });
+            Overflow::Reject | Overflow::DropNewest | Overflow::DropOldest => self.try_send(envelope),
+        };
+        if let Err((error, envelope)) = outcome {
+            Deliver::<A>::fail(Box::new(envelope), error);
+        }
     }
 
     /// The same address, knowing only that the actor takes `M`.
@@ -186,26 +172,14 @@ impl<A: Actor> Address<A> {
         A: Handler<M>,
         M: Message,
     {
-        let refused = |(error, envelope): (Error, Envelope<M>)| SendError { error, message: Some(envelope.message) };
-        if self.core.mailbox.overflow() != Overflow::Block {
-            return self.try_send(envelope).map_err(refused);
-        }
-        match self.core.mailbox.room().clone().acquire_owned().await {
-            Ok(permit) => self.place(permit, envelope).map_err(refused),
-            Err(_) => Err(refused((self.core.stopped(), envelope))),
-        }
-    }
-
-    fn place<M>(
-        &self,
-        permit: tokio::sync::OwnedSemaphorePermit,
-        envelope: Envelope<M>,
-    ) -> Result<(), (Error, Envelope<M>)>
-    where
-        A: Handler<M>,
-        M: Message,
-    {
-        self.core.mailbox.push_with(permit, Box::new(envelope)).map_err(|refused| self.give_back(refused))
+        let outcome = match self.core.mailbox.overflow() {
+            Overflow::Block => {
+                let queued = self.core.mailbox.push_waiting(Box::new(envelope)).await;
+                queued.map_err(|refused| self.give_back(refused))
+            }
+            Overflow::Reject | Overflow::DropNewest | Overflow::DropOldest => self.try_send(envelope),
+        };
+        outcome.map_err(|(error, envelope)| SendError { error, message: Some(envelope.message) })
     }
 
     fn try_send<M>(&self, envelope: Envelope<M>) -> Result<(), (Error, Envelope<M>)>

@@ -3,15 +3,17 @@
 //! The allowed cores are read once, before any thread is pinned: a pinned thread sees only its own core. Pinning is asked
 //! for and then checked, and what was found is what snapshots report.
 
-use std::sync::OnceLock;
-use std::sync::mpsc;
+use std::cell::RefCell;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, Weak, mpsc};
 use std::thread;
+use std::time::{Duration, Instant};
 
-use actix_rt::System;
+use actix::System;
 use core_affinity::CoreId;
 use futures_util::future::LocalBoxFuture;
+use parking_lot::Mutex;
 use tokio::runtime::Handle as Timers;
-use tokio::sync::oneshot;
 
 use crate::Error;
 use crate::observe::ArbiterSnapshot;
@@ -26,6 +28,36 @@ pub fn allowed_cores() -> &'static [usize] {
         let cores: Vec<usize> = told.into_iter().map(|core| core.id).collect();
         if cores.is_empty() { (0..thread::available_parallelism().map_or(1, usize::from)).collect() } else { cores }
     })
+}
+
+/// Tells the threads of one runtime from those of another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct RuntimeId(u64);
+
+impl RuntimeId {
+    pub(crate) fn next() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Whether the current thread is one of this runtime's: it cannot wait for the runtime's end.
+    pub(crate) fn owns_this_thread(self) -> bool {
+        MEMBER.try_with(|member| member.borrow().as_ref().is_some_and(|member| member.of == self)).unwrap_or(false)
+    }
+}
+
+/// Lives in its thread's local storage, and so ends with the thread.
+struct Member {
+    of: RuntimeId,
+    _runs: Arc<()>,
+}
+
+thread_local! {
+    static MEMBER: RefCell<Option<Member>> = const { RefCell::new(None) };
+}
+
+fn join_runtime(of: RuntimeId, runs: Arc<()>) {
+    MEMBER.with(|member| *member.borrow_mut() = Some(Member { of, _runs: runs }));
 }
 
 /// What a thread is to be like.
@@ -84,11 +116,22 @@ fn name_thread(name: &str) {
 #[cfg(not(target_os = "linux"))]
 fn name_thread(_name: &str) {}
 
-/// A running arbiter.
+/// An arbiter: a thread that runs actors. It ends when it is told to, or when the last owner of this drops it.
 pub(crate) struct Arbiter {
     spec: ThreadSpec,
     found: Found,
-    handle: actix_rt::ArbiterHandle,
+    handle: actix::ArbiterHandle,
+    thread: Mutex<Option<actix::Arbiter>>,
+    /// Dangles once the thread has ended.
+    runs: Weak<()>,
+    /// A handler did not come back from here.
+    is_lost: AtomicBool,
+}
+
+impl Drop for Arbiter {
+    fn drop(&mut self) {
+        self.handle.stop();
+    }
 }
 
 impl Arbiter {
@@ -114,6 +157,32 @@ impl Arbiter {
         self.handle.stop();
     }
 
+    /// Whether an actor may still be started here.
+    pub(crate) fn is_alive(&self) -> bool {
+        self.handle.alive() && !self.is_lost.load(Ordering::Relaxed)
+    }
+
+    /// Gives the thread up: should it ever come back, it ends, and the actors that were there are started elsewhere.
+    pub(crate) fn lose(&self) {
+        self.is_lost.store(true, Ordering::Relaxed);
+        self.stop();
+    }
+
+    /// Whether the thread exists, if only to end.
+    pub(crate) fn runs(&self) -> bool {
+        self.runs.strong_count() > 0
+    }
+
+    /// Waits for the thread's end until `limit`, and says whether it came.
+    pub(crate) fn join(&self, limit: Instant) -> bool {
+        let ended = wait_until(limit, || !self.runs());
+        if ended && let Some(thread) = self.thread.lock().take() {
+            // A thread that panicked outside any handler has nothing left to say.
+            let _ = thread.join();
+        }
+        ended
+    }
+
     /// Runs a future that need not be `Send`, made on the arbiter's thread. Nothing happens if the thread is gone.
     pub(crate) fn spawn_local<F>(&self, make: impl FnOnce() -> F + Send + 'static)
     where
@@ -134,11 +203,12 @@ pub(crate) struct SystemThread {
 }
 
 impl SystemThread {
-    pub(crate) fn start() -> Result<Self, Error> {
+    pub(crate) fn start(of: RuntimeId) -> Result<Self, Error> {
         let (ready, started) = mpsc::sync_channel(1);
         let thread = thread::Builder::new()
             .name("ironcliw-system".to_owned())
             .spawn(move || {
+                join_runtime(of, Arc::default());
                 let runner = System::new();
                 let timers = runner.block_on(async { Timers::current() });
                 let _ = ready.send((System::current(), timers));
@@ -154,10 +224,12 @@ impl SystemThread {
         &self.timers
     }
 
-    /// Ends the thread and, through actix, its arbiters; waits for the thread alone.
-    pub(crate) fn stop(self) {
+    /// Ends the thread and, through actix, its arbiters; waits for the thread alone, until `limit`.
+    pub(crate) fn stop(self, limit: Instant) {
         self.system.stop();
-        let _ = self.thread.join();
+        if wait_until(limit, || self.thread.is_finished()) {
+            let _ = self.thread.join();
+        }
     }
 
     /// The same without waiting, for owners that cannot.
@@ -166,22 +238,35 @@ impl SystemThread {
     }
 }
 
-/// Makes an arbiter on the system thread, where actix demands it.
-pub(crate) async fn open(timers: &Timers, spec: ThreadSpec) -> Result<(Arbiter, actix_rt::Arbiter), Error> {
-    let (reply, answer) = oneshot::channel();
-    timers.spawn(async move {
-        let (tell, told) = mpsc::sync_channel(1);
-        let on_thread = spec.clone();
-        let made = actix_rt::Arbiter::try_with_tokio_rt(move || {
-            name_thread(&on_thread.name);
-            let _ = tell.send(settle_in(&on_thread));
-            tokio::runtime::Builder::new_current_thread().enable_all().build()
-        });
-        let outcome = made.map(|arbiter| {
-            let found = told.recv().unwrap_or_default();
-            (Arbiter { spec, found, handle: arbiter.handle() }, arbiter)
-        });
-        let _ = reply.send(outcome.map_err(|error| Error::Setup { reason: error.to_string() }));
+/// A thread's end wakes nobody, so it is looked for: at first every few microseconds, for it usually comes at once.
+fn wait_until(limit: Instant, done: impl Fn() -> bool) -> bool {
+    let mut pause = Duration::from_micros(10);
+    while !done() {
+        if Instant::now() >= limit {
+            return false;
+        }
+        thread::sleep(pause);
+        pause = (pause * 2).min(Duration::from_millis(1));
+    }
+    true
+}
+
+/// Makes an arbiter. Must be called on the system thread, where actix knows what it belongs to.
+pub(crate) fn open(of: RuntimeId, spec: ThreadSpec) -> Result<Arbiter, Error> {
+    if System::try_current().is_none() {
+        return Err(Error::RuntimeClosed);
+    }
+    let (tell, told) = mpsc::sync_channel(1);
+    let (alive, on_thread) = (Arc::new(()), spec.clone());
+    let runs = Arc::downgrade(&alive);
+    let made = actix::Arbiter::try_with_tokio_rt(move || {
+        join_runtime(of, alive);
+        name_thread(&on_thread.name);
+        let _ = tell.send(settle_in(&on_thread));
+        tokio::runtime::Builder::new_current_thread().enable_all().build()
     });
-    answer.await.unwrap_or(Err(Error::RuntimeClosed))
+    let arbiter = made.map_err(|error| Error::Setup { reason: error.to_string() })?;
+    let found = told.recv().unwrap_or_default();
+    let (handle, thread) = (arbiter.handle(), Mutex::new(Some(arbiter)));
+    Ok(Arbiter { spec, found, handle, thread, runs, is_lost: AtomicBool::new(false) })
 }

@@ -6,13 +6,15 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use tokio::runtime::Handle as Timers;
 use tracing::{debug, error};
 
 use crate::arbiters::Arbiter;
 use crate::child::{Factory, Settings};
 use crate::envelope::Parcel;
-use crate::mailbox::{Mailbox, Next, Signal};
+use crate::in_hand::Slot;
+use crate::mailbox::{Claim, Mailbox, Next, Signal};
 use crate::observe::{ActorSnapshot, ActorState, Info, SupervisorSnapshot};
 use crate::panics::{self, Panicked};
 use crate::supervision::Report;
@@ -25,6 +27,7 @@ const TURN: u32 = 64;
 pub(crate) struct Core<A: Actor> {
     pub(crate) mailbox: Mailbox<A>,
     pub(crate) info: Arc<Info>,
+    pub(crate) in_hand: Slot,
     /// The clock of the runtime's own thread, for senders that are on no executor of tokio's.
     pub(crate) timers: Timers,
 }
@@ -32,6 +35,18 @@ pub(crate) struct Core<A: Actor> {
 impl<A: Actor> Core<A> {
     pub(crate) fn stopped(&self) -> Error {
         Error::ActorStopped { path: self.info.path().to_owned() }
+    }
+
+    /// Why the message in hand gets no answer of its own.
+    pub(crate) fn ended(&self) -> Error {
+        if self.info.is_final() { self.stopped() } else { Error::ActorRestarting { path: self.info.path().to_owned() } }
+    }
+
+    /// Takes no more messages; what is queued stays.
+    fn close(&self) {
+        for parcel in self.mailbox.close() {
+            parcel.fail(self.stopped());
+        }
     }
 
     pub(crate) fn full(&self) -> Error {
@@ -52,6 +67,9 @@ pub(crate) trait Cell: Send + Sync {
     /// Its bound is over: whatever it was told before, it is to end at its next await.
     fn halt(&self);
 
+    /// Its thread did not come back: the incarnation loses its claim, and whoever waits for the message in hand hears.
+    fn give_up(&self);
+
     /// Takes no more messages and answers those that are left, whose number is returned. Called when no incarnation
     /// will follow.
     fn seal(&self) -> u64;
@@ -69,8 +87,28 @@ pub(crate) struct ActorCell<A: Actor> {
     pub(crate) core: Arc<Core<A>>,
     pub(crate) factory: Arc<Factory<A>>,
     pub(crate) settings: Settings,
-    pub(crate) arbiter: Arc<Arbiter>,
+    /// The thread of the present incarnation; `None` until the first one starts.
+    pub(crate) arbiter: Mutex<Option<Arc<Arbiter>>>,
     pub(crate) runtime: Handle,
+}
+
+impl<A: Actor> ActorCell<A> {
+    /// The thread to live on: the one there is, or another if that is gone.
+    fn arbiter(&self) -> Result<Arc<Arbiter>, Error> {
+        let mut arbiter = self.arbiter.lock();
+        if let Some(present) = arbiter.as_ref().filter(|arbiter| arbiter.is_alive()) {
+            return Ok(present.clone());
+        }
+        if let Some(gone) = arbiter.take() {
+            self.runtime.close_arbiter(&gone);
+        }
+        let found = self.runtime.arbiter(self.settings.placement, self.core.info.path())?;
+        Ok(arbiter.insert(found).clone())
+    }
+
+    fn has_own_thread(&self) -> bool {
+        matches!(self.settings.placement, Placement::Dedicated | Placement::Core(_))
+    }
 }
 
 impl<A: Actor> Cell for ActorCell<A> {
@@ -80,15 +118,20 @@ impl<A: Actor> Cell for ActorCell<A> {
 
     fn start(&self, report: Report) {
         self.core.info.set_state(ActorState::Starting);
-        self.core.mailbox.clear_signal();
+        let claim = self.core.mailbox.claim();
+        let arbiter = match self.arbiter() {
+            Ok(arbiter) => arbiter,
+            Err(error) => return report.start_failed(error.to_string()),
+        };
         let incarnation = Incarnation {
             core: self.core.clone(),
+            claim,
             factory: self.factory.clone(),
             bound: self.settings.shutdown,
             runtime: self.runtime.clone(),
         };
-        // If the arbiter is gone the closure is dropped, and with it the report, which then says so.
-        self.arbiter.spawn_local(move || incarnation.live(report));
+        // If the thread ends now the closure is dropped, and with it the report, which then says so.
+        arbiter.spawn_local(move || incarnation.live(report));
     }
 
     fn stop(&self, signal: Signal, _bound: Duration) {
@@ -96,7 +139,7 @@ impl<A: Actor> Cell for ActorCell<A> {
             self.core.info.set_state(ActorState::Restarting);
         } else {
             self.core.info.set_state(ActorState::Stopping);
-            self.core.mailbox.close();
+            self.core.close();
         }
         self.core.mailbox.signal(signal);
     }
@@ -105,25 +148,37 @@ impl<A: Actor> Cell for ActorCell<A> {
         self.core.mailbox.signal(Signal::Halt);
     }
 
+    fn give_up(&self) {
+        self.core.mailbox.claim();
+        self.core.in_hand.give_up(|| self.core.ended());
+        if let Some(arbiter) = self.arbiter.lock().take() {
+            self.runtime.lose_arbiter(&arbiter, self.core.info.path());
+        }
+    }
+
     fn seal(&self) -> u64 {
-        self.core.mailbox.close();
         self.core.info.set_state(ActorState::Stopped);
+        self.core.close();
         let mut left = 0;
-        while let Some(parcel) = self.core.mailbox.try_next() {
+        for parcel in self.core.mailbox.empty() {
             if !parcel.is_abandoned() {
                 left += 1;
             }
             parcel.fail(self.core.stopped());
         }
+        self.core.in_hand.give_up(|| self.core.stopped());
         self.core.info.count_dead_letters(left);
-        if matches!(self.settings.placement, Placement::Dedicated | Placement::Core(_)) {
-            self.runtime.close_arbiter(&self.arbiter);
+        if self.has_own_thread()
+            && let Some(arbiter) = self.arbiter.lock().take()
+        {
+            self.runtime.close_arbiter(&arbiter);
         }
         left
     }
 
     fn observe(&self) -> Option<ActorSnapshot> {
         let (info, mailbox) = (&self.core.info, &self.core.mailbox);
+        let arbiter = self.arbiter.lock().clone();
         Some(ActorSnapshot {
             path: info.path().to_owned(),
             kind: info.kind(),
@@ -137,9 +192,18 @@ impl<A: Actor> Cell for ActorCell<A> {
             restarts: info.restarts(),
             dead_letters: info.dead_letters(),
             last_exit: info.last_exit(),
-            arbiter: self.arbiter.name().to_owned(),
-            core: self.arbiter.pinned_core(),
+            arbiter: arbiter.as_ref().map(|arbiter| arbiter.name().to_owned()).unwrap_or_default(),
+            core: arbiter.and_then(|arbiter| arbiter.pinned_core()),
         })
+    }
+}
+
+/// Counts a message, and lets the arbiter's other tasks go first when the turn is over.
+async fn take_turns(turn: &mut u32) {
+    *turn += 1;
+    if *turn == TURN {
+        *turn = 0;
+        tokio::task::yield_now().await;
     }
 }
 
@@ -154,6 +218,7 @@ enum Held<T> {
 /// One life of an actor, from its factory to its drop.
 struct Incarnation<A: Actor> {
     core: Arc<Core<A>>,
+    claim: Claim,
     factory: Arc<Factory<A>>,
     bound: Duration,
     runtime: Handle,
@@ -168,7 +233,7 @@ impl<A: Actor> Incarnation<A> {
                 return report.start_failed(format!("its factory panicked: {reason}"));
             }
         };
-        let mut ctx = Context::new(self.core.clone(), self.runtime.clone());
+        let mut ctx = Context::new(self.core.clone(), self.claim, self.runtime.clone());
         let reason = match self.begin(&mut actor, &mut ctx).await {
             Ok(signal) => {
                 report.started();
@@ -191,7 +256,9 @@ impl<A: Actor> Incarnation<A> {
         let hook = Box::pin(panics::catch_async(async { actor.started(ctx).await }));
         match self.hold(hook).await {
             Held::Finished(Ok(Ok(())), signal) => {
-                self.core.info.set_state(ActorState::Running);
+                if self.core.mailbox.is_held_by(self.claim) {
+                    self.core.info.advance(ActorState::Starting, ActorState::Running);
+                }
                 Ok(signal)
             }
             Held::Finished(Ok(Err(reason)), _) => Err(ExitReason::StartFailed(reason.to_string())),
@@ -205,10 +272,11 @@ impl<A: Actor> Incarnation<A> {
     /// Handles messages until something ends the incarnation.
     async fn run(&self, actor: &mut A, ctx: &mut Context<A>, mut signal: Option<Signal>) -> ExitReason {
         let mut turn = 0;
-        loop {
+        // `started` may have asked for the end already.
+        while !ctx.is_stopping() {
             let next = match signal.take() {
                 Some(signal) => Next::Signal(signal),
-                None => poll_fn(|cx| self.core.mailbox.poll_next(cx)).await,
+                None => poll_fn(|cx| self.core.mailbox.poll_next(self.claim, cx)).await,
             };
             let outcome = match next {
                 Next::Signal(Signal::Restart | Signal::Halt) => return self.told_to_end(),
@@ -219,29 +287,26 @@ impl<A: Actor> Incarnation<A> {
                 Ok(heard) => signal = heard,
                 Err(reason) => return reason,
             }
-            if ctx.is_stopping() {
-                return ExitReason::Normal;
-            }
-            turn += 1;
-            if turn == TURN {
-                turn = 0;
-                tokio::task::yield_now().await;
-            }
+            take_turns(&mut turn).await;
         }
+        ExitReason::Normal
     }
 
     /// Handles what is queued, then ends. The mailbox is closed, so that is a finite number.
     async fn drain(&self, actor: &mut A, ctx: &mut Context<A>) -> ExitReason {
-        while let Some(parcel) = self.core.mailbox.try_next() {
-            match self.handle(parcel, actor, ctx).await {
+        let mut turn = 0;
+        while !ctx.is_stopping() {
+            let outcome = match self.core.mailbox.try_next(self.claim) {
+                None | Some(Next::Signal(Signal::Halt)) => break,
+                Some(Next::Signal(Signal::Restart | Signal::Drain)) => continue,
+                Some(Next::Parcel(parcel)) => self.handle(parcel, actor, ctx).await,
+            };
+            match outcome {
                 Ok(Some(Signal::Halt)) => break,
                 Ok(_) => {}
                 Err(reason) => return reason,
             }
-            if ctx.is_stopping() {
-                break;
-            }
-            tokio::task::yield_now().await;
+            take_turns(&mut turn).await;
         }
         ExitReason::Shutdown
     }
@@ -289,8 +354,8 @@ impl<A: Actor> Incarnation<A> {
             if let Poll::Ready(output) = work.as_mut().poll(cx) {
                 return Poll::Ready(Ok(output));
             }
-            while let Poll::Ready(signal) = self.core.mailbox.poll_signal(cx) {
-                heard = Some(signal);
+            while let Poll::Ready(signal) = self.core.mailbox.poll_signal(self.claim, cx) {
+                heard = heard.max(Some(signal));
                 if signal == Signal::Halt {
                     return Poll::Ready(Err(()));
                 }
@@ -313,9 +378,9 @@ impl<A: Actor> Incarnation<A> {
         }
     }
 
-    /// The `stopped` hook, unless the state is broken.
+    /// The `stopped` hook, unless the state is broken, or the thread comes back when the actor already lives elsewhere.
     async fn end(&self, actor: &mut A, ctx: &mut Context<A>, reason: ExitReason) -> ExitReason {
-        if reason.is_failure() {
+        if reason.is_failure() || !self.core.mailbox.is_held_by(self.claim) {
             return reason;
         }
         let hook = Box::pin(panics::catch_async(async { actor.stopped(ctx).await }));

@@ -4,14 +4,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::AbortHandle;
+use tracing::error;
 
 use crate::cell::Core;
-use crate::observe::Info;
+use crate::mailbox::Claim;
+use crate::panics::{self, Panicked};
 use crate::{Actor, Address, Error, Handle, Handler, Message};
 
 /// Passed to every hook and handler of one incarnation.
 pub struct Context<A: Actor> {
     core: Arc<Core<A>>,
+    /// The incarnation's right to the mailbox.
+    claim: Claim,
     runtime: Handle,
     stopping: bool,
     /// Timers of this incarnation.
@@ -26,8 +30,8 @@ impl<A: Actor> Drop for Context<A> {
 }
 
 impl<A: Actor> Context<A> {
-    pub(crate) fn new(core: Arc<Core<A>>, runtime: Handle) -> Self {
-        Self { core, runtime, stopping: false, timers: Vec::new() }
+    pub(crate) fn new(core: Arc<Core<A>>, claim: Claim, runtime: Handle) -> Self {
+        Self { core, claim, runtime, stopping: false, timers: Vec::new() }
     }
 
     /// The actor's own address.
@@ -57,7 +61,7 @@ impl<A: Actor> Context<A> {
     }
 
     /// Tells the actor `make()` every `period`, the first time after one, until this incarnation ends. A beat that finds
-    /// the mailbox full is left out.
+    /// the mailbox full is left out, and so is one whose `make` panics.
     ///
     /// # Panics
     /// If `period` is zero.
@@ -73,7 +77,14 @@ impl<A: Actor> Context<A> {
             beats.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
             loop {
                 beats.tick().await;
-                if address.try_tell(make()).is_err_and(|refused| matches!(refused.error, Error::ActorStopped { .. })) {
+                let message = match panics::catch(&make) {
+                    Ok(message) => message,
+                    Err(Panicked(reason)) => {
+                        error!(path = address.path(), reason, "a timer's message could not be made");
+                        continue;
+                    }
+                };
+                if address.try_tell(message).is_err_and(|refused| matches!(refused.error, Error::ActorStopped { .. })) {
                     break;
                 }
             }
@@ -101,7 +112,11 @@ impl<A: Actor> Context<A> {
         self.stopping
     }
 
-    pub(crate) fn info(&self) -> &Arc<Info> {
-        &self.core.info
+    pub(crate) fn core(&self) -> &Arc<Core<A>> {
+        &self.core
+    }
+
+    pub(crate) fn claim(&self) -> Claim {
+        self.claim
     }
 }

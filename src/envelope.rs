@@ -3,10 +3,9 @@
 use std::any::Any;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::observe::Info;
+use crate::in_hand::InHand;
 use crate::panics::{self, Panicked};
 use crate::reply::ReplyTo;
 use crate::{Actor, Context, Error, Handler, Message};
@@ -62,8 +61,15 @@ where
     M: Message,
 {
     fn deliver<'a>(self: Box<Self>, actor: &'a mut A, ctx: &'a mut Context<A>) -> Delivery<'a> {
-        let Self { message, reply, .. } = *self;
-        let mut in_hand = InHand { reply: Some(reply), info: ctx.info().clone() };
+        let Self { message, reply, deadline } = *self;
+        let core = ctx.core().clone();
+        let mut in_hand = match InHand::new(core, ctx.claim(), reply) {
+            Ok(in_hand) => in_hand,
+            Err(reply) => {
+                Deliver::<A>::fail(Box::new(Self { message, reply, deadline }), ctx.core().ended());
+                return Box::pin(std::future::ready(Ok(())));
+            }
+        };
         Box::pin(async move {
             let outcome = panics::catch_async(async { actor.handle(message, ctx).await }).await;
             match outcome {
@@ -72,7 +78,7 @@ where
                     Ok(())
                 }
                 Err(panicked) => {
-                    let path = in_hand.info.path().to_owned();
+                    let path = in_hand.path().to_owned();
                     in_hand.answer(Err(Error::ActorPanicked { path, reason: panicked.0.clone() }));
                     Err(panicked)
                 }
@@ -99,30 +105,5 @@ where
 
     fn expired(&self, now: Instant) -> Option<Deadline> {
         self.deadline.filter(|deadline| deadline.at <= now)
-    }
-}
-
-/// The reply slot of the message in hand. If its handler is given up (the future is dropped), the asker still hears.
-struct InHand<R> {
-    reply: Option<ReplyTo<R>>,
-    info: Arc<Info>,
-}
-
-impl<R> InHand<R> {
-    fn answer(&mut self, answer: Result<R, Error>) {
-        if let Some(reply) = self.reply.take() {
-            reply.send(answer);
-        }
-    }
-}
-
-impl<R> Drop for InHand<R> {
-    fn drop(&mut self) {
-        if self.reply.is_some() {
-            let path = self.info.path().to_owned();
-            let error =
-                if self.info.is_final() { Error::ActorStopped { path } } else { Error::ActorRestarting { path } };
-            self.answer(Err(error));
-        }
     }
 }

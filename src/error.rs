@@ -59,6 +59,9 @@ pub enum Error {
     /// The runtime has been shut down.
     #[error("the runtime is closed")]
     RuntimeClosed,
+    /// A thread of the runtime asked for the shutdown, which it cannot wait for: the runtime ends in the background.
+    #[error("a runtime cannot be waited for on a thread of its own: it ends in the background")]
+    OwnThread,
     /// The runtime itself could not be set up.
     #[error("the runtime could not start: {reason}")]
     Setup {

@@ -36,7 +36,7 @@
 //! ```
 //!
 //! Where to read on: `cell.rs` is the life of an actor, `supervision/step.rs` every decision about it, `mailbox.rs` the
-//! queue that outlives it.
+//! queue that outlives it. `in_hand.rs` is why every asker hears.
 
 #[cfg(not(panic = "unwind"))]
 compile_error!("ironcliw supervises by catching panics: build with panic = \"unwind\"");
@@ -51,6 +51,7 @@ mod context;
 pub mod endpoint;
 mod envelope;
 mod error;
+mod in_hand;
 mod mailbox;
 mod observe;
 mod panics;

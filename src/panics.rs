@@ -50,14 +50,14 @@ struct Guard;
 
 impl Guard {
     fn enter() -> Self {
-        GUARDED.with(|depth| depth.set(depth.get() + 1));
+        let _ = GUARDED.try_with(|depth| depth.set(depth.get() + 1));
         Self
     }
 }
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        GUARDED.with(|depth| depth.set(depth.get() - 1));
+        let _ = GUARDED.try_with(|depth| depth.set(depth.get() - 1));
     }
 }
 
@@ -66,12 +66,22 @@ impl Drop for Guard {
 /// The caller must treat whatever `work` borrowed mutably as broken after an error; the runtime drops it.
 pub(crate) fn catch<T>(work: impl FnOnce() -> T) -> Result<T, Panicked> {
     let _guard = Guard::enter();
-    panic::catch_unwind(AssertUnwindSafe(work)).map_err(|payload| {
-        // A payload's own `Drop` may panic: it runs guarded and is contained as well.
-        let fallback = payload_text(payload.as_ref());
-        let _ = panic::catch_unwind(AssertUnwindSafe(move || drop(payload)));
-        Panicked(LAST.with(|last| last.borrow_mut().take()).unwrap_or(fallback))
+    // A panic that is unwinding around this call, as when a `Drop` catches, keeps its own description.
+    let outer = swap_last(None);
+    let outcome = panic::catch_unwind(AssertUnwindSafe(work));
+    let description = swap_last(outer);
+    outcome.map_err(|payload| {
+        let reason = description.unwrap_or_else(|| payload_text(payload.as_ref()));
+        // A payload's own `Drop` may panic, and the payload of that panic's again: it is let go of.
+        if let Err(again) = panic::catch_unwind(AssertUnwindSafe(move || drop(payload))) {
+            std::mem::forget(again);
+        }
+        Panicked(reason)
     })
+}
+
+fn swap_last(description: Option<String>) -> Option<String> {
+    LAST.try_with(|last| last.replace(description)).ok().flatten()
 }
 
 fn payload_text(payload: &(dyn std::any::Any + Send)) -> String {

@@ -3,20 +3,21 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::ops::Deref;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
 use tokio::runtime::Handle as Timers;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
-use crate::arbiters::{self, Arbiter, SystemThread, ThreadSpec, allowed_cores};
+use crate::arbiters::{self, Arbiter, RuntimeId, SystemThread, ThreadSpec, allowed_cores};
 use crate::cell::{ActorCell, Cell, Core};
 use crate::child::Child;
+use crate::in_hand::Slot;
 use crate::mailbox::{Mailbox, Signal};
-use crate::observe::{EventLog, Info, Registry, Section, Snapshot};
-use crate::supervision::{Command, Supervisor, SupervisorRef, launch};
+use crate::observe::{ActorState, EventLog, Info, Registry, Section, Snapshot};
+use crate::supervision::{Command, GRACE, Supervisor, SupervisorRef, launch};
 use crate::{Actor, Address, Error, Placement, panics};
 
 /// The longest name of an actor or supervisor, in bytes: paths stay readable and metrics labels short.
@@ -58,22 +59,23 @@ impl Builder {
     pub fn build(self) -> Result<Runtime, Error> {
         panics::install_hook();
         allowed_cores();
-        let system = SystemThread::start()?;
+        let id = RuntimeId::next();
+        let system = SystemThread::start(id)?;
         let (ended, _) = watch::channel(None);
         let handle = Handle {
             shared: Arc::new(Shared {
+                id,
                 timers: system.timers().clone(),
                 settings: self,
                 began: Instant::now(),
                 registry: Registry::default(),
                 events: EventLog::new(),
                 arbiters: Mutex::default(),
-                opening: tokio::sync::Mutex::default(),
+                making_user: tokio::sync::Mutex::default(),
                 next_worker: AtomicUsize::new(0),
                 next_core: AtomicUsize::new(0),
                 seeds: AtomicU64::new(std::process::id().into()),
                 state: AtomicU8::new(State::Running as u8),
-                abandoned: Mutex::default(),
                 ended,
                 tree: Mutex::default(),
                 sections: RwLock::default(),
@@ -102,28 +104,40 @@ struct Tree {
     user: Option<SupervisorRef>,
 }
 
+/// An arbiter that actors share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Common {
+    Worker(usize),
+    Named(&'static str),
+}
+
 #[derive(Default)]
 struct Arbiters {
-    workers: HashMap<usize, Arc<Arbiter>>,
-    shared: HashMap<&'static str, Arc<Arbiter>>,
+    common: HashMap<Common, Arc<Arbiter>>,
     /// Every arbiter there is, for snapshots and for the end.
-    all: Vec<(Arc<Arbiter>, actix_rt::Arbiter)>,
+    all: Vec<Arc<Arbiter>>,
+    /// Those that were told to end, for as long as they take.
+    ending: Vec<Arc<Arbiter>>,
+    /// Those that a handler did not come back from, and the path of its actor.
+    lost: Vec<(String, Arc<Arbiter>)>,
+    /// No further ones are made.
+    closed: bool,
 }
 
 struct Shared {
+    id: RuntimeId,
     timers: Timers,
     settings: Builder,
     began: Instant,
     registry: Registry,
     events: EventLog,
     arbiters: Mutex<Arbiters>,
-    /// One thread is made at a time, so two spawns cannot both make the same worker.
-    opening: tokio::sync::Mutex<()>,
+    /// Held while `user` is made, so that two spawns cannot both make it.
+    making_user: tokio::sync::Mutex<()>,
     next_worker: AtomicUsize,
     next_core: AtomicUsize,
     seeds: AtomicU64,
     state: AtomicU8,
-    abandoned: Mutex<Vec<String>>,
     /// How the root ended: exhausted or not.
     ended: watch::Sender<Option<bool>>,
     tree: Mutex<Option<Tree>>,
@@ -184,7 +198,7 @@ impl Handle {
                 .chain(cells.iter().filter_map(|cell| cell.observe_supervisor()))
                 .collect(),
             actors,
-            arbiters: self.shared.arbiters.lock().all.iter().map(|(arbiter, _)| arbiter.observe()).collect(),
+            arbiters: self.shared.arbiters.lock().all.iter().map(|arbiter| arbiter.observe()).collect(),
             events: self.shared.events.recent(),
         }
     }
@@ -243,17 +257,38 @@ impl Handle {
     }
 
     async fn user(&self) -> Result<SupervisorRef, Error> {
-        let root = self.root()?;
-        // Held across the await: the first spawners wait for the one that makes it.
-        let _opening = self.shared.opening.lock().await;
-        if let Some(user) = self.shared.tree.lock().as_ref().and_then(|tree| tree.user.clone()) {
+        if let Some(user) = self.present_user() {
             return Ok(user);
         }
-        let user = root.supervise(Supervisor::new("user")).await?;
+        // On a task of its own: a spawner that stops waiting leaves neither a lock behind nor half a supervisor.
+        let (handle, (reply, made)) = (self.clone(), oneshot::channel());
+        self.spawn_task(async move {
+            let _ = reply.send(handle.make_user().await);
+        });
+        made.await.unwrap_or(Err(Error::RuntimeClosed))
+    }
+
+    async fn make_user(&self) -> Result<SupervisorRef, Error> {
+        let _making = self.shared.making_user.lock().await;
+        if let Some(user) = self.present_user() {
+            return Ok(user);
+        }
+        let user = self.root()?.supervise(Supervisor::new("user")).await?;
         if let Some(tree) = self.shared.tree.lock().as_mut() {
             tree.user = Some(user.clone());
         }
         Ok(user)
+    }
+
+    /// `user`, unless it has not been made or has been stopped.
+    fn present_user(&self) -> Option<SupervisorRef> {
+        let tree = self.shared.tree.lock();
+        tree.as_ref()?.user.clone().filter(|user| user.info().state() != ActorState::Stopped)
+    }
+
+    /// What to say of a supervisor that takes no more children.
+    pub(crate) fn gone(&self, path: &str) -> Error {
+        if self.is_ready() { Error::ActorStopped { path: path.to_owned() } } else { Error::RuntimeClosed }
     }
 
     pub(crate) fn timers(&self) -> &Timers {
@@ -270,10 +305,6 @@ impl Handle {
 
     pub(crate) fn next_seed(&self) -> u64 {
         self.shared.seeds.fetch_add(1, Ordering::Relaxed)
-    }
-
-    pub(crate) fn abandon(&self, path: String) {
-        self.shared.abandoned.lock().push(path);
     }
 
     pub(crate) fn root_ended(&self, exhausted: bool) {
@@ -300,7 +331,7 @@ impl Handle {
         }
     }
 
-    pub(crate) async fn make_cell<A: Actor>(
+    pub(crate) fn make_cell<A: Actor>(
         &self,
         child: Child<A>,
         path: String,
@@ -308,77 +339,95 @@ impl Handle {
         if self.state() != State::Running {
             return Err(Error::RuntimeClosed);
         }
-        let arbiter = self.arbiter(child.settings.placement, &path).await?;
         let core = Arc::new(Core {
             mailbox: Mailbox::new(child.settings.capacity, child.settings.overflow),
             info: Arc::new(Info::new(path, std::any::type_name::<A>())),
+            in_hand: Slot::default(),
             timers: self.shared.timers.clone(),
         });
         let cell = ActorCell {
             core: core.clone(),
             factory: Arc::new(child.factory),
             settings: child.settings,
-            arbiter,
+            arbiter: Mutex::new(None),
             runtime: self.clone(),
         };
         Ok((Address { core }, Arc::new(cell)))
     }
 
-    async fn arbiter(&self, placement: Placement, path: &str) -> Result<Arc<Arbiter>, Error> {
-        let _opening = self.shared.opening.lock().await;
-        let settings = &self.shared.settings;
+    /// The thread for an actor. Called by supervisors, and so on the system thread: two calls cannot both make one.
+    pub(crate) fn arbiter(&self, placement: Placement, path: &str) -> Result<Arc<Arbiter>, Error> {
+        let Builder { workers, pin, niceness } = self.shared.settings;
         let cores = allowed_cores();
-        let pinned = |index: usize| settings.pin.then(|| cores[index % cores.len()]);
+        let pinned = |index: usize| pin.then(|| cores[index % cores.len()]);
+        let own = |core| ThreadSpec { name: path.to_owned(), core, niceness };
         match placement {
             Placement::Any => {
-                let turn = self.shared.next_worker.fetch_add(1, Ordering::Relaxed) % settings.workers;
-                if let Some(worker) = self.shared.arbiters.lock().workers.get(&turn) {
-                    return Ok(worker.clone());
-                }
-                let name = format!("ironcliw-w{turn}");
-                let worker = self.open(ThreadSpec { name, core: pinned(turn), niceness: None }).await?;
-                self.shared.arbiters.lock().workers.insert(turn, worker.clone());
-                Ok(worker)
+                let turn = self.shared.next_worker.fetch_add(1, Ordering::Relaxed) % workers;
+                let spec = ThreadSpec { name: format!("ironcliw-w{turn}"), core: pinned(turn), niceness: None };
+                self.common_arbiter(Common::Worker(turn), spec)
             }
             Placement::Shared(name) => {
-                if let Some(shared) = self.shared.arbiters.lock().shared.get(name) {
-                    return Ok(shared.clone());
-                }
                 let spec = ThreadSpec { name: format!("ironcliw-{name}"), core: None, niceness: None };
-                let shared = self.open(spec).await?;
-                self.shared.arbiters.lock().shared.insert(name, shared.clone());
-                Ok(shared)
+                self.common_arbiter(Common::Named(name), spec)
             }
             Placement::Dedicated => {
                 let index = self.shared.next_core.fetch_add(1, Ordering::Relaxed);
-                self.dedicated(path, pinned(index)).await
+                self.open(own(pinned(index)))
             }
             Placement::Core(index) => match cores.get(index) {
-                Some(&core) => self.dedicated(path, Some(core)).await,
+                Some(&core) => self.open(own(Some(core))),
                 None => {
                     let reason = format!("there is no core {index}: the process may use {}", cores.len());
-                    Err(Error::StartFailed { path: path.to_owned(), reason })
+                    Err(Error::Setup { reason })
                 }
             },
         }
     }
 
-    async fn dedicated(&self, path: &str, core: Option<usize>) -> Result<Arc<Arbiter>, Error> {
-        let niceness = self.shared.settings.niceness;
-        self.open(ThreadSpec { name: path.to_owned(), core, niceness }).await
-    }
-
-    async fn open(&self, spec: ThreadSpec) -> Result<Arc<Arbiter>, Error> {
-        let (arbiter, owned) = arbiters::open(&self.shared.timers, spec).await?;
-        let arbiter = Arc::new(arbiter);
-        self.shared.arbiters.lock().all.push((arbiter.clone(), owned));
+    fn common_arbiter(&self, which: Common, spec: ThreadSpec) -> Result<Arc<Arbiter>, Error> {
+        let present = self.shared.arbiters.lock().common.get(&which).cloned();
+        if let Some(present) = present {
+            if present.is_alive() {
+                return Ok(present);
+            }
+            self.close_arbiter(&present);
+        }
+        let arbiter = self.open(spec)?;
+        self.shared.arbiters.lock().common.insert(which, arbiter.clone());
         Ok(arbiter)
     }
 
-    /// Ends the thread of an actor that had one of its own and is gone.
+    fn open(&self, spec: ThreadSpec) -> Result<Arc<Arbiter>, Error> {
+        let arbiter = Arc::new(arbiters::open(self.shared.id, spec)?);
+        let mut arbiters = self.shared.arbiters.lock();
+        if arbiters.closed {
+            // Dropped, it ends.
+            return Err(Error::RuntimeClosed);
+        }
+        arbiters.all.push(arbiter.clone());
+        Ok(arbiter)
+    }
+
+    /// Ends a thread that no actor will need any more. It is waited for at the shutdown at the latest.
     pub(crate) fn close_arbiter(&self, gone: &Arc<Arbiter>) {
-        self.shared.arbiters.lock().all.retain(|(arbiter, _)| !Arc::ptr_eq(arbiter, gone));
         gone.stop();
+        let mut arbiters = self.shared.arbiters.lock();
+        arbiters.common.retain(|_, arbiter| !Arc::ptr_eq(arbiter, gone));
+        arbiters.ending.retain(|arbiter| !arbiter.join(Instant::now()));
+        let all = std::mem::take(&mut arbiters.all);
+        let (ending, all) = all.into_iter().partition::<Vec<_>, _>(|arbiter| Arc::ptr_eq(arbiter, gone));
+        arbiters.all = all;
+        arbiters.ending.extend(ending);
+    }
+
+    /// Gives up a thread that the handler of the actor at `path` did not come back from.
+    pub(crate) fn lose_arbiter(&self, lost: &Arc<Arbiter>, path: &str) {
+        lost.lose();
+        let mut arbiters = self.shared.arbiters.lock();
+        arbiters.common.retain(|_, arbiter| !Arc::ptr_eq(arbiter, lost));
+        arbiters.all.retain(|arbiter| !Arc::ptr_eq(arbiter, lost));
+        arbiters.lost.push((path.to_owned(), lost.clone()));
     }
 }
 
@@ -428,31 +477,39 @@ impl Runtime {
     }
 
     /// Stops everything: each actor takes no more messages, handles those it has, and ends, the last started first; then
-    /// the threads end. Blocks, for `bound` and a little more at the most. A second call does nothing.
+    /// the threads end. Blocks, for `bound` and a little more at the most. A later call waits until the first is done, no
+    /// longer than its own bound, and has nothing to say.
     ///
     /// # Errors
     /// [`Error::Abandoned`] with the actors whose handlers did not come back in time. Their threads are left behind.
+    /// [`Error::OwnThread`] on a thread of this runtime, as in a handler: the runtime then ends in the background.
     pub fn shutdown(&self, bound: Duration) -> Result<(), Error> {
-        let Some(system) = self.system.lock().take() else {
+        let asked = Instant::now();
+        let system = self.system.lock().take();
+        if self.handle.shared.id.owns_this_thread() {
+            if let Some(system) = system {
+                self.end_in_background(system, bound);
+            }
+            return Err(Error::OwnThread);
+        }
+        let Some(system) = system else {
+            while self.handle.state() != State::Closed && asked.elapsed() < bound {
+                std::thread::sleep(Duration::from_millis(1));
+            }
             return Ok(());
         };
-        let asked = Instant::now();
-        let drained = self.drain(bound);
-        system.timers().block_on(drained);
-        let abandoned = std::mem::take(&mut *self.handle.shared.abandoned.lock());
-        let owned = std::mem::take(&mut self.handle.shared.arbiters.lock().all);
-        for (arbiter, _) in &owned {
-            arbiter.stop();
-        }
-        if abandoned.is_empty() {
-            system.stop();
-            for (_, arbiter) in owned {
-                // A thread that panicked outside any handler has nothing left to say.
-                let _ = arbiter.join();
-            }
-        } else {
-            system.stop_detached();
-        }
+        // Of those that were lost before, the threads that have come back are nobody's concern now.
+        self.handle.shared.arbiters.lock().lost.retain(|(_, arbiter)| arbiter.runs());
+        let (tell, drained) = mpsc::channel::<()>();
+        let drain = self.drain(bound);
+        system.timers().spawn(async move {
+            drain.await;
+            drop(tell);
+        });
+        // Nothing is ever sent: the task's end, of whatever kind, hangs up.
+        let _ = drained.recv();
+        let abandoned = self.handle.shared.join_arbiters(Instant::now() + GRACE);
+        system.stop(Instant::now() + GRACE);
         self.handle.shared.state.store(State::Closed as u8, Ordering::Release);
         if abandoned.is_empty() { Ok(()) } else { Err(Error::Abandoned { actors: abandoned, after: asked.elapsed() }) }
     }
@@ -469,22 +526,45 @@ impl Runtime {
             }
         }
     }
+
+    fn end_in_background(&self, system: SystemThread, bound: Duration) {
+        let (drain, shared) = (self.drain(bound), self.handle.shared.clone());
+        system.timers().clone().spawn(async move {
+            drain.await;
+            shared.close_arbiters();
+            shared.state.store(State::Closed as u8, Ordering::Release);
+            system.stop_detached();
+        });
+    }
+}
+
+impl Shared {
+    /// Tells every thread but the system's to end, and returns those that are expected to.
+    fn close_arbiters(&self) -> Vec<Arc<Arbiter>> {
+        let mut arbiters = self.arbiters.lock();
+        arbiters.closed = true;
+        arbiters.common.clear();
+        let mut ending = std::mem::take(&mut arbiters.all);
+        ending.iter().for_each(|arbiter| arbiter.stop());
+        ending.append(&mut arbiters.ending);
+        ending
+    }
+
+    /// Ends the threads and waits for them. Returns the actors that were given up, and the threads that are held by
+    /// something that is no actor.
+    fn join_arbiters(&self, limit: Instant) -> Vec<String> {
+        let ending = self.close_arbiters();
+        let held = ending.iter().filter(|arbiter| !arbiter.join(limit)).map(|arbiter| arbiter.name().to_owned());
+        let lost = std::mem::take(&mut self.arbiters.lock().lost);
+        lost.into_iter().map(|(path, _)| path).chain(held).collect()
+    }
 }
 
 impl Drop for Runtime {
     fn drop(&mut self) {
-        let Some(system) = self.system.lock().take() else {
-            return;
-        };
-        let drained = self.drain(DROPPED_BOUND);
-        let shared = self.handle.shared.clone();
-        system.timers().clone().spawn(async move {
-            drained.await;
-            shared.state.store(State::Closed as u8, Ordering::Release);
-            for (arbiter, _) in shared.arbiters.lock().all.drain(..) {
-                arbiter.stop();
-            }
-            system.stop_detached();
-        });
+        let system = self.system.lock().take();
+        if let Some(system) = system {
+            self.end_in_background(system, DROPPED_BOUND);
+        }
     }
 }

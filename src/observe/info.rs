@@ -89,6 +89,11 @@ impl Info {
         });
     }
 
+    /// Changes the state only from `from`: what a supervisor has said in the meantime stands.
+    pub(crate) fn advance(&self, from: ActorState, to: ActorState) {
+        let _ = self.state.compare_exchange(from as u8, to as u8, Ordering::AcqRel, Ordering::Acquire);
+    }
+
     /// The actor is ending or has ended for good.
     pub(crate) fn is_final(&self) -> bool {
         matches!(self.state(), ActorState::Stopping | ActorState::Stopped)

@@ -11,4 +11,4 @@ mod supervisor;
 pub use exit::ExitReason;
 pub use spec::{Strategy, Supervisor};
 pub use supervisor::SupervisorRef;
-pub(crate) use supervisor::{Command, Report, launch};
+pub(crate) use supervisor::{Command, GRACE, Report, launch};

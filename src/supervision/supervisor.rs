@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
+use tokio::task::AbortHandle;
 use tracing::{error, info, warn};
 
 use super::spec::{Strategy, Supervisor};
@@ -18,7 +19,10 @@ use crate::observe::{ActorSnapshot, ActorState, Info, SupervisorSnapshot, What};
 use crate::{Actor, Address, Error, ExitReason, Handle};
 
 /// What a child that was told to halt gets to come back from its handler before its thread counts as lost.
-const GRACE: Duration = Duration::from_millis(250);
+pub(crate) const GRACE: Duration = Duration::from_millis(250);
+
+/// What is left of the grace once the time for a whole stop has run out, so that many lost threads do not add up.
+const LATE_GRACE: Duration = Duration::from_millis(50);
 
 /// "No bound of its own": a supervisor ends when its children have.
 const UNBOUNDED: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -64,13 +68,16 @@ pub(crate) enum Overdue {
     Grace,
 }
 
+/// A new child, and the spawner who waits for its first start.
+pub(crate) struct Adoption {
+    cell: Arc<dyn Cell>,
+    policy: Policy,
+    bound: Duration,
+    reply: oneshot::Sender<Result<(), Error>>,
+}
+
 pub(crate) enum Command {
-    Add {
-        cell: Arc<dyn Cell>,
-        policy: Policy,
-        bound: Duration,
-        reply: oneshot::Sender<Result<(), Error>>,
-    },
+    Add(Adoption),
     Started {
         child: ChildId,
         epoch: u64,
@@ -145,6 +152,19 @@ struct Entry {
     last_failure: Option<String>,
     /// Those who wait for the child to be gone.
     removers: Vec<oneshot::Sender<()>>,
+    /// How this incarnation was told to end, if it was.
+    told: Option<StopKind>,
+    /// Waits that concern this incarnation alone.
+    timers: Vec<AbortHandle>,
+}
+
+impl Entry {
+    /// What comes late from the incarnation that was, its timers included, no longer counts.
+    fn end_incarnation(&mut self) {
+        self.epoch += 1;
+        self.told = None;
+        self.timers.drain(..).for_each(|timer| timer.abort());
+    }
 }
 
 struct Task {
@@ -153,6 +173,8 @@ struct Task {
     state: State,
     entries: HashMap<ChildId, Entry>,
     next_child: ChildId,
+    /// New children that came while all were stopped to be started again: they wait for that.
+    early: Vec<Adoption>,
     to_self: UnboundedSender<Command>,
     report: Option<Report>,
     reported_start: bool,
@@ -181,6 +203,7 @@ pub(crate) fn launch(spec: &Supervisor, path: String, runtime: &Handle) -> Super
         state: State::new(spec.strategy, spec.budget, runtime.next_seed()),
         entries: HashMap::new(),
         next_child: 0,
+        early: Vec::new(),
         to_self: to.clone(),
         report: None,
         reported_start: false,
@@ -201,7 +224,6 @@ impl Task {
             self.obey(command);
             self.settle();
         }
-        self.seal_all();
     }
 
     fn now(&self) -> Duration {
@@ -210,7 +232,7 @@ impl Task {
 
     fn obey(&mut self, command: Command) {
         match command {
-            Command::Add { cell, policy, bound, reply } => self.add(cell, policy, bound, reply),
+            Command::Add(adoption) => self.add(adoption),
             Command::Started { child, epoch } => {
                 if self.is_current(child, epoch) {
                     self.on_started(child);
@@ -246,6 +268,7 @@ impl Task {
                 self.shared.exhausted.store(false, Ordering::Relaxed);
                 self.shared.info.set_state(ActorState::Running);
                 self.decide(Event::Begin);
+                std::mem::take(&mut self.early).into_iter().for_each(|adoption| self.add(adoption));
             }
             Command::Stop { signal, bound } => {
                 let deadline = Instant::now().checked_add(bound);
@@ -253,7 +276,9 @@ impl Task {
                 let kind = if signal == Signal::Restart { StopKind::Restart } else { StopKind::Final };
                 if kind == StopKind::Final {
                     self.shared.info.set_state(ActorState::Stopping);
+                    self.early.clear();
                 }
+                self.hurry(kind);
                 self.decide(Event::Stop(kind));
             }
             Command::Seal => self.done = true,
@@ -275,23 +300,35 @@ impl Task {
         self.entries.get(&child).is_some_and(|entry| entry.epoch == epoch)
     }
 
-    fn add(&mut self, cell: Arc<dyn Cell>, policy: Policy, bound: Duration, reply: oneshot::Sender<Result<(), Error>>) {
+    fn add(&mut self, adoption: Adoption) {
+        if !self.state.is_running() && !self.shared.info.is_final() {
+            return self.early.push(adoption);
+        }
+        let Adoption { cell, policy, bound, reply } = adoption;
         let path = cell.info().path().to_owned();
+        // Refused, the spawner seals the cell.
         if !self.state.is_running() {
-            let _ = reply.send(Err(Error::ActorStopped { path: self.shared.info.path().to_owned() }));
-            cell.seal();
+            let _ = reply.send(Err(self.runtime.gone(self.shared.info.path())));
             return;
         }
         if self.entries.values().any(|entry| entry.cell.info().path() == path) {
             let _ = reply.send(Err(Error::NameTaken { path }));
-            cell.seal();
             return;
         }
         let id = self.next_child;
         self.next_child += 1;
         self.runtime.registry().add(cell.clone());
-        let entry =
-            Entry { cell, bound, epoch: 0, starts: 0, spawner: Some(reply), last_failure: None, removers: Vec::new() };
+        let entry = Entry {
+            cell,
+            bound,
+            epoch: 0,
+            starts: 0,
+            spawner: Some(reply),
+            last_failure: None,
+            removers: Vec::new(),
+            told: None,
+            timers: Vec::new(),
+        };
         self.entries.insert(id, entry);
         self.decide(Event::Add(id, policy));
     }
@@ -315,11 +352,12 @@ impl Task {
         let Some(entry) = self.entries.get_mut(&child) else {
             return;
         };
-        // A late timer or report of this incarnation no longer counts.
-        entry.epoch += 1;
+        entry.end_incarnation();
         let info = entry.cell.info();
         info.record_exit(&reason);
-        info.set_state(ActorState::Restarting);
+        if !info.is_final() {
+            info.set_state(ActorState::Restarting);
+        }
         self.runtime.events().exited(info.path(), &reason);
         if reason.is_failure() {
             warn!(path = info.path(), %reason, "a child failed");
@@ -340,23 +378,39 @@ impl Task {
         match stage {
             Overdue::Bound => {
                 entry.cell.halt();
-                self.later(GRACE, Command::Overdue { child, epoch: entry.epoch, stage: Overdue::Grace });
+                let late = self.deadline.map_or(Duration::ZERO, |at| at.elapsed());
+                let grace = GRACE.saturating_sub(late).max(LATE_GRACE);
+                self.later(child, grace, |epoch| Command::Overdue { child, epoch, stage: Overdue::Grace });
             }
             Overdue::Grace => {
-                let path = entry.cell.info().path().to_owned();
+                let path = entry.cell.info().path();
                 error!(path, "a handler did not come back within its bound; its thread is left behind");
-                self.runtime.abandon(path);
+                entry.cell.give_up();
                 self.on_exited(child, ExitReason::ThreadLost);
             }
         }
     }
 
-    fn later(&self, after: Duration, command: Command) {
-        let to = self.to_self.clone();
-        self.runtime.timers().spawn(async move {
+    /// Sends itself a command of the child's present incarnation, unless that ends before.
+    fn later(&mut self, child: ChildId, after: Duration, command: impl FnOnce(u64) -> Command) {
+        let Some(entry) = self.entries.get_mut(&child) else {
+            return;
+        };
+        let (to, command) = (self.to_self.clone(), command(entry.epoch));
+        let timer = self.runtime.timers().spawn(async move {
             tokio::time::sleep(after).await;
             let _ = to.send(command);
         });
+        entry.timers.push(timer.abort_handle());
+    }
+
+    /// Passes an order to stop on to those that are on their way out already, whose bounds may have been longer.
+    fn hurry(&mut self, kind: StopKind) {
+        let on_their_way = self.entries.iter().filter_map(|(&child, entry)| Some((child, entry.told?)));
+        for (child, told) in on_their_way.collect::<Vec<_>>() {
+            let is_final = kind == StopKind::Final || told == StopKind::Final;
+            self.stop(child, if is_final { StopKind::Final } else { StopKind::Restart });
+        }
     }
 
     fn decide(&mut self, event: Event) {
@@ -370,10 +424,7 @@ impl Task {
         match effect {
             Effect::Start(child) => self.start(child),
             Effect::StartAfter(child, delay) => {
-                let Some(entry) = self.entries.get(&child) else {
-                    return;
-                };
-                self.later(delay, Command::Due { child, epoch: entry.epoch });
+                self.later(child, delay, |epoch| Command::Due { child, epoch });
             }
             Effect::Stop(child, kind) => self.stop(child, kind),
             Effect::Forget(child) => self.forget(child),
@@ -385,7 +436,7 @@ impl Task {
         let Some(entry) = self.entries.get_mut(&child) else {
             return;
         };
-        entry.epoch += 1;
+        entry.end_incarnation();
         entry.starts += 1;
         if entry.starts > 1 {
             entry.cell.info().count_restart();
@@ -398,9 +449,10 @@ impl Task {
 
     fn stop(&mut self, child: ChildId, kind: StopKind) {
         let left = self.deadline.map_or(UNBOUNDED, |at| at.saturating_duration_since(Instant::now()));
-        let Some(entry) = self.entries.get(&child) else {
+        let Some(entry) = self.entries.get_mut(&child) else {
             return;
         };
+        entry.told = Some(kind);
         let bound = entry.bound.min(left);
         let signal = match kind {
             StopKind::Restart => Signal::Restart,
@@ -408,14 +460,15 @@ impl Task {
         };
         entry.cell.stop(signal, bound);
         if entry.bound < UNBOUNDED {
-            self.later(bound, Command::Overdue { child, epoch: entry.epoch, stage: Overdue::Bound });
+            self.later(child, bound, |epoch| Command::Overdue { child, epoch, stage: Overdue::Bound });
         }
     }
 
     fn forget(&mut self, child: ChildId) {
-        let Some(entry) = self.entries.remove(&child) else {
+        let Some(mut entry) = self.entries.remove(&child) else {
             return;
         };
+        entry.end_incarnation();
         let dead_letters = entry.cell.seal();
         let info = entry.cell.info();
         self.runtime.registry().remove(&entry.cell);
@@ -456,8 +509,11 @@ impl Task {
             self.done = true;
         }
     }
+}
 
-    fn seal_all(&mut self) {
+/// However the task ends, even with the thread it ran on, nobody is left waiting for a child of its.
+impl Drop for Task {
+    fn drop(&mut self) {
         let mut ids: Vec<ChildId> = self.entries.keys().copied().collect();
         ids.sort_unstable_by(|a, b| b.cmp(a));
         ids.into_iter().for_each(|id| self.forget(id));
@@ -497,13 +553,13 @@ impl SupervisorRef {
     /// Spawns a child and waits until it has started.
     ///
     /// # Errors
-    /// [`Error::StartFailed`] with what the factory or `started` said, [`Error::NameTaken`], [`Error::ActorStopped`] if
-    /// the supervisor is not running, [`Error::RuntimeClosed`], or [`Error::Setup`] if no thread could be had.
+    /// [`Error::StartFailed`] with what the factory or `started` said, or the system if it gave no thread;
+    /// [`Error::NameTaken`]; [`Error::ActorStopped`] if the supervisor has stopped for good; [`Error::RuntimeClosed`].
     pub async fn spawn<A: Actor>(&self, child: Child<A>) -> Result<Address<A>, Error> {
         let path = self.runtime.child_path(self.path(), &child.name)?;
         let (policy, bound) =
             (Policy { restart: child.settings.restart, backoff: child.settings.backoff }, child.settings.shutdown);
-        let (address, cell) = self.runtime.make_cell(child, path).await?;
+        let (address, cell) = self.runtime.make_cell(child, path)?;
         self.adopt(cell, policy, bound).await?;
         Ok(address)
     }
@@ -514,6 +570,9 @@ impl SupervisorRef {
     /// Those of [`SupervisorRef::spawn`].
     pub async fn supervise(&self, spec: Supervisor) -> Result<SupervisorRef, Error> {
         let path = self.runtime.child_path(self.path(), &spec.name)?;
+        if !self.runtime.is_ready() {
+            return Err(Error::RuntimeClosed);
+        }
         let below = launch(&spec, path, &self.runtime);
         let policy = Policy { restart: spec.restart, backoff: spec.backoff };
         self.adopt(Arc::new(below.clone()), policy, UNBOUNDED).await?;
@@ -531,10 +590,14 @@ impl SupervisorRef {
 
     async fn adopt(&self, cell: Arc<dyn Cell>, policy: Policy, bound: Duration) -> Result<(), Error> {
         let (reply, answer) = oneshot::channel();
-        if !self.command(Command::Add { cell, policy, bound, reply }) {
-            return Err(Error::RuntimeClosed);
+        let adoption = Adoption { cell: cell.clone(), policy, bound, reply };
+        let gone = || Err(self.runtime.gone(self.path()));
+        let adopted =
+            if self.command(Command::Add(adoption)) { answer.await.unwrap_or_else(|_| gone()) } else { gone() };
+        if adopted.is_err() {
+            cell.seal();
         }
-        answer.await.unwrap_or(Err(Error::RuntimeClosed))
+        adopted
     }
 }
 
@@ -554,6 +617,9 @@ impl Cell for SupervisorRef {
 
     /// Its children have bounds of their own.
     fn halt(&self) {}
+
+    /// It has no thread of its own to lose.
+    fn give_up(&self) {}
 
     fn seal(&self) -> u64 {
         // Its task answers its children's messages and counts them.
