@@ -39,12 +39,16 @@ pub(crate) fn image(object: &Bound<'_, PyAny>) -> PyResult<Source> {
         [_, _, channels] => *channels,
         _ => return Err(invalid(format!("an image has the shape (H, W) or (H, W, C), not {}", tuple(shape)))),
     };
-    let channels = Channels::from_count(channels)
-        .map_err(|_| invalid(format!("an image has 1, 3 or 4 channels, not {channels}: its shape is {}", tuple(shape))))?;
+    let channels = Channels::from_count(channels).map_err(|_| {
+        invalid(format!("an image has 1, 3 or 4 channels, not {channels}: its shape is {}", tuple(shape)))
+    })?;
     let size = Size::new(shape[1], shape[0]).map_err(to_py_err)?;
     let strides = array.strides();
-    let strides =
-        Strides { row: strides[0], pixel: strides[1], channel: strides.get(2).copied().unwrap_or(size_of::<u8>() as isize) };
+    let strides = Strides {
+        row: strides[0],
+        pixel: strides[1],
+        channel: strides.get(2).copied().unwrap_or(size_of::<u8>() as isize),
+    };
     let typed = object.cast::<PyArrayDyn<u8>>()?;
     // SAFETY: numpy's shape and strides describe memory that the array keeps alive, and `Keep` keeps the array; that
     // nobody writes meanwhile is the documented promise of the caller, whose breach yields wrong pixels, read as plain

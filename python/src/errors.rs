@@ -66,9 +66,7 @@ pub(crate) fn guard<T>(entry: &str, run: impl FnOnce() -> PyResult<T>) -> PyResu
     // What `run` had borrowed is dropped by the unwinding; what it shares is behind locks that do not poison.
     catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|payload| {
         let reason = panic_message(&*payload);
-        Err(classes::Error::new_err(format!(
-            "{entry} panicked: {reason}"
-        )))
+        Err(classes::Error::new_err(format!("{entry} panicked: {reason}")))
     })
 }
 

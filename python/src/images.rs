@@ -264,12 +264,7 @@ impl Images {
     }
 
     #[pyo3(signature = (image, amount, *, timeout=None))]
-    fn sharpen<'py>(
-        &self,
-        image: &Bound<'py, PyAny>,
-        amount: f64,
-        timeout: Option<f64>,
-    ) -> PyResult<Bound<'py, Call>> {
+    fn sharpen<'py>(&self, image: &Bound<'py, PyAny>, amount: f64, timeout: Option<f64>) -> PyResult<Bound<'py, Call>> {
         let amount = self::amount(amount)?;
         self.send_alike("images.sharpen", image, timeout, |source| Job::Sharpen(source, amount))
     }

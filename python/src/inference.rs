@@ -23,11 +23,16 @@ fn model_error(message: String) -> PyErr {
 /// One number for both directions, or a pair `(height, width)`.
 fn pair(object: &Bound<'_, PyAny>, name: &str, at_least: usize) -> PyResult<[usize; 2]> {
     let as_model_error = |error: PyErr| {
-        if error.is_instance_of::<PyTypeError>(object.py()) { error } else { model_error(error.value(object.py()).to_string()) }
+        if error.is_instance_of::<PyTypeError>(object.py()) {
+            error
+        } else {
+            model_error(error.value(object.py()).to_string())
+        }
     };
     if let Ok(sides) = object.extract::<Vec<Bound<'_, PyAny>>>() {
-        let [height, width] = <[_; 2]>::try_from(sides)
-            .map_err(|sides: Vec<_>| model_error(format!("{name} has {} numbers: one, or (height, width)", sides.len())))?;
+        let [height, width] = <[_; 2]>::try_from(sides).map_err(|sides: Vec<_>| {
+            model_error(format!("{name} has {} numbers: one, or (height, width)", sides.len()))
+        })?;
         return Ok([
             args::count(&height, name, at_least).map_err(as_model_error)?,
             args::count(&width, name, at_least).map_err(as_model_error)?,
@@ -81,7 +86,10 @@ impl Model {
         let (weights, shape) = arrays::weights(weights, "weights")?;
         let bias = bias.map(|bias| vector(bias, "bias")).transpose()?;
         let [outputs, inputs] = shape[..] else {
-            return Err(model_error(format!("linear's weights have the shape (out, in), not {}", arrays::tuple(&shape))));
+            return Err(model_error(format!(
+                "linear's weights have the shape (out, in), not {}",
+                arrays::tuple(&shape)
+            )));
         };
         Self::then(slf, |network| network.linear(weights, outputs, inputs, bias).map(drop))
     }
@@ -256,9 +264,8 @@ impl Inference {
                 let loaded = inference.load(network, options).await;
                 match loaded {
                     Ok(model) if shared.is_closed() => model.unload().await,
-                    Ok(model) => shared.complete(Outcome::value(move |py| {
-                        Ok(Py::new(py, LoadedModel { model, inner })?.into_any())
-                    })),
+                    Ok(model) => shared
+                        .complete(Outcome::value(move |py| Ok(Py::new(py, LoadedModel { model, inner })?.into_any()))),
                     Err(error) => shared.complete(Outcome::Error(Failure::from(error))),
                 }
             });

@@ -60,7 +60,8 @@ impl Leaks {
 
 /// A level by name.
 pub(crate) fn parse_level(name: &str) -> PyResult<Level> {
-    name.parse().map_err(|_| invalid(format!("unknown leak level {name:?}: one of disabled, simple, advanced, paranoid")))
+    name.parse()
+        .map_err(|_| invalid(format!("unknown leak level {name:?}: one of disabled, simple, advanced, paranoid")))
 }
 
 #[pyclass(frozen, module = "ironcliw")]

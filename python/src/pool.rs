@@ -84,7 +84,9 @@ impl Pool {
     fn trim<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, Call>> {
         let subsystems = self.0.open()?;
         let message = Trim { cached_bytes: 0 };
-        send::ask(py, "pool.trim", self.0.handle(), &subsystems.keeper, message, None, |bytes| Outcome::U64(bytes as u64))
+        send::ask(py, "pool.trim", self.0.handle(), &subsystems.keeper, message, None, |bytes| {
+            Outcome::U64(bytes as u64)
+        })
     }
 
     #[getter]

@@ -48,7 +48,8 @@ impl Inner {
     /// The subsystems, unless the runtime was closed or belongs to another process.
     pub(crate) fn open(&self) -> PyResult<&Subsystems> {
         if self.process != std::process::id() {
-            let message = "this runtime was made before the process forked: its threads are the parent's; make another one";
+            let message =
+                "this runtime was made before the process forked: its threads are the parent's; make another one";
             return Err(errors::classes::RuntimeClosed::new_err(message));
         }
         if self.is_closed() { Err(to_py_err(ironcliw::Error::RuntimeClosed)) } else { Ok(&self.subsystems) }
@@ -309,9 +310,7 @@ fn build(builder: ironcliw::Builder, config: Config, endpoint: Option<&str>) -> 
     let runtime = builder.build()?;
     let subsystems = runtime.block_on(Subsystems::start(runtime.handle(), config))?;
     #[cfg(feature = "endpoint")]
-    let endpoint = endpoint
-        .map(|address| ironcliw::endpoint::serve(runtime.handle(), address))
-        .transpose()?;
+    let endpoint = endpoint.map(|address| ironcliw::endpoint::serve(runtime.handle(), address)).transpose()?;
     Ok(Inner {
         runtime,
         subsystems,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ironcliw_actors::Subsystems;
-use ironcliw_actors::scheduler::Submit;
+use ironcliw_actors::scheduler::Run;
 use parking_lot::{Condvar, Mutex};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
@@ -53,9 +53,10 @@ impl Drop for Visit {
 
 /// Closes the door when the interpreter exits.
 pub(crate) fn register(py: Python<'_>) -> PyResult<()> {
-    let close = PyCFunction::new_closure(py, None, None, |args: &Bound<'_, PyTuple>, _: Option<&Bound<'_, PyDict>>| {
-        args.py().detach(close_door);
-    })?;
+    let close =
+        PyCFunction::new_closure(py, None, None, |args: &Bound<'_, PyTuple>, _: Option<&Bound<'_, PyDict>>| {
+            args.py().detach(close_door);
+        })?;
     py.import("atexit")?.call_method1("register", (close,))?;
     Ok(())
 }
@@ -88,7 +89,7 @@ impl Scheduler {
         let subsystems = self.0.open()?;
         if subsystems.scheduler.is_current_thread() {
             // A job that waits for a job of its own pool may wait for its own thread: it is run here and now.
-            return bridge::ready(py, "scheduler.run", call_python(py, fn_, args));
+            return bridge::ready(py, "scheduler.run", call_python(fn_, args));
         }
         let (function, args) = (Keep::new(fn_), Keep::new(args.as_any()));
         bridge::submit(py, "scheduler.run", |completer| {
@@ -96,24 +97,27 @@ impl Scheduler {
             if let Some(after) = timeout {
                 send::expire(self.0.handle(), "scheduler", &shared, after);
             }
+            let asker = shared.clone();
             let job = move || {
-                if shared.is_called_off() {
-                    return;
+                if asker.is_called_off() {
+                    return None;
                 }
-                let Some(_visit) = Visit::begin() else { return };
-                let outcome = Python::attach(|py| {
-                    let (function, args) = (function.into_inner(py), args.into_inner(py));
-                    match (function, args) {
-                        (Some(function), Some(args)) => match args.bind(py).cast::<PyTuple>() {
-                            Ok(args) => call_python(py, function.bind(py), args),
-                            Err(error) => Outcome::Error(Failure::Python(error.into())),
-                        },
-                        _ => Outcome::Unit,
-                    }
-                });
-                shared.complete(outcome);
+                let _visit = Visit::begin()?;
+                Python::attach(|py| {
+                    let (function, args) = (function.into_inner(py)?, args.into_inner(py)?);
+                    Some(match args.bind(py).cast::<PyTuple>() {
+                        Ok(args) => call_python(function.bind(py), args),
+                        Err(error) => Outcome::Error(Failure::Python(error.into())),
+                    })
+                })
             };
-            subsystems.scheduler.address().ask_into(Submit(Box::new(job)), None, Box::new(Accepted));
+            let tell = move |outcome: Result<Option<Outcome>, String>| match outcome {
+                Ok(Some(outcome)) => shared.complete(outcome),
+                // Called off, or the interpreter is exiting: nobody listens.
+                Ok(None) => {}
+                Err(reason) => shared.complete(panicked(reason)),
+            };
+            subsystems.scheduler.address().ask_into(Run::new(job, tell), None, Box::new(Accepted));
             Ok(())
         })
     }
@@ -138,17 +142,19 @@ impl ironcliw::ReplySink<()> for Accepted {
     fn send(self: Box<Self>, _: Result<(), ironcliw::Error>) {}
 }
 
-fn call_python(py: Python<'_>, function: &Bound<'_, PyAny>, args: &Bound<'_, PyTuple>) -> Outcome {
+fn call_python(function: &Bound<'_, PyAny>, args: &Bound<'_, PyTuple>) -> Outcome {
     match function.call1(args) {
         Ok(value) => {
             let value = Keep::new(&value);
             Outcome::value(move |py| Ok(value.into_inner(py).unwrap_or_else(|| py.None())))
         }
-        Err(error) => {
-            let _ = py;
-            Outcome::Error(Failure::Python(error))
-        }
+        Err(error) => Outcome::Error(Failure::Python(error)),
     }
+}
+
+/// What a job's panic is to its caller.
+fn panicked(reason: String) -> Outcome {
+    Outcome::Error(Failure::from(ironcliw::Error::ActorPanicked { path: "scheduler".to_owned(), reason }))
 }
 
 /// Runs work of our own that is too long for an event loop.
@@ -159,12 +165,8 @@ pub(crate) fn run_native<'py>(
     work: impl FnOnce() -> Outcome + Send + 'static,
 ) -> PyResult<Bound<'py, Call>> {
     bridge::submit(py, name, |completer| {
-        let job = move || {
-            if !completer.is_cancelled() {
-                completer.complete(work());
-            }
-        };
-        subsystems.scheduler.address().ask_into(Submit(Box::new(job)), None, Box::new(Accepted));
+        let tell = move |outcome: Result<Outcome, String>| completer.complete(outcome.unwrap_or_else(panicked));
+        subsystems.scheduler.address().ask_into(Run::new(work, tell), None, Box::new(Accepted));
         Ok(())
     })
 }

@@ -38,10 +38,7 @@ impl Size {
                 "an image of {width}x{height} pixels is too large: it may have at most {MAX_PIXELS} pixels"
             )));
         }
-        Ok(Self {
-            width: width as u32,
-            height: height as u32,
-        })
+        Ok(Self { width: width as u32, height: height as u32 })
     }
 
     /// Pixels in a row, at least 1.
@@ -93,9 +90,7 @@ impl Channels {
             1 => Ok(Self::Gray),
             3 => Ok(Self::Rgb),
             4 => Ok(Self::Rgba),
-            other => Err(Error::invalid(format!(
-                "an image has 1 (gray), 3 (RGB) or 4 (RGBA) channels, not {other}"
-            ))),
+            other => Err(Error::invalid(format!("an image has 1 (gray), 3 (RGB) or 4 (RGBA) channels, not {other}"))),
         }
     }
 
@@ -108,9 +103,7 @@ impl Channels {
             "gray" => Ok(Self::Gray),
             "rgb" => Ok(Self::Rgb),
             "rgba" => Ok(Self::Rgba),
-            other => Err(Error::invalid(format!(
-                "unknown colour {other:?}: one of gray, rgb, rgba"
-            ))),
+            other => Err(Error::invalid(format!("unknown colour {other:?}: one of gray, rgb, rgba"))),
         }
     }
 
@@ -125,9 +118,7 @@ pub(crate) fn check_output(have: usize, need: usize) -> Result<()> {
     if have == need {
         Ok(())
     } else {
-        Err(Error::invalid(format!(
-            "the output has {have} elements, the result has {need}"
-        )))
+        Err(Error::invalid(format!("the output has {have} elements, the result has {need}")))
     }
 }
 
@@ -137,13 +128,7 @@ mod tests {
 
     #[test]
     fn an_empty_or_oversized_image_is_refused_with_its_size_in_the_message() {
-        for (w, h) in [
-            (0, 4),
-            (4, 0),
-            (65_536, 1),
-            (1, usize::MAX),
-            (65_535, 65_535),
-        ] {
+        for (w, h) in [(0, 4), (4, 0), (65_536, 1), (1, usize::MAX), (65_535, 65_535)] {
             let message = Size::new(w, h).unwrap_err().to_string();
             assert!(message.contains(&format!("{w}x{h}")), "{message}");
         }

@@ -27,11 +27,7 @@ pub struct Strides {
 impl Strides {
     /// The strides of an image without gaps.
     pub fn dense(size: Size, channels: Channels) -> Self {
-        Self {
-            row: (size.width() * channels.count()) as isize,
-            pixel: channels.count() as isize,
-            channel: 1,
-        }
+        Self { row: (size.width() * channels.count()) as isize, pixel: channels.count() as isize, channel: 1 }
     }
 }
 
@@ -64,12 +60,7 @@ impl<'a> ImageView<'a> {
     ///
     /// # Errors
     /// [`Error::InvalidInput`] when the image is empty or too large (see [`Size::new`]) or `pixels` has another length.
-    pub fn dense(
-        pixels: &'a [u8],
-        width: usize,
-        height: usize,
-        channels: Channels,
-    ) -> Result<Self> {
+    pub fn dense(pixels: &'a [u8], width: usize, height: usize, channels: Channels) -> Result<Self> {
         let size = Size::new(width, height)?;
         Self::of(pixels, size, channels)
     }
@@ -102,19 +93,8 @@ impl<'a> ImageView<'a> {
     /// For every row `y`, pixel `x` and channel `c` of the image, the byte at
     /// `start + y·strides.row + x·strides.pixel + c·strides.channel` lies in one live allocation, is initialised, and is
     /// neither written nor freed while a copy of the view lives, on any thread the view is sent to.
-    pub unsafe fn from_raw_parts(
-        start: *const u8,
-        size: Size,
-        channels: Channels,
-        strides: Strides,
-    ) -> Self {
-        Self {
-            start,
-            size,
-            channels,
-            strides,
-            memory: PhantomData,
-        }
+    pub unsafe fn from_raw_parts(start: *const u8, size: Size, channels: Channels, strides: Strides) -> Self {
+        Self { start, size, channels, strides, memory: PhantomData }
     }
 
     /// Width and height in pixels.
@@ -157,9 +137,7 @@ impl<'a> ImageView<'a> {
     /// # Errors
     /// [`Error::InvalidInput`] when the part is empty or reaches outside the image.
     pub fn crop(&self, x: usize, y: usize, width: usize, height: usize) -> Result<Self> {
-        let fits = |at: usize, length: usize, limit: usize| {
-            at.checked_add(length).is_some_and(|end| end <= limit)
-        };
+        let fits = |at: usize, length: usize, limit: usize| at.checked_add(length).is_some_and(|end| end <= limit);
         if !fits(x, width, self.width()) || !fits(y, height, self.height()) {
             return Err(Error::invalid(format!(
                 "a crop of {width}x{height} pixels at ({x}, {y}) reaches outside an image of {}",
@@ -205,8 +183,7 @@ impl<'a> ImageView<'a> {
     /// Whether every row can be borrowed.
     pub(crate) fn has_dense_rows(&self) -> bool {
         let channels = self.channels.count();
-        (channels == 1 || self.strides.channel == 1)
-            && (self.width() == 1 || self.strides.pixel == channels as isize)
+        (channels == 1 || self.strides.channel == 1) && (self.width() == 1 || self.strides.pixel == channels as isize)
     }
 
     /// The whole image as one slice, when it has no gaps.
@@ -224,10 +201,7 @@ impl<'a> ImageView<'a> {
         let last = self.channels.count() as isize - 1;
         let reversed = Self {
             start: self.start.wrapping_offset(last * self.strides.channel),
-            strides: Strides {
-                channel: -self.strides.channel,
-                ..self.strides
-            },
+            strides: Strides { channel: -self.strides.channel, ..self.strides },
             ..*self
         };
         (last > 0 && reversed.has_dense_rows()).then_some(reversed)
@@ -275,9 +249,7 @@ impl<'a> ImageView<'a> {
 
     /// Where channel 0 of a pixel is. Wrapping, because it is called with checked coordinates only, and safe anyway.
     fn address(&self, y: usize, x: usize) -> *const u8 {
-        self.start
-            .wrapping_offset(y as isize * self.strides.row)
-            .wrapping_offset(x as isize * self.strides.pixel)
+        self.start.wrapping_offset(y as isize * self.strides.row).wrapping_offset(x as isize * self.strides.pixel)
     }
 }
 
@@ -303,53 +275,21 @@ pub(crate) mod tests {
         channels: Channels,
     ) -> Vec<(&'static str, ImageView<'a>)> {
         let dense = ImageView::dense(pixels, width, height, channels).unwrap();
-        let Strides {
-            row,
-            pixel,
-            channel,
-        } = dense.strides;
-        let with =
-            |y: usize, x: usize, c: usize, size: (usize, usize), strides: (isize, isize, isize)| {
-                ImageView {
-                    start: dense.address(y, x).wrapping_add(c),
-                    size: Size::new(size.0, size.1).unwrap(),
-                    strides: Strides {
-                        row: strides.0,
-                        pixel: strides.1,
-                        channel: strides.2,
-                    },
-                    ..dense
-                }
-            };
+        let Strides { row, pixel, channel } = dense.strides;
+        let with = |y: usize, x: usize, c: usize, size: (usize, usize), strides: (isize, isize, isize)| ImageView {
+            start: dense.address(y, x).wrapping_add(c),
+            size: Size::new(size.0, size.1).unwrap(),
+            strides: Strides { row: strides.0, pixel: strides.1, channel: strides.2 },
+            ..dense
+        };
         let (w, h, n) = (width, height, channels.count());
         let mut views = vec![
             ("img", dense),
-            (
-                "img[::-1]",
-                with(h - 1, 0, 0, (w, h), (-row, pixel, channel)),
-            ),
-            (
-                "img[:, ::-1]",
-                with(0, w - 1, 0, (w, h), (row, -pixel, channel)),
-            ),
-            (
-                "img[..., ::-1]",
-                with(0, 0, n - 1, (w, h), (row, pixel, -channel)),
-            ),
-            (
-                "img[::-1, ::-1, ::-1]",
-                with(h - 1, w - 1, n - 1, (w, h), (-row, -pixel, -channel)),
-            ),
-            (
-                "img[::2, ::2]",
-                with(
-                    0,
-                    0,
-                    0,
-                    (w.div_ceil(2), h.div_ceil(2)),
-                    (2 * row, 2 * pixel, channel),
-                ),
-            ),
+            ("img[::-1]", with(h - 1, 0, 0, (w, h), (-row, pixel, channel))),
+            ("img[:, ::-1]", with(0, w - 1, 0, (w, h), (row, -pixel, channel))),
+            ("img[..., ::-1]", with(0, 0, n - 1, (w, h), (row, pixel, -channel))),
+            ("img[::-1, ::-1, ::-1]", with(h - 1, w - 1, n - 1, (w, h), (-row, -pixel, -channel))),
+            ("img[::2, ::2]", with(0, 0, 0, (w.div_ceil(2), h.div_ceil(2)), (2 * row, 2 * pixel, channel))),
             ("broadcast row", with(0, 0, 0, (w, h), (0, pixel, channel))),
             ("broadcast pixel", with(0, 0, 0, (w, h), (row, 0, channel))),
         ];
@@ -365,9 +305,7 @@ pub(crate) mod tests {
         for y in 0..view.height() {
             for x in 0..view.width() {
                 for c in 0..view.channels().count() {
-                    let at = view
-                        .address(y, x)
-                        .wrapping_offset(c as isize * view.strides.channel);
+                    let at = view.address(y, x).wrapping_offset(c as isize * view.strides.channel);
                     // SAFETY: the coordinates are inside the view.
                     out.push(unsafe { *at });
                 }
@@ -397,9 +335,7 @@ pub(crate) mod tests {
                 for (name, view) in sliced(&pixels, w, h, channels) {
                     let expected = bytes_of(&view);
                     let mut scratch = Vec::new();
-                    let rows: Vec<u8> = (0..view.height())
-                        .flat_map(|y| view.row(y, &mut scratch).to_vec())
-                        .collect();
+                    let rows: Vec<u8> = (0..view.height()).flat_map(|y| view.row(y, &mut scratch).to_vec()).collect();
                     assert_eq!(rows, expected, "{name} {w}x{h}");
                     let mut copy = vec![0; view.bytes()];
                     view.copy_to(&mut copy);
@@ -413,10 +349,7 @@ pub(crate) mod tests {
     fn a_row_crop_borrows_and_a_mirror_gathers() {
         let pixels = noise(6 * 4 * 3, 1);
         for (name, view) in sliced(&pixels, 6, 4, Channels::Rgb) {
-            let dense_rows = matches!(
-                name,
-                "img" | "img[::-1]" | "img[1:-1, 1:-1]" | "broadcast row"
-            );
+            let dense_rows = matches!(name, "img" | "img[::-1]" | "img[1:-1, 1:-1]" | "broadcast row");
             assert_eq!(view.has_dense_rows(), dense_rows, "{name}");
             assert_eq!(view.as_dense().is_some(), name == "img", "{name}");
         }
@@ -427,13 +360,7 @@ pub(crate) mod tests {
         let pixels = [0u8; 12];
         assert!(ImageView::dense(&pixels, 2, 2, Channels::Rgba).is_err());
         let view = ImageView::dense(&pixels, 2, 2, Channels::Rgb).unwrap();
-        for (x, y, w, h) in [
-            (0, 0, 3, 1),
-            (1, 0, 2, 1),
-            (0, 2, 1, 1),
-            (0, 0, 0, 1),
-            (usize::MAX, 0, 2, 1),
-        ] {
+        for (x, y, w, h) in [(0, 0, 3, 1), (1, 0, 2, 1), (0, 2, 1, 1), (0, 0, 0, 1), (usize::MAX, 0, 2, 1)] {
             assert!(view.crop(x, y, w, h).is_err());
         }
     }

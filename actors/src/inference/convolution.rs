@@ -31,8 +31,7 @@ impl Convolution {
         Ok(match &self.products[0] {
             #[cfg(feature = "quantized-ops")]
             Product::Int8(weights) => {
-                codes_len(self.inputs * size[0] * size[1])
-                    + rows * code_stride(weights.row_bytes()) / 4
+                codes_len(self.inputs * size[0] * size[1]) + rows * code_stride(weights.row_bytes()) / 4
             }
             #[cfg(feature = "quantized-ops")]
             Product::Int4(_) => no_int4(),
@@ -57,28 +56,14 @@ impl Convolution {
                 let magnitude = quantize::magnitude(isa, image.pixels).ok_or_else(not_finite)?;
                 let scale = quantize::to_u8(isa, image.pixels, magnitude, codes);
                 let Image { size, channels, .. } = image;
-                return self.sample(
-                    Image {
-                        pixels: codes,
-                        size,
-                        channels,
-                    },
-                    out,
-                    |product, patches, out| {
-                        let Product::Int8(weights) = product else {
-                            no_int4()
-                        };
-                        int8_product(isa, weights, &patches, scale, rows, out, self.outputs);
-                    },
-                );
+                return self.sample(Image { pixels: codes, size, channels }, out, |product, patches, out| {
+                    let Product::Int8(weights) = product else { no_int4() };
+                    int8_product(isa, weights, &patches, scale, rows, out, self.outputs);
+                });
             }
             self.sample(image, out, |product, patches, out| match product {
-                Product::Fp16(weights) => {
-                    float_product(isa, weights, &patches, scratch, out, self.outputs)
-                }
-                Product::Fp32(weights) => {
-                    float_product(isa, weights, &patches, scratch, out, self.outputs)
-                }
+                Product::Fp16(weights) => float_product(isa, weights, &patches, scratch, out, self.outputs),
+                Product::Fp32(weights) => float_product(isa, weights, &patches, scratch, out, self.outputs),
                 #[cfg(feature = "quantized-ops")]
                 Product::Int8(_) | Product::Int4(_) => no_int4(),
             })
@@ -97,12 +82,7 @@ impl Convolution {
         let positions = positions(&self.window, image.size)?;
         for (group, product) in self.products.iter().enumerate() {
             let channels = group * wide..(group + 1) * wide;
-            let patches = Patches {
-                image,
-                group: channels,
-                window: self.window,
-                positions,
-            };
+            let patches = Patches { image, group: channels, window: self.window, positions };
             multiply(product, patches, &mut out[group * deep..]);
         }
         Ok(())
@@ -136,27 +116,16 @@ fn int8_product(
     // A product reads whole lines: pixels serve as rows only if their channels fill them.
     let direct = patches.are_pixels() && patches.image.channels == weights.row_bytes();
     let gathered: &mut [u8] = bytemuck::cast_slice_mut(scratch);
-    for (first, out) in (0..patches.count())
-        .step_by(BLOCK_ROWS)
-        .zip(out.chunks_mut(BLOCK_ROWS * out_stride))
-    {
+    for (first, out) in (0..patches.count()).step_by(BLOCK_ROWS).zip(out.chunks_mut(BLOCK_ROWS * out_stride)) {
         let block = first..patches.count().min(first + BLOCK_ROWS);
         let scales = &scales[..block.len()];
         let rows = if direct {
             let stride = patches.image.channels;
-            linear_int8::Rows {
-                codes: &patches.image.pixels[first * stride..],
-                stride,
-                scales,
-            }
+            linear_int8::Rows { codes: &patches.image.pixels[first * stride..], stride, scales }
         } else {
             let stride = code_stride(weights.row_bytes());
             patches.gather(block, quantize::OFFSET, stride, gathered);
-            linear_int8::Rows {
-                codes: gathered,
-                stride,
-                scales,
-            }
+            linear_int8::Rows { codes: gathered, stride, scales }
         };
         linear_int8::matmul(isa, rows, weights, out, out_stride);
     }
@@ -172,10 +141,7 @@ fn float_product<T: linear_float::Element>(
     out_stride: usize,
 ) {
     let stride = weights.inputs();
-    for (first, out) in (0..patches.count())
-        .step_by(BLOCK_ROWS)
-        .zip(out.chunks_mut(BLOCK_ROWS * out_stride))
-    {
+    for (first, out) in (0..patches.count()).step_by(BLOCK_ROWS).zip(out.chunks_mut(BLOCK_ROWS * out_stride)) {
         let block = first..patches.count().min(first + BLOCK_ROWS);
         let count = block.len();
         let values = if patches.are_pixels() {
@@ -184,16 +150,6 @@ fn float_product<T: linear_float::Element>(
             patches.gather(block, 0.0, stride, scratch);
             &*scratch
         };
-        linear_float::matmul(
-            isa,
-            linear_float::Rows {
-                values,
-                count,
-                stride,
-            },
-            weights,
-            out,
-            out_stride,
-        );
+        linear_float::matmul(isa, linear_float::Rows { values, count, stride }, weights, out, out_stride);
     }
 }

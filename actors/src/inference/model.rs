@@ -69,12 +69,7 @@ impl Model {
         }
         let mut layers = Vec::new();
         let sequence = pack(network, precision, &mut layers)?;
-        Ok(Self {
-            sequence,
-            layers,
-            precision,
-            isa,
-        })
+        Ok(Self { sequence, layers, precision, isa })
     }
 
     /// The shape that an input of `shape` turns into.
@@ -104,22 +99,14 @@ impl Model {
     /// # Errors
     /// [`Error::Model`](crate::Error::Model) if a shape or a length does not fit, or a value that is not finite reaches a layer that
     /// quantizes its activations.
-    pub fn run(
-        &self,
-        input: &[f32],
-        shape: &[usize],
-        scratch: &mut [f32],
-        out: &mut [f32],
-    ) -> Result<()> {
+    pub fn run(&self, input: &[f32], shape: &[usize], scratch: &mut [f32], out: &mut [f32]) -> Result<()> {
         let made = self.output_shape(shape)?;
         expect("the input", input.len(), elements(shape)?, shape)?;
         expect("the output", out.len(), elements(&made)?, &made)?;
         let needed = self.scratch_len(shape)?;
         if scratch.len() < needed {
             let got = scratch.len();
-            return Err(model_error(format!(
-                "the shape {shape:?} needs {needed} elements of scratch, got {got}"
-            )));
+            return Err(model_error(format!("the shape {shape:?} needs {needed} elements of scratch, got {got}")));
         }
         self.sequence.run(self.isa, input, shape, scratch, out)
     }
@@ -153,9 +140,7 @@ fn expect(what: &str, got: usize, expected: usize, shape: &[usize]) -> Result<()
     if got == expected {
         return Ok(());
     }
-    Err(model_error(format!(
-        "{what} has {got} values, but the shape {shape:?} has {expected}"
-    )))
+    Err(model_error(format!("{what} has {got} values, but the shape {shape:?} has {expected}")))
 }
 
 /// One line: `int8 model of 3 layers, 401920 parameters in 405504 bytes (avx512vnni)`.

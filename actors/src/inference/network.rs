@@ -89,11 +89,7 @@ impl Network {
     /// A network without layers: the identity.
     #[must_use]
     pub fn new() -> Self {
-        Self {
-            layers: Vec::new(),
-            flow: Flow::Unknown,
-            entry: Flow::Unknown,
-        }
+        Self { layers: Vec::new(), flow: Flow::Unknown, entry: Flow::Unknown }
     }
 
     /// The number of layers, those within a residual or a gate not counted.
@@ -130,9 +126,7 @@ impl Network {
         if let Flow::Features(width) = self.flow
             && width != inputs
         {
-            return Err(model_error(format!(
-                "linear takes {inputs} inputs, but the layer before gives {width}"
-            )));
+            return Err(model_error(format!("linear takes {inputs} inputs, but the layer before gives {width}")));
         }
         if matches!(self.flow, Flow::Pixel(_)) && inputs != 1 {
             return Err(model_error(format!(
@@ -141,12 +135,7 @@ impl Network {
         }
         self.enter(Flow::Features(inputs));
         self.flow = Flow::Features(outputs);
-        Ok(self.push(Layer::Linear {
-            weights,
-            outputs,
-            inputs,
-            bias,
-        }))
+        Ok(self.push(Layer::Linear { weights, outputs, inputs, bias }))
     }
 
     /// Two-dimensional convolution over `(N, C, H, W)`, as `nn.Conv2d` with zero padding and no dilation.
@@ -167,25 +156,16 @@ impl Network {
         groups: usize,
     ) -> Result<&mut Self> {
         let [outputs, depth, height, width] = shape;
-        let sizes = [
-            ("out", outputs),
-            ("in / groups", depth),
-            ("kernel height", height),
-            ("kernel width", width),
-        ];
+        let sizes = [("out", outputs), ("in / groups", depth), ("kernel height", height), ("kernel width", width)];
         check_sizes("conv2d", &sizes)?;
         check_sizes("conv2d", &[("groups", groups)])?;
         let window = window("conv2d", [height, width], stride, padding)?;
         check_values("conv2d weights", &weights, &shape)?;
         check_bias("conv2d", bias.as_deref(), outputs)?;
         if !outputs.is_multiple_of(groups) {
-            return Err(model_error(format!(
-                "conv2d has {outputs} outputs, which {groups} groups do not divide"
-            )));
+            return Err(model_error(format!("conv2d has {outputs} outputs, which {groups} groups do not divide")));
         }
-        let inputs = depth
-            .checked_mul(groups)
-            .ok_or_else(|| model_error("conv2d: in overflows".to_owned()))?;
+        let inputs = depth.checked_mul(groups).ok_or_else(|| model_error("conv2d: in overflows".to_owned()))?;
         if let Flow::Channels(channels) | Flow::Pixel(channels) = self.flow
             && channels != inputs
         {
@@ -195,19 +175,8 @@ impl Network {
         }
         let pixel = matches!(self.flow, Flow::Pixel(_)) && window.positions([1, 1]) == Some([1, 1]);
         self.enter(Flow::Channels(inputs));
-        self.flow = if pixel {
-            Flow::Pixel(outputs)
-        } else {
-            Flow::Channels(outputs)
-        };
-        Ok(self.push(Layer::Conv2d(Conv2d {
-            weights,
-            outputs,
-            inputs,
-            groups,
-            window,
-            bias,
-        })))
+        self.flow = if pixel { Flow::Pixel(outputs) } else { Flow::Channels(outputs) };
+        Ok(self.push(Layer::Conv2d(Conv2d { weights, outputs, inputs, groups, window, bias })))
     }
 
     /// Batch normalisation of `(N, C, H, W)` with trained statistics, as `nn.BatchNorm2d` in evaluation mode.
@@ -227,12 +196,7 @@ impl Network {
     ) -> Result<&mut Self> {
         let channels = gamma.len();
         check_sizes("batch_norm2d", &[("channels", channels)])?;
-        for (name, values) in [
-            ("gamma", gamma),
-            ("beta", beta),
-            ("mean", mean),
-            ("variance", variance),
-        ] {
+        for (name, values) in [("gamma", gamma), ("beta", beta), ("mean", mean), ("variance", variance)] {
             check_values(&format!("batch_norm2d {name}"), values, &[channels])?;
         }
         if let Flow::Channels(before) | Flow::Pixel(before) = self.flow
@@ -242,25 +206,11 @@ impl Network {
                 "batch_norm2d has {channels} channels, but the layer before gives {before}"
             )));
         }
-        if let Some(bad) = variance
-            .iter()
-            .find(|&&value| !(value >= 0.0 && value + epsilon > 0.0))
-        {
-            return Err(model_error(format!(
-                "batch_norm2d: no deviation for variance {bad} and epsilon {epsilon}"
-            )));
+        if let Some(bad) = variance.iter().find(|&&value| !(value >= 0.0 && value + epsilon > 0.0)) {
+            return Err(model_error(format!("batch_norm2d: no deviation for variance {bad} and epsilon {epsilon}")));
         }
-        let scale: Vec<f32> = gamma
-            .iter()
-            .zip(variance)
-            .map(|(gamma, var)| gamma / (var + epsilon).sqrt())
-            .collect();
-        let shift: Vec<f32> = beta
-            .iter()
-            .zip(mean)
-            .zip(&scale)
-            .map(|((beta, mean), s)| beta - mean * s)
-            .collect();
+        let scale: Vec<f32> = gamma.iter().zip(variance).map(|(gamma, var)| gamma / (var + epsilon).sqrt()).collect();
+        let shift: Vec<f32> = beta.iter().zip(mean).zip(&scale).map(|((beta, mean), s)| beta - mean * s).collect();
         check_values("batch_norm2d scale", &scale, &[channels])?;
         check_values("batch_norm2d shift", &shift, &[channels])?;
         self.enter(Flow::Channels(channels));
@@ -313,12 +263,7 @@ impl Network {
     ///
     /// # Errors
     /// [`Error::Model`] if a kernel or stride is zero, or the padding more than half the kernel.
-    pub fn max_pool2d(
-        &mut self,
-        kernel: [usize; 2],
-        stride: [usize; 2],
-        padding: [usize; 2],
-    ) -> Result<&mut Self> {
+    pub fn max_pool2d(&mut self, kernel: [usize; 2], stride: [usize; 2], padding: [usize; 2]) -> Result<&mut Self> {
         self.pool("max_pool2d", Pool::Max, kernel, stride, padding)
     }
 
@@ -326,12 +271,7 @@ impl Network {
     ///
     /// # Errors
     /// As [`max_pool2d`](Self::max_pool2d).
-    pub fn avg_pool2d(
-        &mut self,
-        kernel: [usize; 2],
-        stride: [usize; 2],
-        padding: [usize; 2],
-    ) -> Result<&mut Self> {
+    pub fn avg_pool2d(&mut self, kernel: [usize; 2], stride: [usize; 2], padding: [usize; 2]) -> Result<&mut Self> {
         self.pool("avg_pool2d", Pool::Average, kernel, stride, padding)
     }
 
@@ -358,13 +298,11 @@ impl Network {
     /// [`Error::Model`] if `body` is known to take or give another width.
     pub fn residual(&mut self, body: Network) -> Result<&mut Self> {
         self.check_body("residual", &body)?;
-        if let (Flow::Features(from), Flow::Features(to))
-        | (Flow::Channels(from), Flow::Channels(to)) = (self.flow_into(&body), body.flow)
+        if let (Flow::Features(from), Flow::Features(to)) | (Flow::Channels(from), Flow::Channels(to)) =
+            (self.flow_into(&body), body.flow)
             && from != to
         {
-            return Err(model_error(format!(
-                "residual: the body turns a width of {from} into {to}"
-            )));
+            return Err(model_error(format!("residual: the body turns a width of {from} into {to}")));
         }
         Ok(self.push(Layer::Residual(body)))
     }
@@ -388,9 +326,7 @@ impl Network {
     ) -> Result<&mut Self> {
         let window = window(name, kernel, stride, padding)?;
         if padding[0] > kernel[0] / 2 || padding[1] > kernel[1] / 2 {
-            return Err(model_error(format!(
-                "{name}: padding {padding:?} is more than half of the kernel {kernel:?}"
-            )));
+            return Err(model_error(format!("{name}: padding {padding:?} is more than half of the kernel {kernel:?}")));
         }
         if let Flow::Pixel(channels) = self.flow {
             self.flow = Flow::Channels(channels);
@@ -405,10 +341,7 @@ impl Network {
 
     /// Notes what the first layer with a width expects, as long as none came before that could change it.
     fn enter(&mut self, expected: Flow) {
-        let shape_kept = self
-            .layers
-            .iter()
-            .all(|layer| matches!(layer, Layer::Activation(_) | Layer::Softmax));
+        let shape_kept = self.layers.iter().all(|layer| matches!(layer, Layer::Activation(_) | Layer::Softmax));
         if self.entry == Flow::Unknown && shape_kept {
             self.entry = expected;
         }
@@ -416,11 +349,7 @@ impl Network {
 
     /// The width of what flows into `body`, from whichever side knows it.
     fn flow_into(&self, body: &Network) -> Flow {
-        if self.flow == Flow::Unknown {
-            body.entry
-        } else {
-            self.flow
-        }
+        if self.flow == Flow::Unknown { body.entry } else { self.flow }
     }
 
     fn check_body(&self, name: &str, body: &Network) -> Result<()> {
@@ -432,9 +361,7 @@ impl Network {
         if given == taken {
             return Ok(());
         }
-        Err(model_error(format!(
-            "{name}: the body takes a width of {taken}, but the layer before gives {given}"
-        )))
+        Err(model_error(format!("{name}: the body takes a width of {taken}, but the layer before gives {given}")))
     }
 }
 
@@ -442,63 +369,34 @@ pub(crate) fn model_error(message: String) -> Error {
     Error::Model(message)
 }
 
-fn window(
-    name: &str,
-    kernel: [usize; 2],
-    stride: [usize; 2],
-    padding: [usize; 2],
-) -> Result<Window> {
+fn window(name: &str, kernel: [usize; 2], stride: [usize; 2], padding: [usize; 2]) -> Result<Window> {
     for (what, [height, width]) in [("kernel", kernel), ("stride", stride)] {
-        check_sizes(
-            name,
-            &[
-                (&format!("{what} height"), height),
-                (&format!("{what} width"), width),
-            ],
-        )?;
+        check_sizes(name, &[(&format!("{what} height"), height), (&format!("{what} width"), width)])?;
     }
     if padding[0] >= kernel[0] || padding[1] >= kernel[1] {
-        return Err(model_error(format!(
-            "{name}: padding {padding:?} is not smaller than the kernel {kernel:?}"
-        )));
+        return Err(model_error(format!("{name}: padding {padding:?} is not smaller than the kernel {kernel:?}")));
     }
-    Ok(Window {
-        kernel,
-        stride,
-        padding,
-    })
+    Ok(Window { kernel, stride, padding })
 }
 
 fn check_sizes(layer: &str, sizes: &[(&str, usize)]) -> Result<()> {
     match sizes.iter().find(|(_, size)| *size == 0) {
-        Some((name, _)) => Err(model_error(format!(
-            "{layer}: {name} is 0; every size must be at least 1"
-        ))),
+        Some((name, _)) => Err(model_error(format!("{layer}: {name} is 0; every size must be at least 1"))),
         None => Ok(()),
     }
 }
 
 fn check_bias(layer: &str, bias: Option<&[f32]>, outputs: usize) -> Result<()> {
-    bias.map_or(Ok(()), |bias| {
-        check_values(&format!("{layer} bias"), bias, &[outputs])
-    })
+    bias.map_or(Ok(()), |bias| check_values(&format!("{layer} bias"), bias, &[outputs]))
 }
 
 fn check_values(name: &str, values: &[f32], shape: &[usize]) -> Result<()> {
-    let expected = shape
-        .iter()
-        .try_fold(1usize, |product, &size| product.checked_mul(size));
+    let expected = shape.iter().try_fold(1usize, |product, &size| product.checked_mul(size));
     if expected != Some(values.len()) {
-        return Err(model_error(format!(
-            "{name}: expected the shape {shape:?}, got {} values",
-            values.len()
-        )));
+        return Err(model_error(format!("{name}: expected the shape {shape:?}, got {} values", values.len())));
     }
     match values.iter().position(|value| !value.is_finite()) {
-        Some(index) => Err(model_error(format!(
-            "{name}: value {index} is {}, not a finite number",
-            values[index]
-        ))),
+        Some(index) => Err(model_error(format!("{name}: value {index} is {}, not a finite number", values[index]))),
         None => Ok(()),
     }
 }

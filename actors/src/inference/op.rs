@@ -48,18 +48,14 @@ pub(crate) enum Op {
 pub(crate) fn image(shape: &[usize]) -> Result<(usize, usize, [usize; 2])> {
     match *shape {
         [samples, channels, height, width] => Ok((samples, channels, [height, width])),
-        _ => Err(model_error(format!(
-            "expected an image batch (N, C, H, W), got the shape {shape:?}"
-        ))),
+        _ => Err(model_error(format!("expected an image batch (N, C, H, W), got the shape {shape:?}"))),
     }
 }
 
 fn image_of(shape: &[usize], channels: usize) -> Result<(usize, usize, [usize; 2])> {
     let found = image(shape)?;
     if found.1 != channels {
-        return Err(model_error(format!(
-            "expected {channels} channels in (N, C, H, W), got the shape {shape:?}"
-        )));
+        return Err(model_error(format!("expected {channels} channels in (N, C, H, W), got the shape {shape:?}")));
     }
     Ok(found)
 }
@@ -76,9 +72,7 @@ pub(crate) fn positions(window: &Window, size: [usize; 2]) -> Result<[usize; 2]>
 /// Elements of a shape; every shape between layers has passed through here.
 pub(crate) fn elements(shape: &[usize]) -> Result<usize> {
     if shape.is_empty() || shape.contains(&0) {
-        return Err(model_error(format!(
-            "the shape {shape:?} has no elements: every size must be at least 1"
-        )));
+        return Err(model_error(format!("the shape {shape:?} has no elements: every size must be at least 1")));
     }
     shape
         .iter()
@@ -91,38 +85,30 @@ impl Op {
     /// The shape it makes of `shape`.
     pub(crate) fn output_shape(&self, shape: &[usize]) -> Result<Vec<usize>> {
         match self {
-            Self::Linear {
-                inputs, outputs, ..
-            } => match shape {
+            Self::Linear { inputs, outputs, .. } => match shape {
                 [leading @ .., width] if width == inputs => Ok([leading, &[*outputs]].concat()),
-                _ => Err(model_error(format!(
-                    "linear takes {inputs} values on the last axis, got the shape {shape:?}"
-                ))),
+                _ => {
+                    Err(model_error(format!("linear takes {inputs} values on the last axis, got the shape {shape:?}")))
+                }
             },
             Self::Conv2d(conv) => {
                 let (samples, _, size) = image_of(shape, conv.inputs)?;
                 let [down, across] = positions(&conv.window, size)?;
                 Ok(vec![samples, conv.outputs, down, across])
             }
-            Self::Depthwise {
-                window, channels, ..
-            } => {
+            Self::Depthwise { window, channels, .. } => {
                 let (samples, _, size) = image_of(shape, *channels)?;
                 let [down, across] = positions(window, size)?;
                 Ok(vec![samples, *channels, down, across])
             }
-            Self::ChannelAffine { scale, .. } => {
-                image_of(shape, scale.len()).map(|_| shape.to_vec())
-            }
+            Self::ChannelAffine { scale, .. } => image_of(shape, scale.len()).map(|_| shape.to_vec()),
             Self::Activation(_) | Self::Softmax => Ok(shape.to_vec()),
             Self::Pool(_, window) => {
                 let (samples, channels, size) = image(shape)?;
                 let [down, across] = positions(window, size)?;
                 Ok(vec![samples, channels, down, across])
             }
-            Self::GlobalAveragePool => {
-                image(shape).map(|(samples, channels, _)| vec![samples, channels, 1, 1])
-            }
+            Self::GlobalAveragePool => image(shape).map(|(samples, channels, _)| vec![samples, channels, 1, 1]),
             Self::Flatten => match shape {
                 [samples, rest @ ..] => Ok(vec![*samples, elements(&[&[1], rest].concat())?]),
                 [] => Err(model_error("flatten needs at least one axis".to_owned())),
@@ -130,16 +116,12 @@ impl Op {
             Self::ToChannelsLast | Self::ToChannelsFirst => image(shape).map(|_| shape.to_vec()),
             Self::Residual(body) => match body.output_shape(shape)? {
                 made if made == shape => Ok(made),
-                made => Err(model_error(format!(
-                    "residual: the body turns the shape {shape:?} into {made:?}"
-                ))),
+                made => Err(model_error(format!("residual: the body turns the shape {shape:?} into {made:?}"))),
             },
             Self::Gate(body) => {
                 let made = body.output_shape(shape)?;
-                let pooled = body.ends_channels_last()
-                    && made.len() == 4
-                    && made[..2] == shape[..2]
-                    && made[2..] == [1, 1];
+                let pooled =
+                    body.ends_channels_last() && made.len() == 4 && made[..2] == shape[..2] && made[2..] == [1, 1];
                 if made == shape || pooled {
                     return Ok(shape.to_vec());
                 }
@@ -152,23 +134,16 @@ impl Op {
 
     /// Whether it overwrites its input ([`run_in_place`](Self::run_in_place)).
     pub(crate) fn is_in_place(&self) -> bool {
-        matches!(
-            self,
-            Self::ChannelAffine { .. } | Self::Activation(_) | Self::Softmax | Self::Flatten
-        )
+        matches!(self, Self::ChannelAffine { .. } | Self::Activation(_) | Self::Softmax | Self::Flatten)
     }
 
     /// Scratch of [`run`](Self::run) for an input of this shape, in f32 elements.
     pub(crate) fn scratch_len(&self, shape: &[usize]) -> Result<usize> {
         match self {
-            Self::Linear {
-                product, inputs, ..
-            } => Ok(product.rows_scratch(elements(shape)? / inputs)),
+            Self::Linear { product, inputs, .. } => Ok(product.rows_scratch(elements(shape)? / inputs)),
             Self::Conv2d(conv) => conv.scratch_len(shape),
             Self::Residual(body) => body.scratch_len(shape),
-            Self::Gate(body) => {
-                Ok(elements(&body.output_shape(shape)?)? + body.scratch_len(shape)?)
-            }
+            Self::Gate(body) => Ok(elements(&body.output_shape(shape)?)? + body.scratch_len(shape)?),
             _ => Ok(0),
         }
     }
@@ -200,13 +175,9 @@ impl Op {
         out: &mut [f32],
     ) -> Result<()> {
         match self {
-            Self::Linear {
-                product, inputs, ..
-            } => return product.rows(isa, input, *inputs, scratch, out),
+            Self::Linear { product, inputs, .. } => return product.rows(isa, input, *inputs, scratch, out),
             Self::Conv2d(conv) => return conv.run(isa, shape, input, scratch, out),
-            Self::Depthwise {
-                weights, window, ..
-            } => {
+            Self::Depthwise { weights, window, .. } => {
                 each_sample(shape, input, out, |image, out| {
                     depthwise::convolve(isa, image, window, weights, out);
                     Ok(())
@@ -234,9 +205,7 @@ impl Op {
             }
             Self::Residual(body) => {
                 body.run(isa, input, shape, scratch, out)?;
-                out.iter_mut()
-                    .zip(input)
-                    .for_each(|(out, value)| *out += value);
+                out.iter_mut().zip(input).for_each(|(out, value)| *out += value);
             }
             Self::Gate(body) => {
                 let made = elements(&body.output_shape(shape)?)?;
@@ -274,14 +243,7 @@ pub(crate) fn each_sample(
     let inputs = input.chunks_exact(input.len() / samples);
     let outputs = out.len() / samples;
     for (pixels, out) in inputs.zip(out.chunks_exact_mut(outputs)) {
-        run(
-            Image {
-                pixels,
-                size,
-                channels,
-            },
-            out,
-        )?;
+        run(Image { pixels, size, channels }, out)?;
     }
     Ok(())
 }

@@ -35,17 +35,8 @@ pub struct LayerInfo {
 }
 
 /// Packs a whole network, which begins and ends channels-first.
-pub(crate) fn pack(
-    network: &Network,
-    precision: Precision,
-    layers: &mut Vec<LayerInfo>,
-) -> Result<Sequence> {
-    Packer {
-        precision,
-        prefix: String::new(),
-        layers,
-    }
-    .sequence(network, false, false)
+pub(crate) fn pack(network: &Network, precision: Precision, layers: &mut Vec<LayerInfo>) -> Result<Sequence> {
+    Packer { precision, prefix: String::new(), layers }.sequence(network, false, false)
 }
 
 struct Packer<'a> {
@@ -65,28 +56,19 @@ enum Needs {
 fn needs(layer: &Layer) -> Needs {
     match layer {
         Layer::Linear { .. } | Layer::Softmax | Layer::Flatten => Needs::ChannelsFirst,
-        Layer::Conv2d(_)
-        | Layer::ChannelAffine { .. }
-        | Layer::Pool(..)
-        | Layer::GlobalAveragePool => Needs::ChannelsLast,
+        Layer::Conv2d(_) | Layer::ChannelAffine { .. } | Layer::Pool(..) | Layer::GlobalAveragePool => {
+            Needs::ChannelsLast
+        }
         Layer::Activation(_) => Needs::Either,
-        Layer::Residual(body) | Layer::Gate(body) => body
-            .layers()
-            .iter()
-            .map(needs)
-            .find(|needs| *needs != Needs::Either)
-            .unwrap_or(Needs::Either),
+        Layer::Residual(body) | Layer::Gate(body) => {
+            body.layers().iter().map(needs).find(|needs| *needs != Needs::Either).unwrap_or(Needs::Either)
+        }
     }
 }
 
 impl Packer<'_> {
     /// Packs `network` between two given layouts.
-    fn sequence(
-        &mut self,
-        network: &Network,
-        mut channels_last: bool,
-        end_channels_last: bool,
-    ) -> Result<Sequence> {
+    fn sequence(&mut self, network: &Network, mut channels_last: bool, end_channels_last: bool) -> Result<Sequence> {
         let mut steps = Vec::new();
         let layers = network.layers();
         let mut index = 0;
@@ -98,26 +80,15 @@ impl Packer<'_> {
                 Needs::Either => {}
             }
             let (op, kind, used) = self.layer(&layers[index..], index, channels_last)?;
-            steps.push(Step {
-                name: format!("layer {}{index} {kind}", self.prefix),
-                op,
-            });
+            steps.push(Step { name: format!("layer {}{index} {kind}", self.prefix), op });
             index += used;
         }
         turn(&mut steps, &mut channels_last, end_channels_last);
-        Ok(Sequence {
-            steps,
-            channels_last,
-        })
+        Ok(Sequence { steps, channels_last })
     }
 
     /// Packs the first of `layers` and says how many it took.
-    fn layer(
-        &mut self,
-        layers: &[Layer],
-        index: usize,
-        channels_last: bool,
-    ) -> Result<(Op, &'static str, usize)> {
+    fn layer(&mut self, layers: &[Layer], index: usize, channels_last: bool) -> Result<(Op, &'static str, usize)> {
         let kind = kind(&layers[0]);
         let place = self.layers.len();
         self.layers.push(LayerInfo {
@@ -130,32 +101,15 @@ impl Packer<'_> {
         });
         let mut used = 1;
         let op = match &layers[0] {
-            Layer::Linear {
-                weights,
-                outputs,
-                inputs,
-                bias,
-            } => {
+            Layer::Linear { weights, outputs, inputs, bias } => {
                 let info = &mut self.layers[place];
                 let clamp = fuse_clamp(layers, &mut used, info);
-                let product = Product::pack(
-                    self.precision,
-                    weights,
-                    *outputs,
-                    *inputs,
-                    bias.as_deref(),
-                    clamp,
-                )?;
+                let product = Product::pack(self.precision, weights, *outputs, *inputs, bias.as_deref(), clamp)?;
                 info.weights = vec![*outputs, *inputs];
                 info.parameters = weights.len() + bias.as_ref().map_or(0, Vec::len);
                 info.precision = Some(product.precision());
-                info.weight_bytes =
-                    product.bytes() + bias.as_ref().map_or(0, |bias| size_of_val(&bias[..]));
-                Op::Linear {
-                    product,
-                    inputs: *inputs,
-                    outputs: *outputs,
-                }
+                info.weight_bytes = product.bytes() + bias.as_ref().map_or(0, |bias| size_of_val(&bias[..]));
+                Op::Linear { product, inputs: *inputs, outputs: *outputs }
             }
             Layer::Conv2d(conv) => {
                 let info = &mut self.layers[place];
@@ -176,10 +130,7 @@ impl Packer<'_> {
                 info.parameters = 2 * scale.len();
                 info.weight_bytes = size_of_val(&scale[..]) * 2;
                 info.precision = Some(Precision::Fp32);
-                Op::ChannelAffine {
-                    scale: scale.clone(),
-                    shift: shift.clone(),
-                }
+                Op::ChannelAffine { scale: scale.clone(), shift: shift.clone() }
             }
             Layer::Activation(activation) => Op::Activation(*activation),
             Layer::Softmax => Op::Softmax,
@@ -193,20 +144,9 @@ impl Packer<'_> {
     }
 
     /// The body of a residual or a gate, which ends in the layout it begins with.
-    fn body(
-        &mut self,
-        body: &Network,
-        index: usize,
-        kind: &str,
-        channels_last: bool,
-    ) -> Result<Sequence> {
+    fn body(&mut self, body: &Network, index: usize, kind: &str, channels_last: bool) -> Result<Sequence> {
         let prefix = format!("{}{index} {kind} / ", self.prefix);
-        Packer {
-            precision: self.precision,
-            prefix,
-            layers: self.layers,
-        }
-        .sequence(body, channels_last, channels_last)
+        Packer { precision: self.precision, prefix, layers: self.layers }.sequence(body, channels_last, channels_last)
     }
 }
 
@@ -229,15 +169,8 @@ fn kind(layer: &Layer) -> &'static str {
 
 fn turn(steps: &mut Vec<Step>, channels_last: &mut bool, to: bool) {
     if *channels_last != to {
-        let op = if to {
-            Op::ToChannelsLast
-        } else {
-            Op::ToChannelsFirst
-        };
-        steps.push(Step {
-            name: "layout".to_owned(),
-            op,
-        });
+        let op = if to { Op::ToChannelsLast } else { Op::ToChannelsFirst };
+        steps.push(Step { name: "layout".to_owned(), op });
         *channels_last = to;
     }
 }
@@ -269,25 +202,13 @@ fn fold(conv: &Conv2d, next: Option<&Layer>) -> Result<Conv2d> {
     for ((bias, scale), shift) in bias.iter_mut().zip(scale).zip(shift) {
         *bias = *bias * scale + shift;
     }
-    if folded
-        .weights
-        .iter()
-        .chain(folded.bias.iter().flatten())
-        .any(|value| !value.is_finite())
-    {
-        return Err(model_error(
-            "conv2d: folding batch_norm2d into it overflows".to_owned(),
-        ));
+    if folded.weights.iter().chain(folded.bias.iter().flatten()).any(|value| !value.is_finite()) {
+        return Err(model_error("conv2d: folding batch_norm2d into it overflows".to_owned()));
     }
     Ok(folded)
 }
 
-fn convolution(
-    precision: Precision,
-    conv: &Conv2d,
-    clamp: Clamp,
-    info: &mut LayerInfo,
-) -> Result<Op> {
+fn convolution(precision: Precision, conv: &Conv2d, clamp: Clamp, info: &mut LayerInfo) -> Result<Op> {
     let [height, width] = conv.window.kernel;
     let depth = conv.inputs / conv.groups;
     let taps = height * width;
@@ -302,22 +223,10 @@ fn convolution(
         let bias = conv.bias.clone().unwrap_or_else(|| vec![0.0; conv.outputs]);
         info.precision = Some(Precision::Fp32);
         info.weight_bytes = size_of_val(&turned[..]) + bias_bytes;
-        let weights = depthwise::Weights {
-            taps: turned,
-            bias,
-            clamp,
-        };
-        return Ok(Op::Depthwise {
-            weights,
-            window: conv.window,
-            channels: conv.outputs,
-        });
+        let weights = depthwise::Weights { taps: turned, bias, clamp };
+        return Ok(Op::Depthwise { weights, window: conv.window, channels: conv.outputs });
     }
-    let precision = if precision == Precision::Int4 {
-        Precision::Int8
-    } else {
-        precision
-    };
+    let precision = if precision == Precision::Int4 { Precision::Int8 } else { precision };
     let columns = conv.outputs / conv.groups;
     let inputs = depth * taps;
     let mut products = Vec::with_capacity(conv.groups);
@@ -329,20 +238,10 @@ fn convolution(
                 patches[column * inputs + at % taps * depth + at / taps] = weight;
             }
         }
-        let bias = conv
-            .bias
-            .as_ref()
-            .map(|bias| &bias[group * columns..][..columns]);
-        products.push(Product::pack(
-            precision, &patches, columns, inputs, bias, clamp,
-        )?);
+        let bias = conv.bias.as_ref().map(|bias| &bias[group * columns..][..columns]);
+        products.push(Product::pack(precision, &patches, columns, inputs, bias, clamp)?);
     }
     info.precision = Some(precision);
     info.weight_bytes = products.iter().map(Product::bytes).sum::<usize>() + bias_bytes;
-    Ok(Op::Conv2d(Convolution {
-        products,
-        window: conv.window,
-        inputs: conv.inputs,
-        outputs: conv.outputs,
-    }))
+    Ok(Op::Conv2d(Convolution { products, window: conv.window, inputs: conv.inputs, outputs: conv.outputs }))
 }

@@ -62,14 +62,9 @@ impl FromStr for Precision {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|precision| precision.name() == name)
-            .ok_or_else(|| {
-                let known = Self::ALL.map(Self::name).join(", ");
-                Error::invalid(format!(
-                    "unknown precision {name:?}: expected one of {known}"
-                ))
-            })
+        Self::ALL.into_iter().find(|precision| precision.name() == name).ok_or_else(|| {
+            let known = Self::ALL.map(Self::name).join(", ");
+            Error::invalid(format!("unknown precision {name:?}: expected one of {known}"))
+        })
     }
 }

@@ -27,10 +27,7 @@ pub(crate) enum Product {
 /// A value that is not finite stands where integers are wanted.
 #[cfg(feature = "quantized-ops")]
 pub(crate) fn not_finite() -> crate::Error {
-    model_error(
-        "the input has a value that is not finite: int8 and int4 layers take finite values only"
-            .to_owned(),
-    )
+    model_error("the input has a value that is not finite: int8 and int4 layers take finite values only".to_owned())
 }
 
 impl Product {
@@ -52,33 +49,20 @@ impl Product {
         }
         match precision {
             #[cfg(feature = "quantized-ops")]
-            Precision::Int8 => Ok(Self::Int8(linear_int8::Weights::pack(
-                weights, columns, inputs, bias, clamp,
-            ))),
+            Precision::Int8 => Ok(Self::Int8(linear_int8::Weights::pack(weights, columns, inputs, bias, clamp))),
             #[cfg(feature = "quantized-ops")]
-            Precision::Int4 => Ok(Self::Int4(linear_int4::Weights::pack(
-                weights, columns, inputs, bias, clamp,
-            ))),
+            Precision::Int4 => Ok(Self::Int4(linear_int4::Weights::pack(weights, columns, inputs, bias, clamp))),
             #[cfg(not(feature = "quantized-ops"))]
             Precision::Int8 | Precision::Int4 => Err(model_error(format!(
                 "this build has no {precision}: it was made without the feature quantized-ops"
             ))),
             Precision::Fp16 => {
-                if let Some(value) = weights
-                    .iter()
-                    .find(|value| !f16::from_f32(**value).is_finite())
-                {
-                    return Err(model_error(format!(
-                        "the weight {value} is beyond the range of fp16"
-                    )));
+                if let Some(value) = weights.iter().find(|value| !f16::from_f32(**value).is_finite()) {
+                    return Err(model_error(format!("the weight {value} is beyond the range of fp16")));
                 }
-                Ok(Self::Fp16(linear_float::Weights::pack(
-                    weights, columns, inputs, bias, clamp,
-                )))
+                Ok(Self::Fp16(linear_float::Weights::pack(weights, columns, inputs, bias, clamp)))
             }
-            Precision::Fp32 => Ok(Self::Fp32(linear_float::Weights::pack(
-                weights, columns, inputs, bias, clamp,
-            ))),
+            Precision::Fp32 => Ok(Self::Fp32(linear_float::Weights::pack(weights, columns, inputs, bias, clamp))),
         }
     }
 
@@ -111,9 +95,7 @@ impl Product {
             #[cfg(feature = "quantized-ops")]
             Self::Int8(weights) => count * (1 + code_stride(weights.row_bytes()) / 4),
             #[cfg(feature = "quantized-ops")]
-            Self::Int4(weights) => {
-                count * (1 + weights.groups() + code_stride(weights.row_bytes()) / 4)
-            }
+            Self::Int4(weights) => count * (1 + weights.groups() + code_stride(weights.row_bytes()) / 4),
             Self::Fp16(_) | Self::Fp32(_) => {
                 let _ = count;
                 0
@@ -137,23 +119,15 @@ impl Product {
                 let stride = code_stride(weights.row_bytes());
                 let (scales, codes) = scratch.split_at_mut(count.min(BLOCK_ROWS));
                 let codes: &mut [u8] = bytemuck::cast_slice_mut(codes);
-                let blocks = values
-                    .chunks(BLOCK_ROWS * width)
-                    .zip(out.chunks_mut(BLOCK_ROWS * weights.columns()));
+                let blocks = values.chunks(BLOCK_ROWS * width).zip(out.chunks_mut(BLOCK_ROWS * weights.columns()));
                 for (values, out) in blocks {
                     let rows = values.chunks_exact(width);
                     let scales = &mut scales[..rows.len()];
-                    for ((row, scale), codes) in
-                        rows.zip(&mut *scales).zip(codes.chunks_mut(stride))
-                    {
+                    for ((row, scale), codes) in rows.zip(&mut *scales).zip(codes.chunks_mut(stride)) {
                         let magnitude = quantize::magnitude(isa, row).ok_or_else(not_finite)?;
                         *scale = quantize::to_u8(isa, row, magnitude, codes);
                     }
-                    let rows = linear_int8::Rows {
-                        codes,
-                        stride,
-                        scales,
-                    };
+                    let rows = linear_int8::Rows { codes, stride, scales };
                     linear_int8::matmul(isa, rows, weights, out, weights.columns());
                 }
             }
@@ -164,44 +138,27 @@ impl Product {
                 let (scales, rest) = scratch.split_at_mut(block);
                 let (sums, codes) = rest.split_at_mut(block * weights.groups());
                 let codes: &mut [u8] = bytemuck::cast_slice_mut(codes);
-                let blocks = values
-                    .chunks(BLOCK_ROWS * width)
-                    .zip(out.chunks_mut(BLOCK_ROWS * weights.columns()));
+                let blocks = values.chunks(BLOCK_ROWS * width).zip(out.chunks_mut(BLOCK_ROWS * weights.columns()));
                 for (values, out) in blocks {
                     let rows = values.chunks_exact(width);
                     let scales = &mut scales[..rows.len()];
-                    let places = codes
-                        .chunks_mut(stride)
-                        .zip(sums.chunks_mut(weights.groups()));
+                    let places = codes.chunks_mut(stride).zip(sums.chunks_mut(weights.groups()));
                     for ((row, scale), (codes, sums)) in rows.zip(&mut *scales).zip(places) {
                         let magnitude = quantize::magnitude(isa, row).ok_or_else(not_finite)?;
                         codes[width..].fill(0);
                         *scale = quantize::to_i8(isa, row, magnitude, codes);
                         linear_int4::group_sums(isa, &codes[..weights.row_bytes()], sums);
                     }
-                    let rows = linear_int4::Rows {
-                        codes: bytemuck::cast_slice(codes),
-                        stride,
-                        scales,
-                        sums,
-                    };
+                    let rows = linear_int4::Rows { codes: bytemuck::cast_slice(codes), stride, scales, sums };
                     linear_int4::matmul(isa, rows, weights, out, weights.columns());
                 }
             }
             Self::Fp16(weights) => {
-                let rows = linear_float::Rows {
-                    values,
-                    count,
-                    stride: width,
-                };
+                let rows = linear_float::Rows { values, count, stride: width };
                 linear_float::matmul(isa, rows, weights, out, weights.columns());
             }
             Self::Fp32(weights) => {
-                let rows = linear_float::Rows {
-                    values,
-                    count,
-                    stride: width,
-                };
+                let rows = linear_float::Rows { values, count, stride: width };
                 linear_float::matmul(isa, rows, weights, out, weights.columns());
             }
         }
@@ -215,9 +172,5 @@ impl Product {
 #[cfg(feature = "quantized-ops")]
 pub(crate) fn code_stride(row_bytes: usize) -> usize {
     let lines = row_bytes.next_multiple_of(64);
-    if lines.is_multiple_of(2048) {
-        lines + 64
-    } else {
-        lines
-    }
+    if lines.is_multiple_of(2048) { lines + 64 } else { lines }
 }

@@ -18,14 +18,9 @@ use crate::{Error, Result};
 /// ```
 pub fn quantize_symmetric(weights: &[f32]) -> Result<(Vec<i8>, f32)> {
     if let Some(index) = weights.iter().position(|weight| !weight.is_finite()) {
-        return Err(Error::invalid(format!(
-            "weight {index} is {}, not a finite number",
-            weights[index]
-        )));
+        return Err(Error::invalid(format!("weight {index} is {}, not a finite number", weights[index])));
     }
-    let magnitude = weights
-        .iter()
-        .fold(0.0f32, |largest, weight| largest.max(weight.abs()));
+    let magnitude = weights.iter().fold(0.0f32, |largest, weight| largest.max(weight.abs()));
     if magnitude == 0.0 {
         return Ok((vec![0; weights.len()], 0.0));
     }

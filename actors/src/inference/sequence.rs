@@ -45,10 +45,7 @@ impl Sequence {
     }
 
     pub(crate) fn output_shape(&self, shape: &[usize]) -> Result<Vec<usize>> {
-        Ok(self
-            .shapes(shape)?
-            .pop()
-            .expect("there is a shape before every step and after the last"))
+        Ok(self.shapes(shape)?.pop().expect("there is a shape before every step and after the last"))
     }
 
     /// The shape before every step, and the one after the last.
@@ -76,9 +73,7 @@ impl Sequence {
         }
         let first = usize::from(!self.steps[0].op.is_in_place());
         let held = &shapes[first..=last];
-        held.iter()
-            .map(|shape| elements(shape))
-            .try_fold(0, |most, count| Ok(most.max(count?)))
+        held.iter().map(|shape| elements(shape)).try_fold(0, |most, count| Ok(most.max(count?)))
     }
 
     pub(crate) fn scratch_len(&self, shape: &[usize]) -> Result<usize> {

@@ -32,10 +32,7 @@ pub struct AgeLimits {
 
 impl Default for AgeLimits {
     fn default() -> Self {
-        Self {
-            plain: Some(AGE_MAX),
-            explicit: Some(AGE_MAX),
-        }
+        Self { plain: Some(AGE_MAX), explicit: Some(AGE_MAX) }
     }
 }
 
@@ -69,13 +66,7 @@ struct Group {
 }
 
 impl Group {
-    fn add(
-        &mut self,
-        lease: &Lease,
-        age: Duration,
-        is_new: bool,
-        backtrace: Option<&Arc<Backtrace>>,
-    ) {
+    fn add(&mut self, lease: &Lease, age: Duration, is_new: bool, backtrace: Option<&Arc<Backtrace>>) {
         self.first.get_or_insert(lease.id);
         self.count += 1;
         self.new += u64::from(is_new);
@@ -97,10 +88,7 @@ impl Group {
             owner: key.owner,
             site: key.site.as_deref().map(str::to_owned),
             age: self.age,
-            backtrace: self
-                .backtrace
-                .as_ref()
-                .map(|backtrace| backtrace.to_string()),
+            backtrace: self.backtrace.as_ref().map(|backtrace| backtrace.to_string()),
         }
     }
 }
@@ -125,10 +113,7 @@ pub struct Ledger {
 impl Ledger {
     /// An empty ledger with these limits.
     pub fn new(limits: AgeLimits) -> Self {
-        Self {
-            limits,
-            ..Self::default()
-        }
+        Self { limits, ..Self::default() }
     }
 
     /// Changes the limits, for the leases that live as well.
@@ -142,10 +127,7 @@ impl Ledger {
             match event {
                 Event::Acquired(record) => self.open(*record),
                 Event::Released { lease, at, outcome } => {
-                    let record = self
-                        .outstanding
-                        .remove(&lease.id)
-                        .map(|outstanding| outstanding.record);
+                    let record = self.outstanding.remove(&lease.id).map(|outstanding| outstanding.record);
                     if outcome == Outcome::DroppedUnreleased {
                         self.count_dropped(lease, at, record);
                     }
@@ -159,31 +141,17 @@ impl Ledger {
             self.refused += 1;
             return;
         }
-        self.outstanding.insert(
-            record.lease.id,
-            Outstanding {
-                record,
-                reported: false,
-            },
-        );
+        self.outstanding.insert(record.lease.id, Outstanding { record, reported: false });
     }
 
     fn count_dropped(&mut self, lease: Lease, at: Instant, record: Option<Record>) {
-        let age = record.as_ref().map_or(Duration::ZERO, |record| {
-            at.saturating_duration_since(record.at)
-        });
+        let age = record.as_ref().map_or(Duration::ZERO, |record| at.saturating_duration_since(record.at));
         let site = record.as_ref().and_then(|record| record.site.clone());
         let backtrace = record.as_ref().and_then(|record| record.backtrace.as_ref());
-        self.dropped_group(lease.owner, lease.class, site)
-            .add(&lease, age, true, backtrace);
+        self.dropped_group(lease.owner, lease.class, site).add(&lease, age, true, backtrace);
     }
 
-    fn dropped_group(
-        &mut self,
-        owner: Owner,
-        class: SizeClass,
-        site: Option<Arc<str>>,
-    ) -> &mut Group {
+    fn dropped_group(&mut self, owner: Owner, class: SizeClass, site: Option<Arc<str>>) -> &mut Group {
         let mut key = Key { owner, class, site };
         if self.dropped.len() >= DROPPED_MAX && !self.dropped.contains_key(&key) {
             key.site = None;
@@ -200,13 +168,8 @@ impl Ledger {
         self.absorb(pool.recorder().drain());
         self.absorb_untold(pool);
         let too_old = self.find_too_old(now, pool);
-        let dropped = self
-            .dropped
-            .iter()
-            .map(|(key, group)| group.report(LeakKind::DroppedUnreleased, key));
-        let too_old = too_old
-            .iter()
-            .map(|(key, group)| group.report(LeakKind::TooOld, key));
+        let dropped = self.dropped.iter().map(|(key, group)| group.report(LeakKind::DroppedUnreleased, key));
+        let too_old = too_old.iter().map(|(key, group)| group.report(LeakKind::TooOld, key));
         let reports = dropped.chain(too_old).collect();
         self.dropped.values_mut().for_each(|group| group.new = 0);
         reports
@@ -230,24 +193,12 @@ impl Ledger {
             if !pool.is_live(id) {
                 return false;
             }
-            let Record {
-                lease,
-                site,
-                at,
-                backtrace,
-            } = &outstanding.record;
+            let Record { lease, site, at, backtrace } = &outstanding.record;
             let age = now.saturating_duration_since(*at);
             if self.limits.of(lease.kind).is_some_and(|limit| age > limit) {
                 let is_new = !std::mem::replace(&mut outstanding.reported, true);
-                let key = Key {
-                    owner: lease.owner,
-                    class: lease.class,
-                    site: site.clone(),
-                };
-                groups
-                    .entry(key)
-                    .or_default()
-                    .add(lease, age, is_new, backtrace.as_ref());
+                let key = Key { owner: lease.owner, class: lease.class, site: site.clone() };
+                groups.entry(key).or_default().add(lease, age, is_new, backtrace.as_ref());
             }
             true
         });
@@ -257,17 +208,12 @@ impl Ledger {
 
     /// Forgets the leases that were dropped unreleased, once somebody has acted on them. Returns how many there were.
     pub fn forget_dropped(&mut self) -> u64 {
-        std::mem::take(&mut self.dropped)
-            .values()
-            .map(|group| group.count)
-            .sum()
+        std::mem::take(&mut self.dropped).values().map(|group| group.count).sum()
     }
 
     /// Records of leases that are not known to have ended, in no order.
     pub fn outstanding(&self) -> impl ExactSizeIterator<Item = &Record> {
-        self.outstanding
-            .values()
-            .map(|outstanding| &outstanding.record)
+        self.outstanding.values().map(|outstanding| &outstanding.record)
     }
 
     /// Leases dropped unreleased that the ledger knows of.

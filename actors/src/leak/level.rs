@@ -43,14 +43,9 @@ impl std::str::FromStr for Level {
     type Err = crate::Error;
 
     fn from_str(name: &str) -> crate::Result<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|level| level.as_str().eq_ignore_ascii_case(name))
-            .ok_or_else(|| {
-                crate::Error::invalid(format!(
-                    "no leak level {name:?}: disabled, simple, advanced or paranoid"
-                ))
-            })
+        Self::ALL.into_iter().find(|level| level.as_str().eq_ignore_ascii_case(name)).ok_or_else(|| {
+            crate::Error::invalid(format!("no leak level {name:?}: disabled, simple, advanced or paranoid"))
+        })
     }
 }
 

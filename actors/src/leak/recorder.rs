@@ -34,11 +34,7 @@ pub struct RecorderConfig {
 
 impl Default for RecorderConfig {
     fn default() -> Self {
-        Self {
-            level: Level::default(),
-            sample_every: DEFAULT_SAMPLE_EVERY,
-            capacity: DEFAULT_CAPACITY,
-        }
+        Self { level: Level::default(), sample_every: DEFAULT_SAMPLE_EVERY, capacity: DEFAULT_CAPACITY }
     }
 }
 
@@ -61,9 +57,7 @@ impl Recorder {
     pub fn new(config: &RecorderConfig) -> Result<Self> {
         if !(1..=MAX_CAPACITY).contains(&config.capacity) {
             let capacity = config.capacity;
-            return Err(Error::invalid(format!(
-                "an event channel holds 1 to {MAX_CAPACITY} events, not {capacity}"
-            )));
+            return Err(Error::invalid(format!("an event channel holds 1 to {MAX_CAPACITY} events, not {capacity}")));
         }
         let (sender, receiver) = crossbeam_channel::bounded(config.capacity);
         Ok(Self {
@@ -113,9 +107,7 @@ impl Recorder {
 
     /// Takes the waiting events, in order, and no more than the channel holds: it ends even while others keep sending.
     pub fn drain(&self) -> impl Iterator<Item = Event> {
-        self.receiver
-            .try_iter()
-            .take(self.receiver.capacity().unwrap_or(DEFAULT_CAPACITY))
+        self.receiver.try_iter().take(self.receiver.capacity().unwrap_or(DEFAULT_CAPACITY))
     }
 
     /// The level to record the lease at hand at, if it is to be recorded.
@@ -124,9 +116,7 @@ impl Recorder {
         let wanted = match level {
             Level::Disabled => false,
             Level::Paranoid => true,
-            Level::Simple | Level::Advanced => {
-                force || sampler::is_sample(self.sample_every.load(Relaxed))
-            }
+            Level::Simple | Level::Advanced => force || sampler::is_sample(self.sample_every.load(Relaxed)),
         };
         wanted.then_some(level)
     }
@@ -134,12 +124,7 @@ impl Recorder {
     /// Tells of a lease's beginning. False if the channel was full.
     pub(crate) fn acquired(&self, level: Level, lease: Lease, site: Option<Arc<str>>) -> bool {
         let backtrace = (level >= Level::Advanced).then(|| Arc::new(Backtrace::force_capture()));
-        let sent = self.send(Event::Acquired(Box::new(Record {
-            lease,
-            site,
-            at: Instant::now(),
-            backtrace,
-        })));
+        let sent = self.send(Event::Acquired(Box::new(Record { lease, site, at: Instant::now(), backtrace })));
         if sent {
             self.recorded.fetch_add(1, Relaxed);
         }
@@ -148,11 +133,7 @@ impl Recorder {
 
     /// Tells of a lease's end. False if the channel was full.
     pub(crate) fn released(&self, lease: Lease, outcome: Outcome) -> bool {
-        self.send(Event::Released {
-            lease,
-            at: Instant::now(),
-            outcome,
-        })
+        self.send(Event::Released { lease, at: Instant::now(), outcome })
     }
 
     fn send(&self, event: Event) -> bool {

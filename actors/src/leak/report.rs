@@ -49,11 +49,7 @@ fn as_seconds<S: serde::Serializer>(age: &Duration, serializer: S) -> Result<S::
 impl fmt::Display for LeakReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let plural = if self.equal == 1 { "buffer" } else { "buffers" };
-        write!(
-            f,
-            "{}: {} {plural} ({} bytes, class ",
-            self.owner, self.equal, self.bytes
-        )?;
+        write!(f, "{}: {} {plural} ({} bytes, class ", self.owner, self.equal, self.bytes)?;
         match self.class_size {
             0 => f.write_str("huge")?,
             size => write!(f, "{size}")?,

@@ -66,10 +66,7 @@ mod tests {
         }
         let hits: u32 = hits_by_phase.iter().sum();
         assert!((3700..4500).contains(&hits), "{hits} of 4096 expected");
-        assert!(
-            hits_by_phase.iter().all(|&hits| hits > 300),
-            "{hits_by_phase:?}"
-        );
+        assert!(hits_by_phase.iter().all(|&hits| hits > 300), "{hits_by_phase:?}");
     }
 
     #[test]

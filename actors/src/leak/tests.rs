@@ -7,16 +7,8 @@ use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
 fn pool(level: Level, capacity: usize) -> Pool {
-    let leaks = RecorderConfig {
-        level,
-        capacity,
-        ..RecorderConfig::default()
-    };
-    Pool::new(PoolConfig {
-        leaks,
-        ..PoolConfig::limited(64 << 20)
-    })
-    .unwrap()
+    let leaks = RecorderConfig { level, capacity, ..RecorderConfig::default() };
+    Pool::new(PoolConfig { leaks, ..PoolConfig::limited(64 << 20) }).unwrap()
 }
 
 fn owner() -> Owner {
@@ -48,13 +40,9 @@ fn an_explicit_lease_is_a_leak_when_dropped_and_none_when_released() {
     for level in Level::ALL {
         let pool = pool(level, 1000);
         let mut ledger = Ledger::default();
-        pool.allocate_with(100, owner(), explicit("app.py:1"))
-            .unwrap()
-            .release();
+        pool.allocate_with(100, owner(), explicit("app.py:1")).unwrap().release();
         assert_eq!(ledger.check(Instant::now(), &pool), []);
-        let leaked = pool
-            .allocate_with(100, owner(), explicit("app.py:2"))
-            .unwrap();
+        let leaked = pool.allocate_with(100, owner(), explicit("app.py:2")).unwrap();
         let id = leaked.id();
         drop(leaked);
         assert_eq!(pool.stats().live_count, 0, "a leaked lease keeps no memory");
@@ -62,15 +50,7 @@ fn an_explicit_lease_is_a_leak_when_dropped_and_none_when_released() {
         let reports = ledger.check(Instant::now(), &pool);
         assert_eq!(reports.len(), 1);
         assert_eq!(reports[0].kind, LeakKind::DroppedUnreleased);
-        assert_eq!(
-            (
-                reports[0].equal,
-                reports[0].new,
-                reports[0].bytes,
-                reports[0].class_size
-            ),
-            (1, 1, 100, 128)
-        );
+        assert_eq!((reports[0].equal, reports[0].new, reports[0].bytes, reports[0].class_size), (1, 1, 100, 128));
         assert_eq!((reports[0].id, reports[0].owner), (Some(id), owner()));
         let site = (level != Level::Disabled).then_some("app.py:2");
         assert_eq!(reports[0].site.as_deref(), site);
@@ -85,29 +65,14 @@ fn equal_leaks_are_one_report_that_stays_until_it_is_forgotten() {
     (0..3).for_each(|_| drop(pool.allocate_with(1000, owner(), explicit("a:1")).unwrap()));
     drop(pool.allocate_with(1000, owner(), explicit("b:2")).unwrap());
     let reports = ledger.check(Instant::now(), &pool);
-    let counts = |reports: &[LeakReport]| {
-        reports
-            .iter()
-            .map(|report| (report.equal, report.new))
-            .collect::<Vec<_>>()
-    };
+    let counts = |reports: &[LeakReport]| reports.iter().map(|report| (report.equal, report.new)).collect::<Vec<_>>();
     assert_eq!(counts(&reports), [(3, 3), (1, 1)]);
     assert_eq!(reports[0].bytes, 3000);
-    assert!(
-        reports[0]
-            .to_string()
-            .starts_with("leak-test: 3 buffers (3000 bytes, class 1024) from a:1 dropped")
-    );
+    assert!(reports[0].to_string().starts_with("leak-test: 3 buffers (3000 bytes, class 1024) from a:1 dropped"));
     assert_eq!(reports[0].to_string().lines().count(), 1);
     drop(pool.allocate_with(1000, owner(), explicit("b:2")).unwrap());
-    assert_eq!(
-        counts(&ledger.check(Instant::now(), &pool)),
-        [(3, 0), (2, 1)]
-    );
-    assert_eq!(
-        (ledger.dropped_unreleased(), ledger.forget_dropped()),
-        (5, 5)
-    );
+    assert_eq!(counts(&ledger.check(Instant::now(), &pool)), [(3, 0), (2, 1)]);
+    assert_eq!((ledger.dropped_unreleased(), ledger.forget_dropped()), (5, 5));
     assert_eq!(ledger.check(Instant::now(), &pool), []);
     assert_eq!(pool.stats().dropped_unreleased, 5);
 }
@@ -115,30 +80,17 @@ fn equal_leaks_are_one_report_that_stays_until_it_is_forgotten() {
 #[test]
 fn a_live_lease_is_too_old_by_the_limit_of_its_kind() {
     let pool = pool(Level::Paranoid, 1000);
-    let limits = AgeLimits {
-        plain: Some(Duration::from_secs(10)),
-        explicit: None,
-    };
+    let limits = AgeLimits { plain: Some(Duration::from_secs(10)), explicit: None };
     let mut ledger = Ledger::new(limits);
-    let plain = pool
-        .allocate_with(5000, owner(), AllocOptions::default().at("a:1"))
-        .unwrap();
+    let plain = pool.allocate_with(5000, owner(), AllocOptions::default().at("a:1")).unwrap();
     let explicit = pool.allocate_with(10, owner(), explicit("b:2")).unwrap();
     assert_eq!(ledger.check(Instant::now(), &pool), []);
     let later = Instant::now() + Duration::from_secs(11);
     let reports = ledger.check(later, &pool);
     assert_eq!(reports.len(), 1);
-    assert_eq!(
-        (reports[0].kind, reports[0].id, reports[0].new),
-        (LeakKind::TooOld, Some(plain.id()), 1)
-    );
+    assert_eq!((reports[0].kind, reports[0].id, reports[0].new), (LeakKind::TooOld, Some(plain.id()), 1));
     assert!(reports[0].age > Duration::from_secs(10));
-    assert!(
-        reports[0]
-            .backtrace
-            .as_ref()
-            .is_some_and(|text| text.contains("a_live_lease_is_too_old"))
-    );
+    assert!(reports[0].backtrace.as_ref().is_some_and(|text| text.contains("a_live_lease_is_too_old")));
     assert_eq!(ledger.check(later, &pool)[0].new, 0);
     drop(plain);
     assert_eq!(ledger.check(later, &pool), []);
@@ -151,28 +103,15 @@ fn a_live_lease_is_too_old_by_the_limit_of_its_kind() {
 fn a_full_channel_drops_with_a_count_and_makes_no_false_leak() {
     let pool = pool(Level::Paranoid, 8);
     let mut ledger = Ledger::default();
-    let held: Vec<_> = (0..8)
-        .map(|_| pool.allocate(64, owner()).unwrap())
-        .collect();
+    let held: Vec<_> = (0..8).map(|_| pool.allocate(64, owner()).unwrap()).collect();
     let stale: Vec<LeaseId> = held.iter().map(|buffer| buffer.id()).collect();
     // The channel is full: neither these ends nor these beginnings are told.
     drop(held);
-    let unheard: Vec<_> = (0..5)
-        .map(|_| pool.allocate(64, owner()).unwrap())
-        .collect();
-    assert_eq!(
-        (
-            pool.recorder().pending_events(),
-            pool.recorder().dropped_events()
-        ),
-        (8, 8 + 5)
-    );
+    let unheard: Vec<_> = (0..5).map(|_| pool.allocate(64, owner()).unwrap()).collect();
+    assert_eq!((pool.recorder().pending_events(), pool.recorder().dropped_events()), (8, 8 + 5));
     assert!(stale.iter().all(|&id| !pool.is_live(id)));
     assert_eq!(ledger.check(much_later(), &pool), []);
-    assert_eq!(
-        (ledger.closed_quietly(), ledger.outstanding().len()),
-        (8, 0)
-    );
+    assert_eq!((ledger.closed_quietly(), ledger.outstanding().len()), (8, 0));
     drop(unheard);
     assert_eq!(ledger.check(much_later(), &pool), []);
     assert_eq!(pool.stats().live_count, 0);
@@ -188,22 +127,8 @@ fn leases_dropped_unreleased_are_counted_exactly_even_if_no_event_tells() {
     // The first lease's two events fill the channel.
     let reports = ledger.check(Instant::now(), &pool);
     assert_eq!(reports.iter().map(|report| report.equal).sum::<u64>(), 10);
-    assert_eq!(
-        reports
-            .iter()
-            .find(|report| report.id.is_none())
-            .unwrap()
-            .bytes,
-        9 * 1024
-    );
-    assert_eq!(
-        ledger
-            .check(Instant::now(), &pool)
-            .iter()
-            .map(|report| report.equal)
-            .sum::<u64>(),
-        10
-    );
+    assert_eq!(reports.iter().find(|report| report.id.is_none()).unwrap().bytes, 9 * 1024);
+    assert_eq!(ledger.check(Instant::now(), &pool).iter().map(|report| report.equal).sum::<u64>(), 10);
     assert_eq!(ledger.dropped_unreleased(), pool.stats().dropped_unreleased);
 }
 
@@ -211,26 +136,15 @@ fn leases_dropped_unreleased_are_counted_exactly_even_if_no_event_tells() {
 fn levels_choose_who_carries_a_record() {
     let recorded = |level, options: &AllocOptions| {
         let pool = pool(level, 16_384);
-        pool.recorder()
-            .set_sample_every(NonZeroU32::new(16).unwrap());
-        (0..3200).for_each(|_| {
-            pool.allocate_with(64, owner(), options.clone())
-                .unwrap()
-                .release()
-        });
+        pool.recorder().set_sample_every(NonZeroU32::new(16).unwrap());
+        (0..3200).for_each(|_| pool.allocate_with(64, owner(), options.clone()).unwrap().release());
         pool.recorder().recorded_leases()
     };
     let plain = AllocOptions::default();
     assert_eq!(recorded(Level::Disabled, &plain), 0);
     assert!((120..300).contains(&recorded(Level::Simple, &plain)));
     assert_eq!(recorded(Level::Paranoid, &plain), 3200);
-    for forced in [
-        AllocOptions {
-            record: true,
-            ..plain
-        },
-        AllocOptions::explicit(),
-    ] {
+    for forced in [AllocOptions { record: true, ..plain }, AllocOptions::explicit()] {
         assert_eq!(recorded(Level::Disabled, &forced), 0);
         assert_eq!(recorded(Level::Simple, &forced), 3200);
     }
@@ -244,30 +158,17 @@ fn a_change_of_level_keeps_the_records_of_living_leases() {
     pool.recorder().set_level(Level::Disabled);
     let unwatched = pool.allocate(64, owner()).unwrap();
     let reports = ledger.check(much_later(), &pool);
-    assert_eq!(
-        reports.iter().map(|report| report.id).collect::<Vec<_>>(),
-        [Some(watched.id())]
-    );
+    assert_eq!(reports.iter().map(|report| report.id).collect::<Vec<_>>(), [Some(watched.id())]);
     drop((watched, unwatched));
     ledger.absorb(pool.recorder().drain());
-    assert_eq!(
-        ledger.outstanding().len(),
-        0,
-        "the end of a recorded lease is told at any level"
-    );
+    assert_eq!(ledger.outstanding().len(), 0, "the end of a recorded lease is told at any level");
     assert_eq!(ledger.closed_quietly(), 0);
 }
 
 #[test]
 fn a_channel_without_room_is_refused() {
     for capacity in [0, usize::MAX] {
-        assert!(
-            Recorder::new(&RecorderConfig {
-                capacity,
-                ..RecorderConfig::default()
-            })
-            .is_err()
-        );
+        assert!(Recorder::new(&RecorderConfig { capacity, ..RecorderConfig::default() }).is_err());
     }
 }
 
@@ -283,21 +184,11 @@ fn nothing_false_is_reported_while_threads_lease_through_a_tiny_channel() {
                 let pool = &pool;
                 scope.spawn(move || {
                     for round in 0..3000 {
-                        let options = AllocOptions {
-                            record: true,
-                            ..AllocOptions::default()
-                        };
-                        drop(
-                            pool.allocate_with(64 + round % 500, owner(), options)
-                                .unwrap(),
-                        );
+                        let options = AllocOptions { record: true, ..AllocOptions::default() };
+                        drop(pool.allocate_with(64 + round % 500, owner(), options).unwrap());
                         let leaked = pool.allocate_with(64, owner(), explicit("a:1")).unwrap();
                         assert_eq!(leaked.kind(), LeaseKind::Explicit);
-                        if (round + thread) % 10 == 0 {
-                            drop(leaked)
-                        } else {
-                            leaked.release()
-                        }
+                        if (round + thread) % 10 == 0 { drop(leaked) } else { leaked.release() }
                     }
                 })
             })
@@ -309,11 +200,7 @@ fn nothing_false_is_reported_while_threads_lease_through_a_tiny_channel() {
             }
         }
     });
-    reported += ledger
-        .check(much_later(), &pool)
-        .iter()
-        .map(|report| report.new)
-        .sum::<u64>();
+    reported += ledger.check(much_later(), &pool).iter().map(|report| report.new).sum::<u64>();
     assert_eq!(reported, 900);
     assert_eq!(pool.stats().dropped_unreleased, 900);
     assert_eq!(ledger.outstanding().len(), 0);

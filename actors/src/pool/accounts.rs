@@ -85,11 +85,7 @@ impl Account {
             Some(bytes) => live * bytes as u64,
             None => between(&self.huge_bytes.ended, &self.huge_bytes.begun).1,
         };
-        Tally {
-            leases,
-            live,
-            live_bytes,
-        }
+        Tally { leases, live, live_bytes }
     }
 
     pub(crate) fn unreleased(&self) -> u64 {
@@ -112,28 +108,18 @@ impl Accounts {
 
     pub(crate) fn lease(&self, owner: Owner, class: SizeClass, bytes: usize) {
         let account = self.of(owner);
-        account.classes[class.index()]
-            .begun
-            .fetch_add(1, Ordering::Relaxed);
+        account.classes[class.index()].begun.fetch_add(1, Ordering::Relaxed);
         if class == SizeClass::HUGE {
-            account
-                .huge_bytes
-                .begun
-                .fetch_add(bytes as u64, Ordering::Relaxed);
+            account.huge_bytes.begun.fetch_add(bytes as u64, Ordering::Relaxed);
         }
     }
 
     pub(crate) fn release(&self, owner: Owner, class: SizeClass, bytes: usize) {
         let account = self.of(owner);
         // Release: whoever sees the end sees the beginning, which another thread may have counted.
-        account.classes[class.index()]
-            .ended
-            .fetch_add(1, Ordering::Release);
+        account.classes[class.index()].ended.fetch_add(1, Ordering::Release);
         if class == SizeClass::HUGE {
-            account
-                .huge_bytes
-                .ended
-                .fetch_add(bytes as u64, Ordering::Release);
+            account.huge_bytes.ended.fetch_add(bytes as u64, Ordering::Release);
         }
     }
 
@@ -143,14 +129,9 @@ impl Accounts {
         account.unreleased.fetch_add(1, Ordering::Relaxed);
         if !told {
             if class == SizeClass::HUGE {
-                account
-                    .huge_bytes
-                    .untold
-                    .fetch_add(bytes as u64, Ordering::Relaxed);
+                account.huge_bytes.untold.fetch_add(bytes as u64, Ordering::Relaxed);
             }
-            account.classes[class.index()]
-                .untold
-                .fetch_add(1, Ordering::Release);
+            account.classes[class.index()].untold.fetch_add(1, Ordering::Release);
         }
     }
 
@@ -168,12 +149,7 @@ impl Accounts {
                     Some(bytes) => count * bytes as u64,
                     None => account.huge_bytes.untold.swap(0, Ordering::Relaxed),
                 };
-                all.push(Untold {
-                    owner,
-                    class,
-                    count,
-                    bytes,
-                });
+                all.push(Untold { owner, class, count, bytes });
             }
         }
         all
@@ -181,10 +157,7 @@ impl Accounts {
 
     /// The accounts that exist, by owner.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Owner, &Account)> {
-        self.0
-            .iter()
-            .enumerate()
-            .filter_map(|(index, cell)| Some((Owner::at(index), &**cell.get()?)))
+        self.0.iter().enumerate().filter_map(|(index, cell)| Some((Owner::at(index), &**cell.get()?)))
     }
 }
 
@@ -197,37 +170,12 @@ mod tests {
         let accounts = Accounts::new();
         let owner = Owner::named("accounts-test");
         let sizes = [64, 1 << 30, (1 << 40) + 4096, (1 << 41) + 4096];
-        sizes
-            .iter()
-            .for_each(|&bytes| accounts.lease(owner, SizeClass::of(bytes), bytes));
+        sizes.iter().for_each(|&bytes| accounts.lease(owner, SizeClass::of(bytes), bytes));
         let (_, account) = accounts.iter().next().unwrap();
-        assert_eq!(
-            account.tally(SizeClass::HUGE),
-            Tally {
-                leases: 2,
-                live: 2,
-                live_bytes: (3 << 40) + 8192
-            }
-        );
-        assert_eq!(
-            account.tally(SizeClass::of(64)),
-            Tally {
-                leases: 1,
-                live: 1,
-                live_bytes: 64
-            }
-        );
-        sizes
-            .iter()
-            .for_each(|&bytes| accounts.release(owner, SizeClass::of(bytes), bytes));
-        assert_eq!(
-            account.tally(SizeClass::HUGE),
-            Tally {
-                leases: 2,
-                live: 0,
-                live_bytes: 0
-            }
-        );
+        assert_eq!(account.tally(SizeClass::HUGE), Tally { leases: 2, live: 2, live_bytes: (3 << 40) + 8192 });
+        assert_eq!(account.tally(SizeClass::of(64)), Tally { leases: 1, live: 1, live_bytes: 64 });
+        sizes.iter().for_each(|&bytes| accounts.release(owner, SizeClass::of(bytes), bytes));
+        assert_eq!(account.tally(SizeClass::HUGE), Tally { leases: 2, live: 0, live_bytes: 0 });
         assert!(SizeClass::all().all(|class| account.tally(class).live == 0));
     }
 
@@ -240,24 +188,8 @@ mod tests {
         accounts.unreleased(owner, SizeClass::of(100), 128, true);
         accounts.unreleased(owner, SizeClass::HUGE, 8192, false);
         let untold = accounts.take_untold();
-        assert_eq!(
-            untold[0],
-            Untold {
-                owner,
-                class: SizeClass::of(100),
-                count: 2,
-                bytes: 256
-            }
-        );
-        assert_eq!(
-            untold[1],
-            Untold {
-                owner,
-                class: SizeClass::HUGE,
-                count: 1,
-                bytes: 8192
-            }
-        );
+        assert_eq!(untold[0], Untold { owner, class: SizeClass::of(100), count: 2, bytes: 256 });
+        assert_eq!(untold[1], Untold { owner, class: SizeClass::HUGE, count: 1, bytes: 8192 });
         assert_eq!(accounts.take_untold(), []);
         assert_eq!(accounts.iter().next().unwrap().1.unreleased(), 4);
     }

@@ -39,34 +39,17 @@ impl Block {
         let layout = Self::layout(bytes)?;
         // SAFETY: the layout's size is `bytes` or more, which is not 0.
         let base = NonNull::new(unsafe { alloc_zeroed(layout) })?;
-        let shift = if bytes >= LAZY_BYTES {
-            base.as_ptr().align_offset(PAGE_BYTES)
-        } else {
-            0
-        };
+        let shift = if bytes >= LAZY_BYTES { base.as_ptr().align_offset(PAGE_BYTES) } else { 0 };
         debug_assert!(shift < PAGE_BYTES);
         // SAFETY: `shift < PAGE_BYTES`, and the layout of a shifted block has PAGE_BYTES to spare.
         let start = unsafe { base.add(shift) };
-        Some(Self {
-            start,
-            bytes,
-            slot,
-            shift: shift as u16,
-            class,
-        })
+        Some(Self { start, bytes, slot, shift: shift as u16, class })
     }
 
     fn layout(bytes: usize) -> Option<Layout> {
-        let (size, align) = if bytes >= LAZY_BYTES {
-            (bytes.checked_add(PAGE_BYTES)?, NATURAL_ALIGN)
-        } else {
-            (bytes, LINE_BYTES)
-        };
-        if bytes == 0 {
-            None
-        } else {
-            Layout::from_size_align(size, align).ok()
-        }
+        let (size, align) =
+            if bytes >= LAZY_BYTES { (bytes.checked_add(PAGE_BYTES)?, NATURAL_ALIGN) } else { (bytes, LINE_BYTES) };
+        if bytes == 0 { None } else { Layout::from_size_align(size, align).ok() }
     }
 
     /// The first byte: aligned to 64, valid for [`Block::bytes`] initialised bytes while the block lives.
@@ -115,19 +98,14 @@ mod tests {
             let block = Block::zeroed(SizeClass::of(len), bytes, SlotIndex::FIRST).unwrap();
             assert_eq!(block.start().as_ptr().align_offset(LINE_BYTES), 0);
             // SAFETY: the block is alive and nobody writes to it.
-            let content =
-                unsafe { std::slice::from_raw_parts(block.start().as_ptr(), block.bytes()) };
+            let content = unsafe { std::slice::from_raw_parts(block.start().as_ptr(), block.bytes()) };
             assert!(content.iter().all(|&byte| byte == 0));
         }
     }
 
     #[test]
     fn a_block_that_no_system_holds_is_refused() {
-        for bytes in [
-            SizeClass::MAX_LEN & !(PAGE_BYTES - 1),
-            usize::MAX & !(PAGE_BYTES - 1),
-            0,
-        ] {
+        for bytes in [SizeClass::MAX_LEN & !(PAGE_BYTES - 1), usize::MAX & !(PAGE_BYTES - 1), 0] {
             assert!(Block::zeroed(SizeClass::HUGE, bytes, SlotIndex::FIRST).is_none());
         }
     }

@@ -29,26 +29,14 @@ struct Settings {
 
 impl Budget {
     pub(crate) fn new(limit: usize, retain: usize) -> Self {
-        let settings = Settings {
-            limit: limit.into(),
-            retain: retain.into(),
-            high_water: 0.into(),
-        };
-        Self {
-            held: CachePadded::default(),
-            live: CachePadded::default(),
-            settings: settings.into(),
-        }
+        let settings = Settings { limit: limit.into(), retain: retain.into(), high_water: 0.into() };
+        Self { held: CachePadded::default(), live: CachePadded::default(), settings: settings.into() }
     }
 
     /// Takes `bytes` out of the limit, all of them or none.
     pub(crate) fn try_reserve(&self, bytes: usize) -> bool {
         let limit = self.limit();
-        self.held
-            .fetch_update(Relaxed, Relaxed, |held| {
-                held.checked_add(bytes).filter(|&sum| sum <= limit)
-            })
-            .is_ok()
+        self.held.fetch_update(Relaxed, Relaxed, |held| held.checked_add(bytes).filter(|&sum| sum <= limit)).is_ok()
     }
 
     pub(crate) fn unreserve(&self, bytes: usize) {

@@ -30,12 +30,7 @@ pub struct Buffer {
 
 impl Buffer {
     /// Leases a block of at least `len` bytes.
-    pub(crate) fn lease(
-        core: &Arc<Core>,
-        len: usize,
-        owner: Owner,
-        options: AllocOptions,
-    ) -> Result<Self> {
+    pub(crate) fn lease(core: &Arc<Core>, len: usize, owner: Owner, options: AllocOptions) -> Result<Self> {
         let mut found = core.find(len)?;
         if options.zeroed && !found.zeroed {
             found.block.clear(len);
@@ -55,9 +50,7 @@ impl Buffer {
         };
         let force = options.record || options.kind == LeaseKind::Explicit;
         if let Some(level) = core.recorder.wants(force) {
-            buffer.recorded = core
-                .recorder
-                .acquired(level, buffer.describe(), options.site);
+            buffer.recorded = core.recorder.acquired(level, buffer.describe(), options.site);
         }
         Ok(buffer)
     }
@@ -138,9 +131,7 @@ impl Buffer {
 
     fn not_elements<T>(&self) -> Error {
         let (len, name, size) = (self.len, std::any::type_name::<T>(), size_of::<T>());
-        Error::invalid(format!(
-            "a buffer of {len} bytes is no sequence of {name} ({size} bytes each)"
-        ))
+        Error::invalid(format!("a buffer of {len} bytes is no sequence of {name} ({size} bytes each)"))
     }
 
     fn describe(&self) -> Lease {
@@ -165,13 +156,11 @@ impl Drop for Buffer {
         core.slots.close(lease.id);
         if self.kind == LeaseKind::Explicit && !self.released {
             let told = core.recorder.released(lease, Outcome::DroppedUnreleased);
-            core.accounts
-                .unreleased(lease.owner, lease.class, lease.block_bytes, told);
+            core.accounts.unreleased(lease.owner, lease.class, lease.block_bytes, told);
         } else if self.recorded {
             core.recorder.released(lease, Outcome::Returned);
         }
-        core.accounts
-            .release(lease.owner, lease.class, lease.block_bytes);
+        core.accounts.release(lease.owner, lease.class, lease.block_bytes);
         core.put_back(block);
     }
 }

@@ -64,11 +64,7 @@ impl SizeClass {
         if len > Self::MAX_LEN {
             return None;
         }
-        Some(
-            Self::of(len)
-                .bytes()
-                .unwrap_or_else(|| len.next_multiple_of(PAGE_BYTES)),
-        )
+        Some(Self::of(len).bytes().unwrap_or_else(|| len.next_multiple_of(PAGE_BYTES)))
     }
 
     /// Every class, smallest first, [`SizeClass::HUGE`] last.
@@ -117,9 +113,7 @@ mod tests {
         assert_eq!(SizeClass::of(usize::MAX), SizeClass::HUGE);
         assert_eq!(SizeClass::block_bytes(usize::MAX), None);
         assert_eq!(SizeClass::block_bytes(isize::MAX as usize), None);
-        assert!(
-            SizeClass::block_bytes(SizeClass::MAX_LEN).unwrap() <= isize::MAX as usize - PAGE_BYTES
-        );
+        assert!(SizeClass::block_bytes(SizeClass::MAX_LEN).unwrap() <= isize::MAX as usize - PAGE_BYTES);
     }
 
     proptest! {

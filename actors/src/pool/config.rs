@@ -35,11 +35,7 @@ impl Default for PoolConfig {
 impl PoolConfig {
     /// A pool of at most `limit_bytes`, everything else as by default.
     pub fn limited(limit_bytes: usize) -> Self {
-        Self {
-            limit_bytes,
-            retain_bytes: limit_bytes / RETAIN_SHARE,
-            leaks: RecorderConfig::default(),
-        }
+        Self { limit_bytes, retain_bytes: limit_bytes / RETAIN_SHARE, leaks: RecorderConfig::default() }
     }
 }
 

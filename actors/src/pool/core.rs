@@ -45,9 +45,7 @@ impl Core {
             budget,
             slots: SlotTable::new(),
             accounts: Accounts::new(),
-            shelves: SizeClass::all()
-                .map(|class| CachePadded::new(Shelf::new(class)))
-                .collect(),
+            shelves: SizeClass::all().map(|class| CachePadded::new(Shelf::new(class))).collect(),
             recorder,
             failures: AtomicU64::new(0),
             eviction: AtomicUsize::new(0),
@@ -68,10 +66,7 @@ impl Core {
         loop {
             if let Some(block) = self.shelf(class).take() {
                 if !self.budget.is_over_limit() {
-                    return Ok(Found {
-                        block,
-                        zeroed: false,
-                    });
+                    return Ok(Found { block, zeroed: false });
                 }
                 self.free(block);
             } else if self.budget.try_reserve(bytes) {
@@ -98,10 +93,7 @@ impl Core {
         match made {
             Some(block) => {
                 self.shelf(class).block_made();
-                Some(Found {
-                    block,
-                    zeroed: true,
-                })
+                Some(Found { block, zeroed: true })
             }
             None => {
                 self.budget.unreserve(bytes);
@@ -112,11 +104,7 @@ impl Core {
 
     fn exhausted(&self, requested: usize) -> Error {
         self.failures.fetch_add(1, Relaxed);
-        Error::PoolExhausted {
-            requested,
-            live: self.budget.live(),
-            limit: self.budget.limit(),
-        }
+        Error::PoolExhausted { requested, live: self.budget.live(), limit: self.budget.limit() }
     }
 
     /// Takes back a block whose lease was closed, counted as live until now.
@@ -171,9 +159,7 @@ impl Core {
 
     /// Frees cached blocks until at most `cached_bytes` of them remain. Returns the bytes freed.
     pub(crate) fn trim(&self, cached_bytes: usize) -> usize {
-        self.free_largest_first(|| {
-            self.budget.held().saturating_sub(self.budget.live()) > cached_bytes
-        })
+        self.free_largest_first(|| self.budget.held().saturating_sub(self.budget.live()) > cached_bytes)
     }
 
     /// Frees cached blocks that are more than the limit or the cache's share. Returns the bytes freed.

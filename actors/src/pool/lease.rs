@@ -30,30 +30,19 @@ pub struct AllocOptions {
 
 impl Default for AllocOptions {
     fn default() -> Self {
-        Self {
-            zeroed: true,
-            kind: LeaseKind::Plain,
-            record: false,
-            site: None,
-        }
+        Self { zeroed: true, kind: LeaseKind::Plain, record: false, site: None }
     }
 }
 
 impl AllocOptions {
     /// For a caller that overwrites every byte: see [`AllocOptions::zeroed`].
     pub fn for_overwrite() -> Self {
-        Self {
-            zeroed: false,
-            ..Self::default()
-        }
+        Self { zeroed: false, ..Self::default() }
     }
 
     /// A lease that must be released explicitly.
     pub fn explicit() -> Self {
-        Self {
-            kind: LeaseKind::Explicit,
-            ..Self::default()
-        }
+        Self { kind: LeaseKind::Explicit, ..Self::default() }
     }
 
     /// With this site.

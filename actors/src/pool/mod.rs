@@ -75,12 +75,7 @@ impl Pool {
     pub fn new(config: PoolConfig) -> Result<Self> {
         let limit = config::checked_limit(config.limit_bytes)?;
         let recorder = Arc::new(Recorder::new(&config.leaks)?);
-        Ok(Self {
-            core: Arc::new(Core::new(
-                budget::Budget::new(limit, config.retain_bytes),
-                recorder,
-            )),
-        })
+        Ok(Self { core: Arc::new(Core::new(budget::Budget::new(limit, config.retain_bytes), recorder)) })
     }
 
     /// A buffer of `len` zeroed bytes. A buffer of 0 bytes is a lease like any other.
@@ -120,10 +115,7 @@ impl Pool {
 
     /// Bytes leased, and the limit.
     pub fn reading(&self) -> MemoryReading {
-        MemoryReading {
-            used: self.core.budget.live(),
-            limit: self.core.budget.limit(),
-        }
+        MemoryReading { used: self.core.budget.live(), limit: self.core.budget.limit() }
     }
 
     /// Gives free blocks back to the system, the largest first, until at most `cached_bytes` of them remain. Returns
@@ -138,9 +130,7 @@ impl Pool {
     /// # Errors
     /// [`Error::InvalidInput`](crate::Error::InvalidInput) below 64 bytes.
     pub fn set_limit(&self, limit_bytes: usize) -> Result<usize> {
-        self.core
-            .budget
-            .set_limit(config::checked_limit(limit_bytes)?);
+        self.core.budget.set_limit(config::checked_limit(limit_bytes)?);
         Ok(self.core.settle())
     }
 
@@ -164,9 +154,6 @@ impl Pool {
 impl std::fmt::Debug for Pool {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let MemoryReading { used, limit } = self.reading();
-        f.debug_struct("Pool")
-            .field("live_bytes", &used)
-            .field("limit_bytes", &limit)
-            .finish_non_exhaustive()
+        f.debug_struct("Pool").field("live_bytes", &used).field("limit_bytes", &limit).finish_non_exhaustive()
     }
 }

@@ -31,10 +31,7 @@ static NAMES: LazyLock<RwLock<Names>> = LazyLock::new(|| RwLock::new(Names::new(
 
 impl Names {
     fn new() -> Self {
-        Self {
-            by_owner: vec!["other"],
-            by_name: HashMap::from([("other", Owner::OTHER)]),
-        }
+        Self { by_owner: vec!["other"], by_name: HashMap::from([("other", Owner::OTHER)]) }
     }
 
     fn intern(&mut self, name: &str) -> Owner {
@@ -61,9 +58,7 @@ impl Owner {
 
     /// The owner of this name. Takes a lock: ask once and keep the answer. Names of more than 256 bytes are cut.
     pub fn named(name: &str) -> Self {
-        let end = (0..=NAME_BYTES_MAX.min(name.len()))
-            .rfind(|&at| name.is_char_boundary(at))
-            .unwrap_or(0);
+        let end = (0..=NAME_BYTES_MAX.min(name.len())).rfind(|&at| name.is_char_boundary(at)).unwrap_or(0);
         let name = &name[..end];
         if let Some(&owner) = NAMES.read().by_name.get(name) {
             return owner;
@@ -119,20 +114,10 @@ mod tests {
         // Static as the real one is: what it leaks stays reachable.
         static FULL: LazyLock<RwLock<Names>> = LazyLock::new(|| RwLock::new(Names::new()));
         let mut names = FULL.write();
-        let owners: Vec<Owner> = (0..Owner::MAX + 10)
-            .map(|n| names.intern(&n.to_string()))
-            .collect();
+        let owners: Vec<Owner> = (0..Owner::MAX + 10).map(|n| names.intern(&n.to_string())).collect();
         assert_eq!(names.by_owner.len(), Owner::MAX);
-        assert!(
-            owners[..Owner::MAX - 1]
-                .iter()
-                .all(|&owner| owner != Owner::OTHER)
-        );
-        assert!(
-            owners[Owner::MAX - 1..]
-                .iter()
-                .all(|&owner| owner == Owner::OTHER)
-        );
+        assert!(owners[..Owner::MAX - 1].iter().all(|&owner| owner != Owner::OTHER));
+        assert!(owners[Owner::MAX - 1..].iter().all(|&owner| owner == Owner::OTHER));
         assert_eq!(names.intern("7"), owners[7]);
     }
 }

@@ -18,11 +18,7 @@ pub enum Pressure {
 }
 
 /// Percent used from which a level holds.
-const RISES_AT: [(Pressure, u128); 3] = [
-    (Pressure::Critical, 95),
-    (Pressure::High, 80),
-    (Pressure::Medium, 60),
-];
+const RISES_AT: [(Pressure, u128); 3] = [(Pressure::Critical, 95), (Pressure::High, 80), (Pressure::Medium, 60)];
 /// A level is left only this many percent below where it began.
 const FALLS_BELOW: u128 = 5;
 
@@ -75,11 +71,7 @@ impl PressureGauge {
     pub fn update(&mut self, used: usize, limit: usize) -> Option<Pressure> {
         let rising = Pressure::of(used, limit);
         let falling = Pressure::with_slack(used, limit, FALLS_BELOW);
-        let level = if rising > self.level {
-            rising
-        } else {
-            self.level.min(falling)
-        };
+        let level = if rising > self.level { rising } else { self.level.min(falling) };
         (level != std::mem::replace(&mut self.level, level)).then_some(level)
     }
 }

@@ -27,20 +27,12 @@ pub(crate) struct Shelf {
 impl Shelf {
     pub(crate) fn new(class: SizeClass) -> Self {
         let zero = AtomicU64::default;
-        Self {
-            class,
-            made: zero(),
-            existing: zero(),
-            high_water: zero(),
-            free: OnceLock::new(),
-        }
+        Self { class, made: zero(), existing: zero(), high_water: zero(), free: OnceLock::new() }
     }
 
     /// Free blocks that fit on the shelf.
     pub(crate) fn capacity(&self) -> usize {
-        self.class.bytes().map_or(0, |bytes| {
-            (BLOCKS_MAX_BYTES / bytes as u64).clamp(1, BLOCKS_MAX) as usize
-        })
+        self.class.bytes().map_or(0, |bytes| (BLOCKS_MAX_BYTES / bytes as u64).clamp(1, BLOCKS_MAX) as usize)
     }
 
     pub(crate) fn take(&self) -> Option<Block> {
@@ -52,10 +44,7 @@ impl Shelf {
         debug_assert_eq!(block.class(), self.class);
         match self.capacity() {
             0 => Err(block),
-            capacity => self
-                .free
-                .get_or_init(|| ArrayQueue::new(capacity))
-                .push(block),
+            capacity => self.free.get_or_init(|| ArrayQueue::new(capacity)).push(block),
         }
     }
 

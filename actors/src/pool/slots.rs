@@ -80,10 +80,7 @@ struct Unused {
 
 impl SlotTable {
     pub(crate) fn new() -> Self {
-        Self {
-            chunks: [const { OnceLock::new() }; CHUNKS],
-            unused: Mutex::default(),
-        }
+        Self { chunks: [const { OnceLock::new() }; CHUNKS], unused: Mutex::default() }
     }
 
     /// A slot for a new block; `None` when the table is full or the system has no memory for it.
@@ -110,10 +107,7 @@ impl SlotTable {
 
     /// Takes back the slot of a block that is being freed. Its lease is closed.
     pub(crate) fn retire(&self, slot: SlotIndex) {
-        debug_assert!(
-            self.generation(slot)
-                .is_some_and(|generation| generation % 2 == 0)
-        );
+        debug_assert!(self.generation(slot).is_some_and(|generation| generation % 2 == 0));
         self.unused.lock().retired.push(slot.0);
     }
 
@@ -154,17 +148,8 @@ impl SlotTable {
 
 /// Chunk and place in it. Chunk 0 holds [0, 1024), chunk k the 2^(9+k) slots from 2^(9+k) on.
 fn locate(index: usize) -> (usize, usize) {
-    let chunk = (index / FIRST_CHUNK)
-        .checked_ilog2()
-        .map_or(0, |log| log as usize + 1);
-    (
-        chunk,
-        if chunk == 0 {
-            index
-        } else {
-            index - chunk_len(chunk)
-        },
-    )
+    let chunk = (index / FIRST_CHUNK).checked_ilog2().map_or(0, |log| log as usize + 1);
+    (chunk, if chunk == 0 { index } else { index - chunk_len(chunk) })
 }
 
 fn chunk_len(chunk: usize) -> usize {
@@ -203,14 +188,7 @@ mod tests {
     fn numbers_that_never_were_leases_are_not_live() {
         let table = SlotTable::new();
         table.claim().unwrap();
-        for raw in [
-            0,
-            1,
-            1 << INDEX_BITS,
-            (1 << INDEX_BITS) + 70_000,
-            u64::MAX,
-            u64::MAX - 1,
-        ] {
+        for raw in [0, 1, 1 << INDEX_BITS, (1 << INDEX_BITS) + 70_000, u64::MAX, u64::MAX - 1] {
             assert!(!table.is_live(LeaseId::from_raw(raw)), "{raw}");
         }
     }
@@ -220,10 +198,7 @@ mod tests {
         let mut expected = 0;
         for chunk in 0..CHUNKS {
             assert_eq!(locate(expected), (chunk, 0));
-            assert_eq!(
-                locate(expected + chunk_len(chunk) - 1),
-                (chunk, chunk_len(chunk) - 1)
-            );
+            assert_eq!(locate(expected + chunk_len(chunk) - 1), (chunk, chunk_len(chunk) - 1));
             expected += chunk_len(chunk);
         }
         assert_eq!(expected, 1 << INDEX_BITS);

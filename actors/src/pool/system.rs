@@ -45,16 +45,10 @@ struct GroupFiles {
     inactive_file: &'static str,
 }
 
-const VERSION_2: GroupFiles = GroupFiles {
-    limit: "memory.max",
-    used: "memory.current",
-    inactive_file: "inactive_file",
-};
-const VERSION_1: GroupFiles = GroupFiles {
-    limit: "memory.limit_in_bytes",
-    used: "memory.usage_in_bytes",
-    inactive_file: "total_inactive_file",
-};
+const VERSION_2: GroupFiles =
+    GroupFiles { limit: "memory.max", used: "memory.current", inactive_file: "inactive_file" };
+const VERSION_1: GroupFiles =
+    GroupFiles { limit: "memory.limit_in_bytes", used: "memory.usage_in_bytes", inactive_file: "total_inactive_file" };
 
 impl SystemMemory {
     /// What this process runs in; `None` where the platform does not say.
@@ -70,20 +64,10 @@ impl SystemMemory {
         let own = fs::read_to_string(root.join("proc/self/cgroup")).unwrap_or_default();
         let mut groups: Vec<Group> = own.lines().flat_map(|line| levels(&mounts, line)).collect();
         // A group without a limit of its own, which version 1 writes as a huge number, binds nobody.
-        groups.retain(|group| {
-            group
-                .reading()
-                .is_some_and(|reading| reading.limit < machine.limit)
-        });
-        let limits = groups
-            .iter()
-            .filter_map(|group| group.reading().map(|reading| reading.limit));
+        groups.retain(|group| group.reading().is_some_and(|reading| reading.limit < machine.limit));
+        let limits = groups.iter().filter_map(|group| group.reading().map(|reading| reading.limit));
         let limit = limits.min().unwrap_or(machine.limit);
-        Some(Self {
-            meminfo,
-            groups,
-            limit,
-        })
+        Some(Self { meminfo, groups, limit })
     }
 
     /// Bytes that this process may use at most, when it was detected.
@@ -97,10 +81,7 @@ impl MemorySource for SystemMemory {
     fn reading(&self) -> Option<MemoryReading> {
         let groups = self.groups.iter().filter_map(Group::reading);
         groups.chain(machine(&self.meminfo)).max_by(|a, b| {
-            let (a_share, b_share) = (
-                a.used as u128 * b.limit as u128,
-                b.used as u128 * a.limit as u128,
-            );
+            let (a_share, b_share) = (a.used as u128 * b.limit as u128, b.used as u128 * a.limit as u128);
             a_share.cmp(&b_share)
         })
     }
@@ -108,28 +89,15 @@ impl MemorySource for SystemMemory {
 
 impl Group {
     fn reading(&self) -> Option<MemoryReading> {
-        let number = |file: &str| {
-            fs::read_to_string(self.folder.join(file))
-                .ok()?
-                .trim()
-                .parse::<usize>()
-                .ok()
-        };
+        let number = |file: &str| fs::read_to_string(self.folder.join(file)).ok()?.trim().parse::<usize>().ok();
         let limit = number(self.files.limit).filter(|&limit| limit > 0)?;
         let used = number(self.files.used)?;
         let stat = fs::read_to_string(self.folder.join("memory.stat")).unwrap_or_default();
         let inactive = stat.lines().find_map(|line| {
             let (key, value) = line.split_once(' ')?;
-            if key == self.files.inactive_file {
-                value.trim().parse::<usize>().ok()
-            } else {
-                None
-            }
+            if key == self.files.inactive_file { value.trim().parse::<usize>().ok() } else { None }
         });
-        Some(MemoryReading {
-            used: used.saturating_sub(inactive.unwrap_or(0)),
-            limit,
-        })
+        Some(MemoryReading { used: used.saturating_sub(inactive.unwrap_or(0)), limit })
     }
 }
 
@@ -150,10 +118,7 @@ fn levels(mounts: &Path, line: &str) -> Vec<Group> {
     let own = mount.join(path.trim_start_matches('/'));
     own.ancestors()
         .take_while(|folder| folder.starts_with(&mount))
-        .map(|folder| Group {
-            folder: folder.to_path_buf(),
-            files,
-        })
+        .map(|folder| Group { folder: folder.to_path_buf(), files })
         .collect()
 }
 
@@ -161,19 +126,11 @@ fn machine(meminfo: &Path) -> Option<MemoryReading> {
     let text = fs::read_to_string(meminfo).ok()?;
     let bytes = |key: &str| {
         let line = text.lines().find_map(|line| line.strip_prefix(key))?;
-        let kib: usize = line
-            .trim_start_matches(':')
-            .split_whitespace()
-            .next()?
-            .parse()
-            .ok()?;
+        let kib: usize = line.trim_start_matches(':').split_whitespace().next()?.parse().ok()?;
         kib.checked_mul(1024)
     };
     let limit = bytes("MemTotal").filter(|&total| total > 0)?;
-    Some(MemoryReading {
-        used: limit.saturating_sub(bytes("MemAvailable")?),
-        limit,
-    })
+    Some(MemoryReading { used: limit.saturating_sub(bytes("MemAvailable")?), limit })
 }
 
 #[cfg(test)]
@@ -188,8 +145,7 @@ mod tests {
     impl Machine {
         fn new(name: &str, files: &[(&str, &str)]) -> Self {
             let root = std::env::temp_dir().join(format!("ironcliw-{}-{name}", std::process::id()));
-            let meminfo =
-                "MemTotal:        8388608 kB\nMemFree:   1 kB\nMemAvailable:    6291456 kB\n";
+            let meminfo = "MemTotal:        8388608 kB\nMemFree:   1 kB\nMemAvailable:    6291456 kB\n";
             for (path, text) in [("proc/meminfo", meminfo)].iter().chain(files) {
                 let path = root.join(path);
                 fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -213,13 +169,7 @@ mod tests {
     fn without_a_control_group_the_machine_counts() {
         let machine = Machine::new("plain", &[]);
         assert_eq!(machine.system().limit(), 8 * GIB);
-        assert_eq!(
-            machine.system().reading(),
-            Some(MemoryReading {
-                used: 2 * GIB,
-                limit: 8 * GIB
-            })
-        );
+        assert_eq!(machine.system().reading(), Some(MemoryReading { used: 2 * GIB, limit: 8 * GIB }));
     }
 
     #[test]
@@ -230,65 +180,31 @@ mod tests {
                 ("proc/self/cgroup", "0::/a/b\n"),
                 ("sys/fs/cgroup/a/memory.max", "1073741824\n"),
                 ("sys/fs/cgroup/a/memory.current", "1063741824\n"),
-                (
-                    "sys/fs/cgroup/a/memory.stat",
-                    "anon 5\ninactive_file 1000000\n",
-                ),
+                ("sys/fs/cgroup/a/memory.stat", "anon 5\ninactive_file 1000000\n"),
                 ("sys/fs/cgroup/a/b/memory.max", "max\n"),
                 ("sys/fs/cgroup/a/b/memory.current", "77\n"),
             ],
         );
         assert_eq!(machine.system().limit(), GIB);
-        assert_eq!(
-            machine.system().reading(),
-            Some(MemoryReading {
-                used: 1_062_741_824,
-                limit: GIB
-            })
-        );
+        assert_eq!(machine.system().reading(), Some(MemoryReading { used: 1_062_741_824, limit: GIB }));
     }
 
     #[test]
     fn version_1_counts_and_its_huge_number_is_no_limit() {
-        let cgroup = (
-            "proc/self/cgroup",
-            "5:cpu:/x\n4:memory:/hidden/by/the/container\n",
-        );
+        let cgroup = ("proc/self/cgroup", "5:cpu:/x\n4:memory:/hidden/by/the/container\n");
         let used = ("sys/fs/cgroup/memory/memory.usage_in_bytes", "2147483648\n");
-        let limited = [
-            cgroup,
-            used,
-            ("sys/fs/cgroup/memory/memory.limit_in_bytes", "4294967296\n"),
-        ];
+        let limited = [cgroup, used, ("sys/fs/cgroup/memory/memory.limit_in_bytes", "4294967296\n")];
         let machine = Machine::new("v1", &limited);
-        assert_eq!(
-            machine.system().reading(),
-            Some(MemoryReading {
-                used: 2 * GIB,
-                limit: 4 * GIB
-            })
-        );
-        let unlimited = [
-            cgroup,
-            used,
-            (
-                "sys/fs/cgroup/memory/memory.limit_in_bytes",
-                "9223372036854771712\n",
-            ),
-        ];
+        assert_eq!(machine.system().reading(), Some(MemoryReading { used: 2 * GIB, limit: 4 * GIB }));
+        let unlimited = [cgroup, used, ("sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n")];
         let machine = Machine::new("v1-unlimited", &unlimited);
         assert_eq!(machine.system().limit(), 8 * GIB);
     }
 
     #[test]
     fn garbage_and_absence_are_no_reading() {
-        let machine = Machine::new(
-            "garbage",
-            &[
-                ("proc/self/cgroup", "::\nx\n0::/a\n"),
-                ("proc/meminfo", "MemTotal: x\n"),
-            ],
-        );
+        let machine =
+            Machine::new("garbage", &[("proc/self/cgroup", "::\nx\n0::/a\n"), ("proc/meminfo", "MemTotal: x\n")]);
         assert!(SystemMemory::rooted(&machine.0).is_none());
         assert!(SystemMemory::rooted(Path::new("/nonexistent")).is_none());
     }

@@ -14,11 +14,7 @@ fn pool(limit_bytes: usize) -> Pool {
 
 /// A pool that keeps all it can.
 fn hoarding_pool(limit_bytes: usize) -> Pool {
-    Pool::new(PoolConfig {
-        retain_bytes: usize::MAX,
-        ..PoolConfig::limited(limit_bytes)
-    })
-    .unwrap()
+    Pool::new(PoolConfig { retain_bytes: usize::MAX, ..PoolConfig::limited(limit_bytes) }).unwrap()
 }
 
 fn owner() -> Owner {
@@ -36,23 +32,7 @@ fn handles_cross_threads() {
 #[test]
 fn a_buffer_of_every_edge_size_is_aligned_zeroed_and_as_long_as_asked() {
     let pool = pool(64 * MIB);
-    for len in [
-        0,
-        1,
-        63,
-        64,
-        65,
-        192,
-        193,
-        256,
-        257,
-        320,
-        4096,
-        4097,
-        MIB - 1,
-        MIB,
-        MIB + 1,
-    ] {
+    for len in [0, 1, 63, 64, 65, 192, 193, 256, 257, 320, 4096, 4097, MIB - 1, MIB, MIB + 1] {
         let mut buffer = pool.allocate(len, owner()).unwrap();
         assert_eq!(buffer.len(), len);
         assert!(buffer.iter().all(|&byte| byte == 0));
@@ -67,48 +47,22 @@ fn a_buffer_of_every_edge_size_is_aligned_zeroed_and_as_long_as_asked() {
 #[test]
 fn impossible_sizes_are_typed_errors() {
     let pool = hoarding_pool(usize::MAX);
-    assert!(matches!(
-        pool.allocate(usize::MAX, owner()),
-        Err(Error::InvalidInput(_))
-    ));
-    assert!(matches!(
-        pool.allocate(isize::MAX as usize, owner()),
-        Err(Error::InvalidInput(_))
-    ));
-    assert!(matches!(
-        pool.allocate(SizeClass::MAX_LEN, owner()),
-        Err(Error::PoolExhausted { .. })
-    ));
+    assert!(matches!(pool.allocate(usize::MAX, owner()), Err(Error::InvalidInput(_))));
+    assert!(matches!(pool.allocate(isize::MAX as usize, owner()), Err(Error::InvalidInput(_))));
+    assert!(matches!(pool.allocate(SizeClass::MAX_LEN, owner()), Err(Error::PoolExhausted { .. })));
     // Within any limit, and more than any machine has.
-    let system_has_none = pool
-        .allocate(pool.stats().limit_bytes - MIB, owner())
-        .unwrap_err();
-    assert!(matches!(
-        system_has_none,
-        Error::PoolExhausted { live: 0, .. }
-    ));
+    let system_has_none = pool.allocate(pool.stats().limit_bytes - MIB, owner()).unwrap_err();
+    assert!(matches!(system_has_none, Error::PoolExhausted { live: 0, .. }));
     let stats = pool.stats();
-    assert_eq!(
-        (stats.failures, stats.live_bytes, stats.cached_bytes),
-        (4, 0, 0)
-    );
+    assert_eq!((stats.failures, stats.live_bytes, stats.cached_bytes), (4, 0, 0));
 }
 
 #[test]
 fn a_limit_below_the_smallest_block_is_refused() {
-    assert!(matches!(
-        Pool::new(PoolConfig::limited(63)),
-        Err(Error::InvalidInput(_))
-    ));
+    assert!(matches!(Pool::new(PoolConfig::limited(63)), Err(Error::InvalidInput(_))));
     assert!(pool(64).allocate(64, owner()).is_ok());
     assert!(matches!(pool(64).set_limit(0), Err(Error::InvalidInput(_))));
-    assert!(
-        Pool::new(PoolConfig::default())
-            .unwrap()
-            .stats()
-            .limit_bytes
-            >= MIB
-    );
+    assert!(Pool::new(PoolConfig::default()).unwrap().stats().limit_bytes >= MIB);
 }
 
 #[test]
@@ -149,26 +103,13 @@ fn an_id_is_live_exactly_while_its_buffer_is() {
 #[test]
 fn free_blocks_make_way_before_an_allocation_is_refused() {
     let pool = hoarding_pool(MIB);
-    let small: Vec<Buffer> = (0..4)
-        .map(|_| pool.allocate(256 << 10, owner()).unwrap())
-        .collect();
+    let small: Vec<Buffer> = (0..4).map(|_| pool.allocate(256 << 10, owner()).unwrap()).collect();
     let refused = pool.allocate(1, owner()).unwrap_err();
-    assert_eq!(
-        refused,
-        Error::PoolExhausted {
-            requested: 1,
-            live: MIB,
-            limit: MIB
-        }
-    );
+    assert_eq!(refused, Error::PoolExhausted { requested: 1, live: MIB, limit: MIB });
     drop(small);
     assert_eq!(pool.stats().cached_bytes, MIB);
     assert!(pool.allocate(MIB + 1, owner()).is_err());
-    assert_eq!(
-        pool.stats().cached_bytes,
-        MIB,
-        "the cache was given up for a request that never fits"
-    );
+    assert_eq!(pool.stats().cached_bytes, MIB, "the cache was given up for a request that never fits");
     let large = pool.allocate(MIB, owner()).unwrap();
     assert_eq!(pool.stats().cached_bytes, 0);
     drop(large);
@@ -177,17 +118,12 @@ fn free_blocks_make_way_before_an_allocation_is_refused() {
 #[test]
 fn huge_buffers_count_and_go_straight_back() {
     let pool = hoarding_pool(4 << 30);
-    let huge = pool
-        .allocate(SizeClass::LARGEST_BYTES + 1, owner())
-        .unwrap();
+    let huge = pool.allocate(SizeClass::LARGEST_BYTES + 1, owner()).unwrap();
     assert_eq!(huge.class(), SizeClass::HUGE);
     assert_eq!(huge[SizeClass::LARGEST_BYTES], 0);
     let stats = pool.stats();
     assert_eq!(stats.live_bytes, SizeClass::LARGEST_BYTES + 4096);
-    assert_eq!(
-        stats.owner(owner()).unwrap().live_bytes,
-        stats.live_bytes as u64
-    );
+    assert_eq!(stats.owner(owner()).unwrap().live_bytes, stats.live_bytes as u64);
     drop(huge);
     let stats = pool.stats();
     assert_eq!((stats.live_bytes, stats.cached_bytes), (0, 0));
@@ -197,9 +133,7 @@ fn huge_buffers_count_and_go_straight_back() {
 #[test]
 fn a_lowered_limit_is_met_as_leases_end() {
     let pool = hoarding_pool(MIB);
-    let mut held: Vec<Buffer> = (0..8)
-        .map(|_| pool.allocate(64 << 10, owner()).unwrap())
-        .collect();
+    let mut held: Vec<Buffer> = (0..8).map(|_| pool.allocate(64 << 10, owner()).unwrap()).collect();
     held.truncate(4);
     assert_eq!(pool.set_limit(128 << 10).unwrap(), 256 << 10);
     assert_eq!(pool.stats().cached_bytes, 0);
@@ -212,10 +146,7 @@ fn a_lowered_limit_is_met_as_leases_end() {
 #[test]
 fn a_block_that_came_back_while_the_limit_fell_is_not_leased_again() {
     let pool = hoarding_pool(MIB);
-    drop([
-        pool.allocate(MIB / 2, owner()).unwrap(),
-        pool.allocate(MIB / 2, owner()).unwrap(),
-    ]);
+    drop([pool.allocate(MIB / 2, owner()).unwrap(), pool.allocate(MIB / 2, owner()).unwrap()]);
     // What a release leaves that looked at the limit just before it was lowered.
     pool.core.budget.set_limit(MIB / 4);
     assert!(pool.allocate(MIB / 2, owner()).is_err());
@@ -224,28 +155,14 @@ fn a_block_that_came_back_while_the_limit_fell_is_not_leased_again() {
 
 #[test]
 fn the_cache_keeps_no_more_than_told_and_follows_a_change_of_sizes() {
-    let pool = Pool::new(PoolConfig {
-        retain_bytes: MIB,
-        ..PoolConfig::limited(64 * MIB)
-    })
-    .unwrap();
-    let batch = |len: usize, n: usize| {
-        drop(
-            (0..n)
-                .map(|_| pool.allocate(len, owner()).unwrap())
-                .collect::<Vec<_>>(),
-        )
-    };
+    let pool = Pool::new(PoolConfig { retain_bytes: MIB, ..PoolConfig::limited(64 * MIB) }).unwrap();
+    let batch = |len: usize, n: usize| drop((0..n).map(|_| pool.allocate(len, owner()).unwrap()).collect::<Vec<_>>());
     batch(64 << 10, 32);
     assert_eq!(pool.stats().cached_bytes, MIB);
     batch(128 << 10, 8);
     let fresh = pool.stats().fresh;
     batch(128 << 10, 8);
-    assert_eq!(
-        pool.stats().fresh,
-        fresh,
-        "the cache kept sizes that nobody asks for any more"
-    );
+    assert_eq!(pool.stats().fresh, fresh, "the cache kept sizes that nobody asks for any more");
     assert!(pool.stats().cached_bytes <= MIB);
     batch(2 * MIB, 1);
     assert_eq!(pool.trim(512 << 10), 512 << 10);
@@ -255,16 +172,10 @@ fn the_cache_keeps_no_more_than_told_and_follows_a_change_of_sizes() {
 #[test]
 fn memory_outlives_the_pool() {
     let pool = pool(64 * MIB);
-    let mut buffers: Vec<Buffer> = [1, 5000, 2 * MIB]
-        .map(|len| pool.allocate(len, owner()).unwrap())
-        .into();
+    let mut buffers: Vec<Buffer> = [1, 5000, 2 * MIB].map(|len| pool.allocate(len, owner()).unwrap()).into();
     drop(pool);
     buffers.iter_mut().for_each(|buffer| buffer.fill(1));
-    assert!(
-        buffers
-            .iter()
-            .all(|buffer| buffer.iter().all(|&byte| byte == 1))
-    );
+    assert!(buffers.iter().all(|buffer| buffer.iter().all(|&byte| byte == 1)));
 }
 
 #[test]
@@ -286,50 +197,19 @@ fn typed_views_share_the_bytes_and_refuse_what_does_not_fit() {
 #[test]
 fn counts_are_exact_at_every_leak_level() {
     for level in Level::ALL {
-        let leaks = RecorderConfig {
-            level,
-            capacity: 4,
-            ..RecorderConfig::default()
-        };
-        let pool = Pool::new(PoolConfig {
-            leaks,
-            ..PoolConfig::limited(MIB)
-        })
-        .unwrap();
-        let (ours, theirs) = (
-            Owner::named("pool-test/ours"),
-            Owner::named("pool-test/theirs"),
-        );
+        let leaks = RecorderConfig { level, capacity: 4, ..RecorderConfig::default() };
+        let pool = Pool::new(PoolConfig { leaks, ..PoolConfig::limited(MIB) }).unwrap();
+        let (ours, theirs) = (Owner::named("pool-test/ours"), Owner::named("pool-test/theirs"));
         let held: Vec<Buffer> = (0..50).map(|_| pool.allocate(100, ours).unwrap()).collect();
         let other = pool.allocate(1000, theirs).unwrap();
         let stats = pool.stats();
         assert_eq!((stats.live_count, stats.live_bytes), (51, 50 * 128 + 1024));
-        assert_eq!(
-            stats
-                .owner(ours)
-                .map(|owner| (owner.live_count, owner.live_bytes)),
-            Some((50, 6400))
-        );
-        assert_eq!(
-            stats
-                .owner(theirs)
-                .map(|owner| (owner.live_count, owner.live_bytes)),
-            Some((1, 1024))
-        );
+        assert_eq!(stats.owner(ours).map(|owner| (owner.live_count, owner.live_bytes)), Some((50, 6400)));
+        assert_eq!(stats.owner(theirs).map(|owner| (owner.live_count, owner.live_bytes)), Some((1, 1024)));
         drop((held, other));
         let stats = pool.stats();
-        assert_eq!(
-            (stats.live_count, stats.live_bytes, stats.high_water_bytes),
-            (0, 0, 7424)
-        );
-        assert_eq!(
-            stats
-                .classes
-                .iter()
-                .map(|class| class.high_water_mark)
-                .sum::<u64>(),
-            51
-        );
+        assert_eq!((stats.live_count, stats.live_bytes, stats.high_water_bytes), (0, 0, 7424));
+        assert_eq!(stats.classes.iter().map(|class| class.high_water_mark).sum::<u64>(), 51);
         assert_eq!(stats.owner(ours).map(|owner| owner.live_count), Some(0));
     }
 }
@@ -339,11 +219,7 @@ fn buffers_released_on_another_thread_are_recycled_by_the_first() {
     let pool = pool(64 * MIB);
     let (send, receive) = crossbeam_channel::bounded::<Buffer>(16);
     std::thread::scope(|scope| {
-        scope.spawn(move || {
-            receive
-                .iter()
-                .for_each(|buffer| assert!(buffer.iter().all(|&byte| byte == 9)))
-        });
+        scope.spawn(move || receive.iter().for_each(|buffer| assert!(buffer.iter().all(|&byte| byte == 9))));
         for _ in 0..5000 {
             let mut buffer = pool.allocate_for_overwrite(1000, owner()).unwrap();
             buffer.fill(9);
@@ -353,11 +229,7 @@ fn buffers_released_on_another_thread_are_recycled_by_the_first() {
     });
     let stats = pool.stats();
     assert_eq!((stats.live_count, stats.allocations), (0, 5000));
-    assert!(
-        stats.fresh < 30,
-        "{} fresh blocks for at most 18 at a time",
-        stats.fresh
-    );
+    assert!(stats.fresh < 30, "{} fresh blocks for at most 18 at a time", stats.fresh);
 }
 
 #[test]
@@ -401,18 +273,13 @@ fn the_limit_holds_while_threads_compete_and_the_limit_moves() {
                 std::thread::yield_now();
             }
         });
-        workers
-            .into_iter()
-            .for_each(|worker| worker.join().unwrap());
+        workers.into_iter().for_each(|worker| worker.join().unwrap());
         done.store(true, Ordering::Relaxed);
     });
     let stats = pool.stats();
     assert_eq!(stats.live_bytes + stats.live_count as usize, 0);
     assert!(stats.high_water_bytes <= LIMIT);
-    assert_eq!(
-        (stats.allocations, stats.failures),
-        (granted.into_inner() as u64, refused.into_inner() as u64)
-    );
+    assert_eq!((stats.allocations, stats.failures), (granted.into_inner() as u64, refused.into_inner() as u64));
     assert_eq!(stats.cached_bytes, pool.trim(0));
     assert_eq!(pool.core.budget.held(), 0);
 }
@@ -455,10 +322,7 @@ impl Model {
             Step::Allocate { len, zeroed } => self.allocate(pool, len, zeroed),
             Step::Free(at) if !self.held.is_empty() => {
                 let (buffer, mark) = self.held.swap_remove(at.index(self.held.len()));
-                assert!(
-                    buffer.iter().all(|&byte| byte == mark),
-                    "somebody else wrote to a leased buffer"
-                );
+                assert!(buffer.iter().all(|&byte| byte == mark), "somebody else wrote to a leased buffer");
                 self.live_bytes -= buffer.block_bytes();
                 self.ended.push(buffer.id());
             }
@@ -477,20 +341,8 @@ impl Model {
     fn allocate(&mut self, pool: &Pool, len: usize, zeroed: bool) {
         let block = SizeClass::block_bytes(len).unwrap();
         let fits = self.live_bytes + block <= pool.stats().limit_bytes;
-        let result = pool.allocate_with(
-            len,
-            owner(),
-            AllocOptions {
-                zeroed,
-                ..AllocOptions::default()
-            },
-        );
-        assert_eq!(
-            result.is_ok(),
-            fits,
-            "{len} bytes beside {} live",
-            self.live_bytes
-        );
+        let result = pool.allocate_with(len, owner(), AllocOptions { zeroed, ..AllocOptions::default() });
+        assert_eq!(result.is_ok(), fits, "{len} bytes beside {} live", self.live_bytes);
         let Ok(mut buffer) = result else {
             self.refused += 1;
             return;
@@ -509,27 +361,14 @@ impl Model {
         assert_eq!(stats.live_bytes, self.live_bytes);
         assert_eq!(stats.live_count, self.held.len() as u64);
         assert_eq!(stats.high_water_bytes, self.high_water);
-        assert_eq!(
-            (stats.allocations, stats.failures),
-            (self.granted, self.refused)
-        );
+        assert_eq!((stats.allocations, stats.failures), (self.granted, self.refused));
         assert!(stats.live_bytes + stats.cached_bytes <= stats.limit_bytes.max(stats.live_bytes));
         assert!(stats.cached_bytes <= stats.retain_bytes);
-        let shelved: usize = stats
-            .classes
-            .iter()
-            .map(|class| class.size * class.available)
-            .sum();
+        let shelved: usize = stats.classes.iter().map(|class| class.size * class.available).sum();
         assert_eq!(stats.cached_bytes, shelved);
-        let by_owner = stats
-            .owner(owner())
-            .map_or((0, 0), |owner| (owner.live_count, owner.live_bytes));
+        let by_owner = stats.owner(owner()).map_or((0, 0), |owner| (owner.live_count, owner.live_bytes));
         assert_eq!(by_owner, (self.held.len() as u64, self.live_bytes as u64));
-        assert!(
-            self.held
-                .iter()
-                .all(|(buffer, _)| pool.is_live(buffer.id()))
-        );
+        assert!(self.held.iter().all(|(buffer, _)| pool.is_live(buffer.id())));
         assert!(self.ended.iter().all(|&id| !pool.is_live(id)));
     }
 }

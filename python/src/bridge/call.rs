@@ -58,24 +58,13 @@ pub(crate) struct Call {
 
 impl Call {
     pub(super) fn new(node: Arc<Node>, event_loop: Option<Py<PyAny>>) -> Self {
-        let face = Face {
-            event_loop,
-            ..Face::default()
-        };
-        Self {
-            node,
-            blocking: AtomicBool::new(true),
-            face: Mutex::new(face),
-        }
+        let face = Face { event_loop, ..Face::default() };
+        Self { node, blocking: AtomicBool::new(true), face: Mutex::new(face) }
     }
 
     /// The loop that the call belongs to, if it does already.
     pub(super) fn home<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
-        self.face
-            .lock()
-            .event_loop
-            .as_ref()
-            .map(|found| found.bind(py).clone())
+        self.face.lock().event_loop.as_ref().map(|found| found.bind(py).clone())
     }
 
     /// Takes the callback that is next to run.
@@ -113,12 +102,7 @@ impl Call {
     }
 
     fn cancelled_error(&self, py: Python<'_>) -> PyErr {
-        let message = self
-            .face
-            .lock()
-            .cancel_message
-            .as_ref()
-            .map(|message| message.clone_ref(py));
+        let message = self.face.lock().cancel_message.as_ref().map(|message| message.clone_ref(py));
         match message {
             Some(message) => CancelledError::new_err((message,)),
             None => CancelledError::new_err(()),
@@ -146,19 +130,16 @@ impl Call {
         let until = match timeout {
             None => None,
             Some(seconds) if seconds.is_nan() => {
-                return Err(InvalidInput::new_err(
-                    "timeout must be a number of seconds, not NaN",
-                ));
+                return Err(InvalidInput::new_err("timeout must be a number of seconds, not NaN"));
             }
             // More than `Instant` can hold is as good as for ever.
-            Some(seconds) => Duration::try_from_secs_f64(seconds.max(0.0))
-                .ok()
-                .and_then(|length| Instant::now().checked_add(length)),
+            Some(seconds) => {
+                Duration::try_from_secs_f64(seconds.max(0.0)).ok().and_then(|length| Instant::now().checked_add(length))
+            }
         };
         while self.node.announce_sleeper() {
-            let slice = until.map_or(SIGNAL_SLICE, |until| {
-                SIGNAL_SLICE.min(until.saturating_duration_since(Instant::now()))
-            });
+            let slice =
+                until.map_or(SIGNAL_SLICE, |until| SIGNAL_SLICE.min(until.saturating_duration_since(Instant::now())));
             if slice.is_zero() {
                 return Err(DeadlineExceeded::new_err(format!(
                     "{} did not answer within {} s",
@@ -174,28 +155,17 @@ impl Call {
 }
 
 /// Has the loop call `callback` in one of its next rounds.
-fn call_soon(
-    call: &Bound<'_, Call>,
-    event_loop: &Bound<'_, PyAny>,
-    callback: Callback,
-) -> PyResult<()> {
+fn call_soon(call: &Bound<'_, Call>, event_loop: &Bound<'_, PyAny>, callback: Callback) -> PyResult<()> {
     let py = call.py();
     let options = PyDict::new(py);
     options.set_item(intern!(py, "context"), callback.context)?;
-    event_loop.call_method(
-        intern!(py, "call_soon"),
-        (callback.function, call),
-        Some(&options),
-    )?;
+    event_loop.call_method(intern!(py, "call_soon"), (callback.function, call), Some(&options))?;
     Ok(())
 }
 
 fn current_context(py: Python<'_>) -> PyResult<Py<PyAny>> {
     static COPY: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    Ok(COPY
-        .import(py, "contextvars", "copy_context")?
-        .call0()?
-        .unbind())
+    Ok(COPY.import(py, "contextvars", "copy_context")?.call0()?.unbind())
 }
 
 #[pymethods]
@@ -264,17 +234,10 @@ impl Call {
 
     /// Has the loop call ``fn(call)`` once there is a result.
     #[pyo3(signature = (r#fn, *, context=None))]
-    fn add_done_callback(
-        slf: &Bound<'_, Self>,
-        r#fn: Py<PyAny>,
-        context: Option<Py<PyAny>>,
-    ) -> PyResult<()> {
+    fn add_done_callback(slf: &Bound<'_, Self>, r#fn: Py<PyAny>, context: Option<Py<PyAny>>) -> PyResult<()> {
         let (py, call) = (slf.py(), slf.get());
         let context = context.map_or_else(|| current_context(py), Ok)?;
-        let callback = Callback {
-            function: r#fn,
-            context,
-        };
+        let callback = Callback { function: r#fn, context };
         let home = call.adopt(py)?;
         if !call.is_final() {
             let queue = loops::queue_of(&home)?;
@@ -302,14 +265,10 @@ impl Call {
         // Compared without the lock: an `__eq__` may be Python's.
         for callback in all {
             let same = compared.is_ok()
-                && callback
-                    .function
-                    .bind(r#fn.py())
-                    .eq(r#fn)
-                    .unwrap_or_else(|error| {
-                        compared = Err(error);
-                        false
-                    });
+                && callback.function.bind(r#fn.py()).eq(r#fn).unwrap_or_else(|error| {
+                    compared = Err(error);
+                    false
+                });
             if same {
                 removed += 1;
             } else {
@@ -381,10 +340,9 @@ impl Call {
         match self.node.life() {
             Life::Cancelled => Err(self.cancelled_error(py)),
             Life::Done => settled::exception(py, &self.node, &self.face),
-            Life::Pending | Life::Waiting => Err(InvalidStateError::new_err(format!(
-                "{} has no result yet",
-                self.node.name
-            ))),
+            Life::Pending | Life::Waiting => {
+                Err(InvalidStateError::new_err(format!("{} has no result yet", self.node.name)))
+            }
         }
     }
 
@@ -412,14 +370,9 @@ impl Call {
 
     /// ``Call[T]``, for annotations.
     #[classmethod]
-    fn __class_getitem__<'py>(
-        cls: &Bound<'py, PyType>,
-        item: &Bound<'py, PyAny>,
-    ) -> PyResult<Bound<'py, PyAny>> {
+    fn __class_getitem__<'py>(cls: &Bound<'py, PyType>, item: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         static ALIAS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-        ALIAS
-            .import(cls.py(), "types", "GenericAlias")?
-            .call1((cls, item))
+        ALIAS.import(cls.py(), "types", "GenericAlias")?.call1((cls, item))
     }
 
     fn __repr__(&self) -> String {
@@ -443,9 +396,7 @@ impl Call {
             visit.call(&callback.function)?;
             visit.call(&callback.context)?;
         }
-        face.settled
-            .as_ref()
-            .map_or(Ok(()), |settled| settled.traverse(&visit))
+        face.settled.as_ref().map_or(Ok(()), |settled| settled.traverse(&visit))
     }
 
     fn __clear__(&self) {

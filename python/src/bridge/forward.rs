@@ -80,22 +80,15 @@ impl Drop for Forwarder {
 type Threads = HashMap<u64, (Arc<Shared>, JoinHandle<()>)>;
 
 /// The threads that run. None once the interpreter has begun to exit: there are to be no more.
-static THREADS: LazyLock<Mutex<Option<Threads>>> =
-    LazyLock::new(|| Mutex::new(Some(HashMap::new())));
+static THREADS: LazyLock<Mutex<Option<Threads>>> = LazyLock::new(|| Mutex::new(Some(HashMap::new())));
 
 /// A queue for `event_loop`, with a thread that forwards its wake-ups.
 pub(super) fn open(event_loop: &Bound<'_, PyAny>) -> PyResult<(Arc<Queue>, Py<Drain>)> {
     static NUMBERS: AtomicU64 = AtomicU64::new(0);
     let py = event_loop.py();
     let number = NUMBERS.fetch_add(1, Relaxed);
-    let shared = Arc::new(Shared {
-        bell: Mutex::new(Bell::Quiet),
-        changed: Condvar::new(),
-    });
-    let forwarder = Forwarder {
-        number,
-        shared: Arc::clone(&shared),
-    };
+    let shared = Arc::new(Shared { bell: Mutex::new(Bell::Quiet), changed: Condvar::new() });
+    let forwarder = Forwarder { number, shared: Arc::clone(&shared) };
     let queue = Arc::new(Queue::new(Box::new(forwarder)));
     let drain = Bound::new(py, Drain::new(event_loop, Arc::clone(&queue)))?;
 
@@ -108,9 +101,7 @@ pub(super) fn open(event_loop: &Bound<'_, PyAny>) -> PyResult<(Arc<Queue>, Py<Dr
     let target = PyWeakrefReference::new_with(event_loop, on_collected)?.unbind();
     let (drain, heard) = (drain.unbind(), Arc::clone(&shared));
     let theirs = drain.clone_ref(py);
-    let thread = std::thread::Builder::new()
-        .name("ironcliw-wake".into())
-        .spawn(move || run(&heard, target, theirs))?;
+    let thread = std::thread::Builder::new().name("ironcliw-wake".into()).spawn(move || run(&heard, target, theirs))?;
     match &mut *THREADS.lock() {
         Some(threads) => drop(threads.insert(number, (shared, thread))),
         None => shared.set(Bell::Ended),
@@ -122,8 +113,7 @@ fn run(shared: &Shared, target: Py<PyWeakrefReference>, drain: Py<Drain>) {
     while shared.heard() {
         let attached = Python::try_attach(|py| {
             let event_loop = target.bind(py).upgrade();
-            let asked = event_loop
-                .map(|found| found.call_method1(intern!(py, "call_soon_threadsafe"), (&drain,)));
+            let asked = event_loop.map(|found| found.call_method1(intern!(py, "call_soon_threadsafe"), (&drain,)));
             if !matches!(asked, Some(Ok(_))) {
                 drain.get().close();
             }

@@ -46,21 +46,14 @@ pub(super) fn queue_of(event_loop: &Bound<'_, PyAny>) -> PyResult<Arc<Queue>> {
     let py = event_loop.py();
     let key = event_loop.as_ptr().addr();
     if let Some(entry) = LOOPS.lock().get(&key)
-        && entry
-            .event_loop
-            .bind(py)
-            .upgrade()
-            .is_some_and(|found| found.is(event_loop))
+        && entry.event_loop.bind(py).upgrade().is_some_and(|found| found.is(event_loop))
         && !entry.queue.is_closed()
     {
         return Ok(Arc::clone(&entry.queue));
     }
     let (queue, drain) = open(event_loop)?;
-    let entry = Entry {
-        event_loop: PyWeakrefReference::new(event_loop)?.unbind(),
-        queue: Arc::clone(&queue),
-        _drain: drain,
-    };
+    let entry =
+        Entry { event_loop: PyWeakrefReference::new(event_loop)?.unbind(), queue: Arc::clone(&queue), _drain: drain };
     let stale = LOOPS.lock().insert(key, entry);
     // Dropped here, after the lock: it may run Python code.
     drop(stale);
@@ -70,10 +63,7 @@ pub(super) fn queue_of(event_loop: &Bound<'_, PyAny>) -> PyResult<Arc<Queue>> {
 /// Forgets a loop's queue. `queue` tells it from a later loop's at the same address.
 fn forget(key: usize, queue: &Arc<Queue>) {
     let mut loops = LOOPS.lock();
-    if loops
-        .get(&key)
-        .is_some_and(|entry| Arc::ptr_eq(&entry.queue, queue))
-    {
+    if loops.get(&key).is_some_and(|entry| Arc::ptr_eq(&entry.queue, queue)) {
         let entry = loops.remove(&key);
         drop(loops);
         drop(entry);
@@ -101,14 +91,8 @@ fn watch(event_loop: &Bound<'_, PyAny>) -> PyResult<Option<Arc<Queue>>> {
     let queue = Arc::new(Queue::new(Box::new(descriptor)));
     let drain = Bound::new(py, Drain::new(event_loop, Arc::clone(&queue)))?;
     // In an empty context: the loop would keep the first caller's context variables alive for good.
-    let added = empty_context(py)?.call_method1(
-        intern!(py, "run"),
-        (
-            event_loop.getattr(intern!(py, "add_reader"))?,
-            watched,
-            drain,
-        ),
-    );
+    let added = empty_context(py)?
+        .call_method1(intern!(py, "run"), (event_loop.getattr(intern!(py, "add_reader"))?, watched, drain));
     match added {
         Ok(_) => Ok(Some(queue)),
         Err(error) if error.is_instance_of::<PyNotImplementedError>(py) => Ok(None),
@@ -133,11 +117,7 @@ pub(super) struct Drain {
 
 impl Drain {
     pub(super) fn new(event_loop: &Bound<'_, PyAny>, queue: Arc<Queue>) -> Self {
-        Self {
-            key: event_loop.as_ptr().addr(),
-            queue,
-            backlog: Mutex::default(),
-        }
+        Self { key: event_loop.as_ptr().addr(), queue, backlog: Mutex::default() }
     }
 
     /// Refuses later completions and lets go of the calls that nobody will resume.
@@ -198,14 +178,9 @@ fn resume(py: Python<'_>, node: &Node) -> PyResult<()> {
     };
     let call = owner.bind(py);
     while let Some(callback) = call.get().next_callback() {
-        let ran = callback
-            .context
-            .bind(py)
-            .call_method1(intern!(py, "run"), (&callback.function, call));
+        let ran = callback.context.bind(py).call_method1(intern!(py, "run"), (&callback.function, call));
         let Err(error) = ran else { continue };
-        if error.is_instance_of::<PyKeyboardInterrupt>(py)
-            || error.is_instance_of::<PySystemExit>(py)
-        {
+        if error.is_instance_of::<PyKeyboardInterrupt>(py) || error.is_instance_of::<PySystemExit>(py) {
             node.put_owner(owner);
             return Err(error);
         }

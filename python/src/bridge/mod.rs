@@ -36,10 +36,7 @@ pub(crate) use release::Keep;
 /// (`"images.decode"`).
 ///
 /// The call belongs to the event loop that runs on this thread, if one does.
-pub(crate) fn pending<'py>(
-    py: Python<'py>,
-    name: &'static str,
-) -> PyResult<(Bound<'py, Call>, Completer)> {
+pub(crate) fn pending<'py>(py: Python<'py>, name: &'static str) -> PyResult<(Bound<'py, Call>, Completer)> {
     release::drain(py);
     let (node, completer) = node::pair(name);
     let running = loops::running(py)?;
@@ -61,11 +58,7 @@ pub(crate) fn submit<'py>(
 }
 
 /// A call that is answered already: awaiting it does not go through the event loop.
-pub(crate) fn ready<'py>(
-    py: Python<'py>,
-    name: &'static str,
-    outcome: Outcome,
-) -> PyResult<Bound<'py, Call>> {
+pub(crate) fn ready<'py>(py: Python<'py>, name: &'static str, outcome: Outcome) -> PyResult<Bound<'py, Call>> {
     let (call, completer) = pending(py, name)?;
     completer.complete(outcome);
     Ok(call)

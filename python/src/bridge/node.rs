@@ -118,11 +118,7 @@ impl Node {
 
     /// Python: cancels if there is no answer yet.
     pub(super) fn cancel(&self) -> bool {
-        self.change(
-            |life| matches!(life, Life::Pending | Life::Waiting),
-            CANCELLED,
-        )
-        .is_some()
+        self.change(|life| matches!(life, Life::Pending | Life::Waiting), CANCELLED).is_some()
     }
 
     /// Python: the call is gone, so nobody can ask for the result any more.
@@ -146,10 +142,7 @@ impl Node {
                 return None;
             }
             let new = (state & !LIFE) | to;
-            match self
-                .state
-                .compare_exchange_weak(state, new, AcqRel, Acquire)
-            {
+            match self.state.compare_exchange_weak(state, new, AcqRel, Acquire) {
                 Ok(_) => break,
                 Err(now) => state = now,
             }
@@ -198,9 +191,7 @@ impl Completer {
 
     /// True once Python has cancelled the call or dropped it: the work may be skipped.
     pub(crate) fn is_cancelled(&self) -> bool {
-        self.0
-            .as_ref()
-            .is_none_or(|node| node.life() == Life::Cancelled)
+        self.0.as_ref().is_none_or(|node| node.life() == Life::Cancelled)
     }
 }
 
@@ -216,9 +207,7 @@ impl Drop for Completer {
     fn drop(&mut self) {
         if let Some(node) = self.0.take() {
             let path = node.name.to_owned();
-            node.complete(Outcome::Error(
-                ironcliw::Error::ActorStopped { path }.into(),
-            ));
+            node.complete(Outcome::Error(ironcliw::Error::ActorStopped { path }.into()));
         }
     }
 }

@@ -52,17 +52,12 @@ pub(crate) enum Outcome {
 
 impl Outcome {
     /// A value made by `convert` on the thread that takes the result.
-    pub(crate) fn value(
-        convert: impl FnOnce(Python<'_>) -> PyResult<Py<PyAny>> + Send + 'static,
-    ) -> Self {
+    pub(crate) fn value(convert: impl FnOnce(Python<'_>) -> PyResult<Py<PyAny>> + Send + 'static) -> Self {
         Self::Value(Box::new(convert))
     }
 
     /// The outcome of a fallible step, with its value converted by `convert`.
-    pub(crate) fn from_result<T, E: Into<Failure>>(
-        result: Result<T, E>,
-        convert: impl FnOnce(T) -> Self,
-    ) -> Self {
+    pub(crate) fn from_result<T, E: Into<Failure>>(result: Result<T, E>, convert: impl FnOnce(T) -> Self) -> Self {
         match result {
             Ok(value) => convert(value),
             Err(error) => Self::Error(error.into()),

@@ -35,10 +35,7 @@ fn closed() -> *mut Node {
 
 impl Queue {
     pub(super) fn new(waker: Box<dyn Wake>) -> Self {
-        Self {
-            head: AtomicPtr::default(),
-            waker: RwLock::new(Some(waker)),
-        }
+        Self { head: AtomicPtr::default(), waker: RwLock::new(Some(waker)) }
     }
 
     /// Worker: hands in a completed node and wakes the loop if it may be asleep. Gives the node back if the
@@ -81,9 +78,7 @@ impl Queue {
         }
         // A read-modify-write even if there is nothing to take: unlike a load it cannot see a head from before
         // the push whose wake-up was just cleared.
-        let taken = self.head.fetch_update(AcqRel, Acquire, |head| {
-            (head != closed()).then_some(ptr::null_mut())
-        });
+        let taken = self.head.fetch_update(AcqRel, Acquire, |head| (head != closed()).then_some(ptr::null_mut()));
         if let Ok(head) = taken {
             unlink(head, &mut each);
         }

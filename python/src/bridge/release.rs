@@ -27,10 +27,7 @@ struct Grave {
 static TOP: AtomicPtr<Grave> = AtomicPtr::new(ptr::null_mut());
 
 fn bury(left: Left) {
-    let grave = Box::into_raw(Box::new(Grave {
-        left,
-        below: ptr::null_mut(),
-    }));
+    let grave = Box::into_raw(Box::new(Grave { left, below: ptr::null_mut() }));
     let mut top = TOP.load(Relaxed);
     loop {
         // SAFETY: `grave` is ours alone until the CAS publishes it.

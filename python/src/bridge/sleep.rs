@@ -17,12 +17,7 @@ struct Place {
     changed: Condvar,
 }
 
-static SLEEPERS: [Place; PLACES] = [const {
-    Place {
-        lock: Mutex::new(()),
-        changed: Condvar::new(),
-    }
-}; PLACES];
+static SLEEPERS: [Place; PLACES] = [const { Place { lock: Mutex::new(()), changed: Condvar::new() } }; PLACES];
 
 fn place(node: &Node) -> &'static Place {
     // The low bits of an address are its alignment.

@@ -10,19 +10,14 @@ pub(super) struct Descriptor {
     #[cfg(target_os = "linux")]
     event: std::os::fd::OwnedFd,
     #[cfg(not(target_os = "linux"))]
-    pair: (
-        std::os::unix::net::UnixStream,
-        std::os::unix::net::UnixStream,
-    ),
+    pair: (std::os::unix::net::UnixStream, std::os::unix::net::UnixStream),
 }
 
 #[cfg(target_os = "linux")]
 impl Descriptor {
     pub(super) fn new() -> io::Result<Self> {
         use rustix::event::{EventfdFlags, eventfd};
-        Ok(Self {
-            event: eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?,
-        })
+        Ok(Self { event: eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)? })
     }
 
     /// What the loop is to watch for reading. Valid for as long as this value.
@@ -50,9 +45,7 @@ impl Descriptor {
         let (read, write) = std::os::unix::net::UnixStream::pair()?;
         read.set_nonblocking(true)?;
         write.set_nonblocking(true)?;
-        Ok(Self {
-            pair: (read, write),
-        })
+        Ok(Self { pair: (read, write) })
     }
 
     /// What the loop is to watch for reading. Valid for as long as this value.

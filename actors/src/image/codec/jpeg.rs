@@ -2,9 +2,7 @@
 
 use std::cell::RefCell;
 
-use jpeg_encoder::{
-    ChromaSubsamplingMethod, ColorType, Encoder, ImageBuffer, JpegColorType, rgb_to_ycbcr,
-};
+use jpeg_encoder::{ChromaSubsamplingMethod, ColorType, Encoder, ImageBuffer, JpegColorType, rgb_to_ycbcr};
 use zune_core::bytestream::ZCursor;
 use zune_core::colorspace::ColorSpace;
 use zune_core::options::DecoderOptions;
@@ -20,13 +18,7 @@ pub(super) fn probe(bytes: &[u8], options: &DecodeOptions) -> Result<Header> {
     let frame = Frame::read(bytes)?;
     let size = claimed_size(Format::Jpeg, frame.width, frame.height, options)?;
     if frame.bits_min / 8 > bytes.len() as u64 {
-        return Err(refuse(
-            Format::Jpeg,
-            format!(
-                "it is cut off: {} bytes cannot hold {size} pixels",
-                bytes.len()
-            ),
-        ));
+        return Err(refuse(Format::Jpeg, format!("it is cut off: {} bytes cannot hold {size} pixels", bytes.len())));
     }
     Ok(Header {
         format: Format::Jpeg,
@@ -44,20 +36,13 @@ pub(super) fn decode_into(bytes: &[u8], header: &Header, out: &mut [u8]) -> Resu
         .set_max_width(MAX_SIDE)
         .set_max_height(MAX_SIDE)
         .jpeg_set_out_colorspace(ColorSpace::RGB);
-    let options = if cfg!(feature = "simd-accel") {
-        options
-    } else {
-        options.set_use_unsafe(false)
-    };
+    let options = if cfg!(feature = "simd-accel") { options } else { options.set_use_unsafe(false) };
     let mut decoder = JpegDecoder::new_with_options(ZCursor::new(&sealed), options);
     let damaged = |error| refuse(Format::Jpeg, format!("{error:?}"));
     decoder.decode_headers().map_err(damaged)?;
     let claimed = (header.size.width(), header.size.height());
     if decoder.dimensions() != Some(claimed) || decoder.output_buffer_size() != Some(out.len()) {
-        return Err(refuse(
-            Format::Jpeg,
-            "its header is not the one that was probed",
-        ));
+        return Err(refuse(Format::Jpeg, "its header is not the one that was probed"));
     }
     decoder.decode_into(out).map_err(damaged)
 }
@@ -71,13 +56,9 @@ pub(super) fn encode(view: &ImageView<'_>, quality: u8) -> Result<Vec<u8>> {
     encoder.set_chroma_subsampling_method(ChromaSubsamplingMethod::Average);
     let result = match (dense(view), view.channels()) {
         (Some((pixels, colors)), _) => encoder.encode(pixels, width, height, colors),
-        (None, _) => encoder.encode_image(Rows {
-            view: *view,
-            scratch: RefCell::default(),
-        }),
+        (None, _) => encoder.encode_image(Rows { view: *view, scratch: RefCell::default() }),
     };
-    result
-        .map_err(|error| Error::invalid(format!("the image cannot be written as JPEG: {error}")))?;
+    result.map_err(|error| Error::invalid(format!("the image cannot be written as JPEG: {error}")))?;
     Ok(out)
 }
 

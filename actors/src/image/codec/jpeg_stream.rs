@@ -66,29 +66,19 @@ impl Frame {
 
     fn parse(marker: u8, body: &[u8]) -> Result<Self> {
         if !matches!(marker, 0xc0..=0xc2) {
-            return Err(damaged(
-                "its coding (lossless, hierarchical or arithmetic) is not supported",
-            ));
+            return Err(damaged("its coding (lossless, hierarchical or arithmetic) is not supported"));
         }
         let [precision, h1, h0, w1, w0, components, specs @ ..] = body else {
             return Err(damaged("its frame header is too short"));
         };
         if *precision != 8 {
-            return Err(damaged(format!(
-                "its samples have {precision} bits; 8 are supported"
-            )));
+            return Err(damaged(format!("its samples have {precision} bits; 8 are supported")));
         }
         let (specs, _) = specs.as_chunks::<3>();
         if !matches!(components, 1..=4) || specs.len() != usize::from(*components) {
-            return Err(damaged(format!(
-                "its frame header lists {components} components"
-            )));
+            return Err(damaged(format!("its frame header lists {components} components")));
         }
-        let factors = || {
-            specs
-                .iter()
-                .map(|spec| (u64::from(spec[1] >> 4), u64::from(spec[1] & 15)))
-        };
+        let factors = || specs.iter().map(|spec| (u64::from(spec[1] >> 4), u64::from(spec[1] & 15)));
         if factors().any(|(h, v)| !(1..=4).contains(&h) || !(1..=4).contains(&v)) {
             return Err(damaged("a component's sampling factor is not in 1 to 4"));
         }
@@ -133,8 +123,7 @@ pub(super) fn seal(bytes: &[u8]) -> Result<Vec<u8>> {
         match reader.marker()? {
             EOI => break,
             SOS => {
-                let frame =
-                    frame.ok_or_else(|| damaged("it has image data before its frame header"))?;
+                let frame = frame.ok_or_else(|| damaged("it has image data before its frame header"))?;
                 let header = reader.body()?;
                 let listed = scan_components(header)?;
                 for id in listed.clone() {
@@ -160,9 +149,7 @@ pub(super) fn seal(bytes: &[u8]) -> Result<Vec<u8>> {
                 first_scan = false;
             }
             DNL => {
-                return Err(damaged(
-                    "its height is written after its image data, which is not supported",
-                ));
+                return Err(damaged("its height is written after its image data, which is not supported"));
             }
             marker if has_no_body(marker) => {}
             marker => {
@@ -180,10 +167,7 @@ pub(super) fn seal(bytes: &[u8]) -> Result<Vec<u8>> {
     }
     let components = frame.map_or(0, |frame| usize::from(frame.components));
     if components == 0 || components_seen.len() < components {
-        return Err(damaged(format!(
-            "it has image data for {} of its {components} components",
-            components_seen.len()
-        )));
+        return Err(damaged(format!("it has image data for {} of its {components} components", components_seen.len())));
     }
     out.extend_from_slice(&[0xff, EOI]);
     Ok(out)
@@ -217,25 +201,14 @@ struct Coded<'a> {
 
 impl Coded<'_> {
     /// That a scan which refines DC coefficients has a bit for every block.
-    fn check_refinement(
-        &self,
-        frame: &Frame,
-        header: &[u8],
-        listed: impl Iterator<Item = u8>,
-    ) -> Result<()> {
+    fn check_refinement(&self, frame: &Frame, header: &[u8], listed: impl Iterator<Item = u8>) -> Result<()> {
         let [.., first, _, approximation] = header else {
             return Ok(());
         };
         if *first != 0 || approximation >> 4 == 0 {
             return Ok(());
         }
-        let blocks_of = |id| {
-            frame
-                .blocks
-                .iter()
-                .find(|(known, _)| *known == id)
-                .map_or(0, |(_, count)| *count)
-        };
+        let blocks_of = |id| frame.blocks.iter().find(|(known, _)| *known == id).map_or(0, |(_, count)| *count);
         let blocks: u64 = listed.map(blocks_of).sum();
         let stuffing = self.data.iter().filter(|byte| **byte == 0xff).count() + self.restarts.len();
         if ((self.data.len() - stuffing) as u64) < blocks.div_ceil(8) {
@@ -274,9 +247,7 @@ impl<'a> Reader<'a> {
     /// The next marker, past fill bytes and whatever stands between segments.
     fn marker(&mut self) -> Result<u8> {
         let rest = &self.bytes[self.at..];
-        let found = rest
-            .windows(2)
-            .position(|pair| pair[0] == 0xff && !matches!(pair[1], 0 | 0xff));
+        let found = rest.windows(2).position(|pair| pair[0] == 0xff && !matches!(pair[1], 0 | 0xff));
         let found = found.ok_or_else(|| self.cut_off())?;
         self.at += found + 2;
         Ok(rest[found + 1])
@@ -290,10 +261,7 @@ impl<'a> Reader<'a> {
         };
         let length = usize::from(u16::from_be_bytes([*hi, *lo]));
         if length < 2 {
-            return Err(damaged(format!(
-                "a segment at byte {} has the length {length}",
-                self.at
-            )));
+            return Err(damaged(format!("a segment at byte {} has the length {length}", self.at)));
         }
         let body = rest.get(2..length).ok_or_else(|| self.cut_off())?;
         self.at += length;
@@ -306,10 +274,7 @@ impl<'a> Reader<'a> {
         let mut restarts = Vec::new();
         loop {
             let rest = &self.bytes[self.at..];
-            let found = rest
-                .iter()
-                .position(|&byte| byte == 0xff)
-                .ok_or_else(|| self.cut_off())?;
+            let found = rest.iter().position(|&byte| byte == 0xff).ok_or_else(|| self.cut_off())?;
             match rest.get(found + 1) {
                 None => return Err(self.cut_off()),
                 Some(0) => self.at += found + 2,
@@ -329,21 +294,14 @@ impl<'a> Reader<'a> {
                 }
                 Some(&next_marker) => {
                     self.at += found;
-                    return Ok(Coded {
-                        data: &self.bytes[start..self.at],
-                        restarts,
-                        next_marker,
-                    });
+                    return Ok(Coded { data: &self.bytes[start..self.at], restarts, next_marker });
                 }
             }
         }
     }
 
     fn cut_off(&self) -> Error {
-        damaged(format!(
-            "it is cut off: {} bytes hold no end marker",
-            self.bytes.len()
-        ))
+        damaged(format!("it is cut off: {} bytes hold no end marker", self.bytes.len()))
     }
 }
 

@@ -67,9 +67,7 @@ impl Encoding {
                 check_quality(quality)?;
                 Ok(Self::Jpeg { quality })
             }
-            other => Err(Error::invalid(format!(
-                "unknown image format {other:?}: one of png, jpeg"
-            ))),
+            other => Err(Error::invalid(format!("unknown image format {other:?}: one of png, jpeg"))),
         }
     }
 }
@@ -83,9 +81,7 @@ pub struct DecodeOptions {
 
 impl Default for DecodeOptions {
     fn default() -> Self {
-        Self {
-            max_pixels: MAX_PIXELS,
-        }
+        Self { max_pixels: MAX_PIXELS }
     }
 }
 
@@ -181,9 +177,7 @@ fn check_quality(quality: u8) -> Result<()> {
     if (1..=100).contains(&quality) {
         Ok(())
     } else {
-        Err(Error::invalid(format!(
-            "JPEG's quality is 1 to 100, not {quality}"
-        )))
+        Err(Error::invalid(format!("JPEG's quality is 1 to 100, not {quality}")))
     }
 }
 
@@ -202,49 +196,21 @@ fn sniff(bytes: &[u8]) -> Result<Format> {
         [0xff] => "it is one byte, 0xff".to_owned(),
         [b'G', b'I', b'F', b'8', ..] => "it is a GIF; JPEG and PNG are supported".to_owned(),
         [b'B', b'M', ..] => "it is a BMP; JPEG and PNG are supported".to_owned(),
-        [b'I', b'I', b'*', 0, ..] | [b'M', b'M', 0, b'*', ..] => {
-            "it is a TIFF; JPEG and PNG are supported".to_owned()
+        [b'I', b'I', b'*', 0, ..] | [b'M', b'M', 0, b'*', ..] => "it is a TIFF; JPEG and PNG are supported".to_owned(),
+        [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => {
+            "it is a WebP; JPEG and PNG are supported".to_owned()
         }
-        [
-            b'R',
-            b'I',
-            b'F',
-            b'F',
-            _,
-            _,
-            _,
-            _,
-            b'W',
-            b'E',
-            b'B',
-            b'P',
-            ..,
-        ] => "it is a WebP; JPEG and PNG are supported".to_owned(),
-        _ => format!(
-            "neither JPEG nor PNG begins with the bytes {:02x?}",
-            &bytes[..bytes.len().min(8)]
-        ),
+        _ => format!("neither JPEG nor PNG begins with the bytes {:02x?}", &bytes[..bytes.len().min(8)]),
     };
-    Err(Error::Decode {
-        format: "image",
-        reason,
-    })
+    Err(Error::Decode { format: "image", reason })
 }
 
 /// The size that a header claims, held against the limits: an error here is the file's, not the caller's.
-fn claimed_size(
-    format: Format,
-    width: usize,
-    height: usize,
-    options: &DecodeOptions,
-) -> Result<Size> {
+fn claimed_size(format: Format, width: usize, height: usize, options: &DecodeOptions) -> Result<Size> {
     let size = Size::new(width, height).map_err(|error| refuse(format, error))?;
     let limit = options.max_pixels.min(MAX_PIXELS);
     if size.pixels() > limit {
-        return Err(refuse(
-            format,
-            format!("it claims {size} pixels, the limit is {limit} pixels"),
-        ));
+        return Err(refuse(format, format!("it claims {size} pixels, the limit is {limit} pixels")));
     }
     debug_assert!(width <= MAX_SIDE && height <= MAX_SIDE);
     Ok(size)
@@ -252,10 +218,7 @@ fn claimed_size(
 
 /// A [`Error::Decode`] with this reason.
 fn refuse(format: Format, reason: impl std::fmt::Display) -> Error {
-    Error::Decode {
-        format: format.name(),
-        reason: reason.to_string(),
-    }
+    Error::Decode { format: format.name(), reason: reason.to_string() }
 }
 
 #[cfg(test)]

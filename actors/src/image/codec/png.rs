@@ -16,22 +16,11 @@ const DEFLATE_RATIO_MAX: u64 = 1032;
 pub(super) fn probe(bytes: &[u8], options: &DecodeOptions) -> Result<Header> {
     let mut decoder = Decoder::new(Cursor::new(bytes));
     let info = decoder.read_header_info().map_err(damaged)?;
-    let size = claimed_size(
-        Format::Png,
-        info.width as usize,
-        info.height as usize,
-        options,
-    )?;
+    let size = claimed_size(Format::Png, info.width as usize, info.height as usize, options)?;
     let row_bits = size.width() as u64 * info.bits_per_pixel() as u64;
     let stored = row_bits.div_ceil(8) * size.height() as u64;
     if stored / DEFLATE_RATIO_MAX > bytes.len() as u64 {
-        return Err(refuse(
-            Format::Png,
-            format!(
-                "it is cut off: {} bytes cannot hold {size} pixels",
-                bytes.len()
-            ),
-        ));
+        return Err(refuse(Format::Png, format!("it is cut off: {} bytes cannot hold {size} pixels", bytes.len())));
     }
     Ok(Header {
         format: Format::Png,
@@ -53,18 +42,11 @@ pub(super) fn decode_into(bytes: &[u8], header: &Header, out: &mut [u8]) -> Resu
     let mut reader = decoder.read_info().map_err(damaged)?;
     let info = reader.info();
     if (info.width as usize, info.height as usize) != (header.size.width(), header.size.height()) {
-        return Err(refuse(
-            Format::Png,
-            "its header is not the one that was probed",
-        ));
+        return Err(refuse(Format::Png, "its header is not the one that was probed"));
     }
     let interlaced = info.interlaced;
     let (colors, depth) = reader.output_color_type();
-    debug_assert_eq!(
-        depth,
-        BitDepth::Eight,
-        "EXPAND and STRIP_16 leave 8 bits a sample"
-    );
+    debug_assert_eq!(depth, BitDepth::Eight, "EXPAND and STRIP_16 leave 8 bits a sample");
     let row_bytes = header.size.width() * 3;
     if colors == ColorType::Rgb {
         reader.next_frame(out).map_err(damaged)?;
@@ -89,28 +71,20 @@ pub(super) fn decode_into(bytes: &[u8], header: &Header, out: &mut [u8]) -> Resu
 fn to_rgb(colors: ColorType, row: &[u8], out: &mut [u8]) {
     match colors {
         ColorType::GrayscaleAlpha => {
-            for (pixel, out) in row
-                .as_chunks::<2>()
-                .0
-                .iter()
-                .zip(out.as_chunks_mut::<3>().0)
-            {
+            for (pixel, out) in row.as_chunks::<2>().0.iter().zip(out.as_chunks_mut::<3>().0) {
                 *out = [pixel[0]; 3];
             }
         }
         ColorType::Rgba => convert_row(Channels::Rgba, row, Channels::Rgb, out),
         ColorType::Rgb => out.copy_from_slice(row),
         // Palettes were expanded to RGB or RGBA.
-        ColorType::Grayscale | ColorType::Indexed => {
-            convert_row(Channels::Gray, row, Channels::Rgb, out)
-        }
+        ColorType::Grayscale | ColorType::Indexed => convert_row(Channels::Gray, row, Channels::Rgb, out),
     }
 }
 
 pub(super) fn encode(view: &ImageView<'_>) -> Result<Vec<u8>> {
     let mut out = Vec::with_capacity(view.bytes() / 2 + 1024);
-    write(view, &mut out)
-        .map_err(|error| Error::invalid(format!("the image cannot be written as PNG: {error}")))?;
+    write(view, &mut out).map_err(|error| Error::invalid(format!("the image cannot be written as PNG: {error}")))?;
     Ok(out)
 }
 

@@ -17,10 +17,7 @@ mod window;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Isa {
     /// Plain loops: the oracle, and the only path without `simd-accel`.
-    #[cfg_attr(
-        all(feature = "simd-accel", not(test)),
-        expect(dead_code, reason = "forced by tests")
-    )]
+    #[cfg_attr(all(feature = "simd-accel", not(test)), expect(dead_code, reason = "forced by tests"))]
     Scalar,
     /// Portable SIMD.
     #[cfg(feature = "simd-accel")]

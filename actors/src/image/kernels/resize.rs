@@ -21,12 +21,7 @@ use crate::{Error, Result};
 ///
 /// # Errors
 /// [`Error::InvalidInput`] when `dst` has another length.
-pub fn resize(
-    src: &ImageView<'_>,
-    size: Size,
-    dst: &mut [u8],
-    scratch: &mut Scratch,
-) -> Result<()> {
+pub fn resize(src: &ImageView<'_>, size: Size, dst: &mut [u8], scratch: &mut Scratch) -> Result<()> {
     check_output(dst.len(), size.bytes(src.channels()))?;
     if size == src.size() {
         src.copy_to(dst);
@@ -43,26 +38,15 @@ pub fn resize(
     }
     if let Some(reversed) = src.channels_reversed() {
         resize_rows(&reversed, size, dst, resizer)?;
-        dst.chunks_exact_mut(src.channels().count())
-            .for_each(<[u8]>::reverse);
+        dst.chunks_exact_mut(src.channels().count()).for_each(<[u8]>::reverse);
         return Ok(());
     }
     frame.resize(src.bytes(), 0);
     src.copy_to(frame);
-    resize_rows(
-        &ImageView::of(frame, src.size(), src.channels())?,
-        size,
-        dst,
-        resizer,
-    )
+    resize_rows(&ImageView::of(frame, src.size(), src.channels())?, size, dst, resizer)
 }
 
-fn resize_rows(
-    src: &ImageView<'_>,
-    size: Size,
-    dst: &mut [u8],
-    resizer: &mut fir::Resizer,
-) -> Result<()> {
+fn resize_rows(src: &ImageView<'_>, size: Size, dst: &mut [u8], resizer: &mut fir::Resizer) -> Result<()> {
     match src.channels() {
         Channels::Gray => resize_pixels::<U8>(src, size, dst, resizer),
         Channels::Rgb => resize_pixels::<U8x3>(src, size, dst, resizer),
@@ -76,21 +60,13 @@ fn resize_pixels<P: fir::PixelTrait>(
     dst: &mut [u8],
     resizer: &mut fir::Resizer,
 ) -> Result<()> {
-    let refused = |error: &dyn std::fmt::Display| {
-        Error::invalid(format!("the image cannot be resized: {error}"))
-    };
+    let refused = |error: &dyn std::fmt::Display| Error::invalid(format!("the image cannot be resized: {error}"));
     let mut dst = TypedImage::<P>::from_buffer(size.width() as u32, size.height() as u32, dst)
         .map_err(|error| refused(&error))?;
-    let options = fir::ResizeOptions::new()
-        .resize_alg(fir::ResizeAlg::Convolution(fir::FilterType::Bilinear))
-        .use_alpha(false);
-    let rows = Rows::<P> {
-        view: *src,
-        pixel: std::marker::PhantomData,
-    };
-    resizer
-        .resize_typed(&rows, &mut dst, &options)
-        .map_err(|error| refused(&error))
+    let options =
+        fir::ResizeOptions::new().resize_alg(fir::ResizeAlg::Convolution(fir::FilterType::Bilinear)).use_alpha(false);
+    let rows = Rows::<P> { view: *src, pixel: std::marker::PhantomData };
+    resizer.resize_typed(&rows, &mut dst, &options).map_err(|error| refused(&error))
 }
 
 /// A view with dense rows, as fast_image_resize reads images.
@@ -128,29 +104,17 @@ mod tests {
     use crate::image::view::tests::{bytes_of, noise, sliced};
 
     /// Antialiased bilinear resizing in f64, straight from the definition, one axis after the other.
-    fn oracle(
-        pixels: &[u8],
-        (w, h): (usize, usize),
-        c: usize,
-        (ow, oh): (usize, usize),
-    ) -> Vec<f64> {
+    fn oracle(pixels: &[u8], (w, h): (usize, usize), c: usize, (ow, oh): (usize, usize)) -> Vec<f64> {
         fn weights(n: usize, out: usize, at: usize) -> Vec<(usize, f64)> {
             let scale = n as f64 / out as f64;
             let support = scale.max(1.0);
             let center = (at as f64 + 0.5) * scale;
             let all: Vec<(usize, f64)> = (0..n)
-                .map(|i| {
-                    (
-                        i,
-                        (1.0 - ((i as f64 + 0.5 - center) / support).abs()).max(0.0),
-                    )
-                })
+                .map(|i| (i, (1.0 - ((i as f64 + 0.5 - center) / support).abs()).max(0.0)))
                 .filter(|(_, weight)| *weight > 0.0)
                 .collect();
             let sum: f64 = all.iter().map(|(_, weight)| weight).sum();
-            all.into_iter()
-                .map(|(i, weight)| (i, weight / sum))
-                .collect()
+            all.into_iter().map(|(i, weight)| (i, weight / sum)).collect()
         }
         let mut out = Vec::new();
         for y in 0..oh {
@@ -172,13 +136,9 @@ mod tests {
     #[test]
     fn resizing_is_antialiased_bilinear_within_two_levels() {
         for channels in [Channels::Gray, Channels::Rgb, Channels::Rgba] {
-            for (from, to) in [
-                ((17, 13), (5, 4)),
-                ((5, 3), (11, 9)),
-                ((40, 2), (3, 7)),
-                ((1, 1), (3, 2)),
-                ((33, 9), (1, 1)),
-            ] {
+            for (from, to) in
+                [((17, 13), (5, 4)), ((5, 3), (11, 9)), ((40, 2), (3, 7)), ((1, 1), (3, 2)), ((33, 9), (1, 1))]
+            {
                 let c = channels.count();
                 let pixels = noise(from.0 * from.1 * c, 3);
                 let view = ImageView::dense(&pixels, from.0, from.1, channels).unwrap();
@@ -187,10 +147,7 @@ mod tests {
                 resize(&view, size, &mut dst, &mut Scratch::new()).unwrap();
                 for (got, want) in dst.iter().zip(oracle(&pixels, from, c, to)) {
                     // Rounded after each of the two axes.
-                    assert!(
-                        (f64::from(*got) - want).abs() <= 1.5,
-                        "{from:?} to {to:?}: {got} against {want}"
-                    );
+                    assert!((f64::from(*got) - want).abs() <= 1.5, "{from:?} to {to:?}: {got} against {want}");
                 }
             }
         }
@@ -206,8 +163,7 @@ mod tests {
                 let dense = ImageView::of(&copy, view.size(), channels).unwrap();
                 for (w, h) in [(7, 5), (30, 20), (view.width(), view.height())] {
                     let size = Size::new(w, h).unwrap();
-                    let (mut a, mut b) =
-                        (vec![1; size.bytes(channels)], vec![2; size.bytes(channels)]);
+                    let (mut a, mut b) = (vec![1; size.bytes(channels)], vec![2; size.bytes(channels)]);
                     resize(&view, size, &mut a, &mut scratch).unwrap();
                     resize(&dense, size, &mut b, &mut scratch).unwrap();
                     assert_eq!(a, b, "{name} to {w}x{h}");

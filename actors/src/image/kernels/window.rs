@@ -28,12 +28,7 @@ pub(super) struct Ring<'s, T> {
 
 impl<'s, T: Copy + Default> Ring<'s, T> {
     /// A ring of `side` rows in `memory`, whose contents are lost.
-    pub(super) fn new(
-        memory: &'s mut Vec<T>,
-        side: usize,
-        row_length: usize,
-        height: usize,
-    ) -> Self {
+    pub(super) fn new(memory: &'s mut Vec<T>, side: usize, row_length: usize, height: usize) -> Self {
         memory.resize((side * row_length).max(memory.len()), T::default());
         Self::over(memory, side, row_length, height)
     }
@@ -41,21 +36,11 @@ impl<'s, T: Copy + Default> Ring<'s, T> {
     /// As [`Ring::new`], in a slice of at least `side × row_length` elements.
     pub(super) fn over(memory: &'s mut [T], side: usize, row_length: usize, height: usize) -> Self {
         debug_assert!(side % 2 == 1 && side <= SIDE_MAX);
-        Self {
-            slots: &mut memory[..side * row_length],
-            row_length,
-            height,
-            side,
-            held: [usize::MAX; SIDE_MAX],
-        }
+        Self { slots: &mut memory[..side * row_length], row_length, height, side, held: [usize::MAX; SIDE_MAX] }
     }
 
     /// The `N == side` rows around row `y`; `make` writes those that are not held yet.
-    pub(super) fn around<const N: usize>(
-        &mut self,
-        y: usize,
-        mut make: impl FnMut(usize, &mut [T]),
-    ) -> [&[T]; N] {
+    pub(super) fn around<const N: usize>(&mut self, y: usize, mut make: impl FnMut(usize, &mut [T])) -> [&[T]; N] {
         debug_assert_eq!(N, self.side);
         self.fill(y, &mut make);
         let this = &*self;
@@ -68,10 +53,7 @@ impl<'s, T: Copy + Default> Ring<'s, T> {
             let row = self.neighbour(y, i);
             let slot = row % self.side;
             if self.held[slot] != row {
-                make(
-                    row,
-                    &mut self.slots[slot * self.row_length..][..self.row_length],
-                );
+                make(row, &mut self.slots[slot * self.row_length..][..self.row_length]);
                 self.held[slot] = row;
             }
         }
@@ -79,10 +61,7 @@ impl<'s, T: Copy + Default> Ring<'s, T> {
 
     /// The row that stands `i` rows below the top of the window around row `y`.
     pub(super) fn neighbour(&self, y: usize, i: usize) -> usize {
-        reflect101(
-            y as isize + i as isize - (self.side / 2) as isize,
-            self.height,
-        )
+        reflect101(y as isize + i as isize - (self.side / 2) as isize, self.height)
     }
 
     /// A row that is held.
@@ -97,11 +76,7 @@ mod tests {
 
     #[test]
     fn borders_are_reflected_without_repeating_the_border_pixel() {
-        let read = |length: usize| -> Vec<usize> {
-            (-4..length as isize + 4)
-                .map(|i| reflect101(i, length))
-                .collect()
-        };
+        let read = |length: usize| -> Vec<usize> { (-4..length as isize + 4).map(|i| reflect101(i, length)).collect() };
         assert_eq!(read(4), [2, 3, 2, 1, 0, 1, 2, 3, 2, 1, 0, 1]);
         assert_eq!(read(2), [0, 1, 0, 1, 0, 1, 0, 1, 0, 1]);
         assert_eq!(read(1), [0; 9]);
@@ -119,10 +94,7 @@ mod tests {
                     out[0] = row as u8;
                 });
                 for (i, row) in rows.iter().enumerate() {
-                    assert_eq!(
-                        usize::from(row[0]),
-                        reflect101(y as isize + i as isize - 2, height)
-                    );
+                    assert_eq!(usize::from(row[0]), reflect101(y as isize + i as isize - 2, height));
                 }
             }
             assert_eq!(made, height);

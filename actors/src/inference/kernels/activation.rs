@@ -66,10 +66,7 @@ fn every(activation: Activation, values: &mut [f32]) {
     }
 }
 
-const UNIT: Clamp = Clamp {
-    low: 0.0,
-    high: 1.0,
-};
+const UNIT: Clamp = Clamp { low: 0.0, high: 1.0 };
 
 /// Softmax of every row of `width` values.
 pub(crate) fn softmax(isa: Isa, values: &mut [f32], width: usize) {
@@ -108,11 +105,7 @@ fn exp(x: f32) -> f32 {
     /// ln 2 in two parts: the first has few bits, so `n` times it is exact.
     const LN2_HIGH: f32 = 0.693_359_4;
     const LN2_LOW: f32 = -2.121_944_4e-4;
-    let bounded = Clamp {
-        low: LOWEST,
-        high: HIGHEST,
-    }
-    .apply(x);
+    let bounded = Clamp { low: LOWEST, high: HIGHEST }.apply(x);
     let rounded = bounded * std::f32::consts::LOG2_E + ROUNDER;
     let n = rounded - ROUNDER;
     let r = (bounded - n * LN2_HIGH) - n * LN2_LOW;
@@ -127,9 +120,7 @@ fn exp(x: f32) -> f32 {
 fn gelu(x: f32) -> f32 {
     let z = x.abs() * std::f32::consts::FRAC_1_SQRT_2;
     let t = 1.0 / (1.0 + 0.327_591_1 * z);
-    let poly = t
-        * (0.254_829_6
-            + t * (-0.284_496_74 + t * (1.421_413_7 + t * (-1.453_152 + t * 1.061_405_4))));
+    let poly = t * (0.254_829_6 + t * (-0.284_496_74 + t * (1.421_413_7 + t * (-1.453_152 + t * 1.061_405_4))));
     let erf = (1.0 - poly * exp(-z * z)).copysign(x);
     0.5 * x * (1.0 + erf)
 }
@@ -167,40 +158,21 @@ mod tests {
         let definitions: [(Activation, Definition); 6] = [
             (Activation::Relu, |x| x.max(0.0)),
             (Activation::Relu6, |x| x.clamp(0.0, 6.0)),
-            (Activation::HardSwish, |x| {
-                x * (x + 3.0).clamp(0.0, 6.0) / 6.0
-            }),
-            (
-                Activation::HardSigmoid {
-                    slope: 0.2,
-                    offset: 0.5,
-                },
-                |x| (0.2 * x + 0.5).clamp(0.0, 1.0),
-            ),
+            (Activation::HardSwish, |x| x * (x + 3.0).clamp(0.0, 6.0) / 6.0),
+            (Activation::HardSigmoid { slope: 0.2, offset: 0.5 }, |x| (0.2 * x + 0.5).clamp(0.0, 1.0)),
             (Activation::Sigmoid, |x| 1.0 / (1.0 + (-x).exp())),
-            (Activation::Gelu, |x| {
-                0.5 * x * (1.0 + erf_by_series(x / std::f64::consts::SQRT_2))
-            }),
+            (Activation::Gelu, |x| 0.5 * x * (1.0 + erf_by_series(x / std::f64::consts::SQRT_2))),
         ];
         for (activation, definition) in definitions {
             let mut oracle = inputs.clone();
             apply(Isa::Scalar, activation, &mut oracle);
             for (&x, &y) in inputs.iter().zip(&oracle) {
-                assert!(
-                    (f64::from(y) - definition(f64::from(x))).abs() < 1e-6,
-                    "{activation:?}({x}) = {y}"
-                );
+                assert!((f64::from(y) - definition(f64::from(x))).abs() < 1e-6, "{activation:?}({x}) = {y}");
             }
             for isa in Isa::available() {
                 let mut values = inputs.clone();
                 apply(isa, activation, &mut values);
-                assert!(
-                    values
-                        .iter()
-                        .zip(&oracle)
-                        .all(|(a, b)| a.to_bits() == b.to_bits()),
-                    "{isa} {activation:?}"
-                );
+                assert!(values.iter().zip(&oracle).all(|(a, b)| a.to_bits() == b.to_bits()), "{isa} {activation:?}");
             }
         }
     }
@@ -210,10 +182,6 @@ mod tests {
         let mut values = [1e30, 1e30, -1e30, 3.0, 3.0, 3.0];
         softmax(Isa::choose(true), &mut values, 3);
         assert_eq!(values[..3], [0.5, 0.5, 0.0]);
-        assert!(
-            values[3..]
-                .iter()
-                .all(|value| (value - 1.0 / 3.0).abs() < 1e-7)
-        );
+        assert!(values[3..].iter().all(|value| (value - 1.0 / 3.0).abs() < 1e-7));
     }
 }

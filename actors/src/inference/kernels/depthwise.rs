@@ -19,13 +19,7 @@ pub(crate) struct Weights {
 }
 
 /// Convolves one sample into `out`, which holds every position of the window, channels last.
-pub(crate) fn convolve(
-    isa: Isa,
-    image: Image<'_, f32>,
-    window: &Window,
-    weights: &Weights,
-    out: &mut [f32],
-) {
+pub(crate) fn convolve(isa: Isa, image: Image<'_, f32>, window: &Window, weights: &Weights, out: &mut [f32]) {
     let Some([_, across]) = window.positions(image.size) else {
         return;
     };
@@ -33,13 +27,7 @@ pub(crate) fn convolve(
 }
 
 #[inline(always)]
-fn every_position(
-    image: Image<'_, f32>,
-    window: &Window,
-    weights: &Weights,
-    across: usize,
-    out: &mut [f32],
-) {
+fn every_position(image: Image<'_, f32>, window: &Window, weights: &Weights, across: usize, out: &mut [f32]) {
     let channels = image.channels;
     for (position, out) in out.chunks_exact_mut(channels).enumerate() {
         let (tall, top) = window.overlap(0, position / across, image.size[0]);

@@ -10,18 +10,9 @@ pub(crate) struct Clamp {
 }
 
 impl Clamp {
-    pub(crate) const NONE: Self = Self {
-        low: f32::NEG_INFINITY,
-        high: f32::INFINITY,
-    };
-    pub(crate) const RELU: Self = Self {
-        low: 0.0,
-        high: f32::INFINITY,
-    };
-    pub(crate) const RELU6: Self = Self {
-        low: 0.0,
-        high: 6.0,
-    };
+    pub(crate) const NONE: Self = Self { low: f32::NEG_INFINITY, high: f32::INFINITY };
+    pub(crate) const RELU: Self = Self { low: 0.0, high: f32::INFINITY };
+    pub(crate) const RELU6: Self = Self { low: 0.0, high: 6.0 };
 
     /// The comparisons are those of `maxps(low, v)` and `minps(high, v)`, zeros and NaN included.
     #[inline(always)]
@@ -43,9 +34,6 @@ impl Epilogue {
     pub(crate) fn new(bias: Option<&[f32]>, columns: usize, clamp: Clamp) -> Self {
         let mut padded = bias.map_or_else(Vec::new, <[f32]>::to_vec);
         padded.resize(columns.next_multiple_of(PANEL), 0.0);
-        Self {
-            bias: padded,
-            clamp,
-        }
+        Self { bias: padded, clamp }
     }
 }

@@ -38,9 +38,8 @@ impl Isa {
         found.push(Self::Wide);
         #[cfg(all(feature = "simd-accel", target_arch = "x86_64"))]
         {
-            let avx2 = is_x86_feature_detected!("avx2")
-                && is_x86_feature_detected!("fma")
-                && is_x86_feature_detected!("f16c");
+            let avx2 =
+                is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c");
             if avx2 {
                 found.push(Self::Avx2(Avx2(())));
             }
@@ -57,11 +56,7 @@ impl Isa {
 
     /// The fastest of [`Isa::available`], or the plain loops if `simd` is false.
     pub(crate) fn choose(simd: bool) -> Self {
-        if simd {
-            Self::available().pop().unwrap_or(Self::Scalar)
-        } else {
-            Self::Scalar
-        }
+        if simd { Self::available().pop().unwrap_or(Self::Scalar) } else { Self::Scalar }
     }
 
     pub(crate) fn name(self) -> &'static str {

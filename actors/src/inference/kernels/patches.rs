@@ -27,23 +27,11 @@ impl Window {
 
     /// The part of the kernel that lies on the image, along `axis` at `position`, and the first image row it covers.
     #[inline]
-    pub(crate) fn overlap(
-        &self,
-        axis: usize,
-        position: usize,
-        size: usize,
-    ) -> (Range<usize>, usize) {
+    pub(crate) fn overlap(&self, axis: usize, position: usize, size: usize) -> (Range<usize>, usize) {
         let start = position * self.stride[axis];
-        let first = self.padding[axis]
-            .saturating_sub(start)
-            .min(self.kernel[axis]);
-        let last = (size + self.padding[axis])
-            .saturating_sub(start)
-            .min(self.kernel[axis]);
-        (
-            first..last.max(first),
-            (start + first).saturating_sub(self.padding[axis]),
-        )
+        let first = self.padding[axis].saturating_sub(start).min(self.kernel[axis]);
+        let last = (size + self.padding[axis]).saturating_sub(start).min(self.kernel[axis]);
+        (first..last.max(first), (start + first).saturating_sub(self.padding[axis]))
     }
 }
 
@@ -79,12 +67,7 @@ impl<T: Copy> Patches<'_, T> {
     /// Writes the patches at `positions` (row-major) as rows of `stride` elements, each in the order
     /// `(kernel row, kernel column, channel)`; what lies off the image is `zero`.
     pub(crate) fn gather(&self, positions: Range<usize>, zero: T, stride: usize, rows: &mut [T]) {
-        let Self {
-            image,
-            group,
-            window,
-            ..
-        } = self;
+        let Self { image, group, window, .. } = self;
         let across = self.positions[1];
         let depth = group.len();
         let line = window.kernel[1] * depth;
@@ -101,9 +84,7 @@ impl<T: Copy> Patches<'_, T> {
                 if depth == image.channels {
                     target.copy_from_slice(&source[..target.len()]);
                 } else {
-                    let pixels = target
-                        .chunks_exact_mut(depth)
-                        .zip(source.chunks(image.channels));
+                    let pixels = target.chunks_exact_mut(depth).zip(source.chunks(image.channels));
                     for (target, source) in pixels {
                         target.copy_from_slice(&source[group.clone()]);
                     }

@@ -20,21 +20,11 @@ pub(crate) fn pool(isa: Isa, kind: Pool, image: Image<'_, f32>, window: &Window,
 }
 
 #[inline(always)]
-fn every_position(
-    kind: Pool,
-    image: Image<'_, f32>,
-    window: &Window,
-    across: usize,
-    out: &mut [f32],
-) {
+fn every_position(kind: Pool, image: Image<'_, f32>, window: &Window, across: usize, out: &mut [f32]) {
     let channels = image.channels;
     let area = (window.kernel[0] * window.kernel[1]) as f32;
     for (position, out) in out.chunks_exact_mut(channels).enumerate() {
-        out.fill(if kind == Pool::Max {
-            f32::NEG_INFINITY
-        } else {
-            0.0
-        });
+        out.fill(if kind == Pool::Max { f32::NEG_INFINITY } else { 0.0 });
         let (tall, top) = window.overlap(0, position / across, image.size[0]);
         let (broad, left) = window.overlap(1, position % across, image.size[1]);
         for y in top..top + tall.len() {

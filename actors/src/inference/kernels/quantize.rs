@@ -37,11 +37,7 @@ pub(crate) fn to_u8(isa: Isa, values: &[f32], magnitude: f32, codes: &mut [u8]) 
     let factor = factor(magnitude);
     let offset = OFFSET;
     vectorize!(isa, encode(values: &[f32], factor: f32, offset: u8, codes: &mut [u8]));
-    if factor == 0.0 {
-        0.0
-    } else {
-        magnitude / 127.0
-    }
+    if factor == 0.0 { 0.0 } else { magnitude / 127.0 }
 }
 
 /// As [`to_u8`], without the offset: the bytes are those of `i8`.
@@ -49,11 +45,7 @@ pub(crate) fn to_i8(isa: Isa, values: &[f32], magnitude: f32, codes: &mut [u8]) 
     let factor = factor(magnitude);
     let offset = 0;
     vectorize!(isa, encode(values: &[f32], factor: f32, offset: u8, codes: &mut [u8]));
-    if factor == 0.0 {
-        0.0
-    } else {
-        magnitude / 127.0
-    }
+    if factor == 0.0 { 0.0 } else { magnitude / 127.0 }
 }
 
 fn factor(magnitude: f32) -> f32 {
@@ -79,10 +71,7 @@ mod tests {
             let mut codes = [0; 8];
             let magnitude = magnitude(isa, &values).unwrap();
             assert_eq!(to_u8(isa, &values, magnitude, &mut codes), 1.0);
-            assert_eq!(
-                codes.map(|code| i32::from(code) - 128),
-                [127, -127, 0, 2, 0, -2, 0, 0]
-            );
+            assert_eq!(codes.map(|code| i32::from(code) - 128), [127, -127, 0, 2, 0, -2, 0, 0]);
         }
     }
 

@@ -36,10 +36,9 @@ impl Settled {
     fn clone_ref(&self, py: Python<'_>) -> Self {
         match self {
             Self::Value(value) => Self::Value(value.clone_ref(py)),
-            Self::Error(exception, traceback) => Self::Error(
-                exception.clone_ref(py),
-                traceback.as_ref().map(|found| found.clone_ref(py)),
-            ),
+            Self::Error(exception, traceback) => {
+                Self::Error(exception.clone_ref(py), traceback.as_ref().map(|found| found.clone_ref(py)))
+            }
         }
     }
 }
@@ -57,11 +56,7 @@ pub(super) fn value(py: Python<'_>, node: &Node, face: &Mutex<Face>) -> PyResult
 }
 
 /// The exception of an answered call, if it has one.
-pub(super) fn exception(
-    py: Python<'_>,
-    node: &Node,
-    face: &Mutex<Face>,
-) -> PyResult<Option<Py<PyBaseException>>> {
+pub(super) fn exception(py: Python<'_>, node: &Node, face: &Mutex<Face>) -> PyResult<Option<Py<PyBaseException>>> {
     Ok(match settle(py, node, face)? {
         Settled::Value(_) => None,
         Settled::Error(exception, _) => Some(exception),
@@ -76,9 +71,7 @@ fn settle(py: Python<'_>, node: &Node, face: &Mutex<Face>) -> PyResult<Settled> 
                 // As cheap to make as to keep.
                 Some(Outcome::Unit) => return Ok(Settled::Value(py.None())),
                 Some(Outcome::U64(number)) => {
-                    return Ok(Settled::Value(
-                        number.into_pyobject(py)?.into_any().unbind(),
-                    ));
+                    return Ok(Settled::Value(number.into_pyobject(py)?.into_any().unbind()));
                 }
                 _ => outcome.take(),
             }

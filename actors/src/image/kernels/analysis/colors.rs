@@ -23,15 +23,9 @@ const ROUNDS_MAX: usize = 12;
 ///
 /// # Errors
 /// [`Error::InvalidInput`] when `count` is out of range.
-pub fn dominant_colors(
-    src: &ImageView<'_>,
-    count: usize,
-    scratch: &mut Scratch,
-) -> Result<Vec<[u8; 3]>> {
+pub fn dominant_colors(src: &ImageView<'_>, count: usize, scratch: &mut Scratch) -> Result<Vec<[u8; 3]>> {
     if !(1..=COLORS_MAX).contains(&count) {
-        return Err(Error::invalid(format!(
-            "the number of colours is 1 to {COLORS_MAX}, not {count}"
-        )));
+        return Err(Error::invalid(format!("the number of colours is 1 to {COLORS_MAX}, not {count}")));
     }
     let mut colors = match exact(src, count.max(EXACT_MAX), scratch) {
         Some(colors) => colors,
@@ -78,10 +72,7 @@ fn bins(src: &ImageView<'_>, scratch: &mut Scratch) -> Vec<Bin> {
         for [r, g, b] in rgb(src.channels(), src.row(y, &mut scratch.row)) {
             let index = usize::from(r >> 3) << 10 | usize::from(g >> 3) << 5 | usize::from(b >> 3);
             let bin = &mut counts[index];
-            for (sum, value) in
-                bin.iter_mut()
-                    .zip([1, u32::from(r & 7), u32::from(g & 7), u32::from(b & 7)])
-            {
+            for (sum, value) in bin.iter_mut().zip([1, u32::from(r & 7), u32::from(g & 7), u32::from(b & 7)]) {
                 *sum += value;
             }
         }
@@ -104,9 +95,8 @@ fn group(bins: &[Bin], count: usize) -> Vec<([u8; 3], u64)> {
     for _ in 0..ROUNDS_MAX {
         let mut sums = vec![([0f64; 3], 0u64); centers.len()];
         for bin in bins {
-            let nearest = (0..centers.len()).min_by(|&a, &b| {
-                distance(bin.mean, centers[a]).total_cmp(&distance(bin.mean, centers[b]))
-            });
+            let nearest = (0..centers.len())
+                .min_by(|&a, &b| distance(bin.mean, centers[a]).total_cmp(&distance(bin.mean, centers[b])));
             let (sum, weight) = &mut sums[nearest.unwrap_or_default()];
             *weight += bin.weight;
             for (sum, value) in sum.iter_mut().zip(bin.mean) {
@@ -114,11 +104,7 @@ fn group(bins: &[Bin], count: usize) -> Vec<([u8; 3], u64)> {
             }
         }
         let mut moved = 0f32;
-        for (center, (sum, weight)) in centers
-            .iter_mut()
-            .zip(&sums)
-            .filter(|(_, (_, weight))| *weight > 0)
-        {
+        for (center, (sum, weight)) in centers.iter_mut().zip(&sums).filter(|(_, (_, weight))| *weight > 0) {
             let next = sum.map(|sum| (sum / *weight as f64) as f32);
             moved = moved.max(distance(*center, next));
             *center = next;
@@ -129,11 +115,7 @@ fn group(bins: &[Bin], count: usize) -> Vec<([u8; 3], u64)> {
         }
     }
     let mut colors: Vec<([u8; 3], u64)> = Vec::new();
-    for (center, weight) in centers
-        .iter()
-        .zip(weights)
-        .filter(|(_, weight)| *weight > 0)
-    {
+    for (center, weight) in centers.iter().zip(weights).filter(|(_, weight)| *weight > 0) {
         let color = center.map(|value| value.round() as u8);
         match colors.iter_mut().find(|(known, _)| *known == color) {
             Some((_, total)) => *total += weight,
@@ -150,10 +132,7 @@ fn seeds(bins: &[Bin], count: usize) -> Vec<[f32; 3]> {
     while seeds.len() < count {
         let score = |i: usize| bins[i].weight as f32 * nearest[i];
         // Of equals the first, so the order of bins decides and nothing else.
-        let Some(best) = (0..bins.len())
-            .rev()
-            .max_by(|&a, &b| score(a).total_cmp(&score(b)))
-        else {
+        let Some(best) = (0..bins.len()).rev().max_by(|&a, &b| score(a).total_cmp(&score(b))) else {
             break;
         };
         if score(best) == 0.0 {
@@ -162,11 +141,7 @@ fn seeds(bins: &[Bin], count: usize) -> Vec<[f32; 3]> {
         let seed = bins[best].mean;
         for (i, bin) in bins.iter().enumerate() {
             let apart = distance(bin.mean, seed);
-            nearest[i] = if seeds.is_empty() {
-                apart
-            } else {
-                nearest[i].min(apart)
-            };
+            nearest[i] = if seeds.is_empty() { apart } else { nearest[i].min(apart) };
         }
         seeds.push(seed);
     }
@@ -180,11 +155,5 @@ fn distance(a: [f32; 3], b: [f32; 3]) -> f32 {
 
 fn rgb(channels: Channels, row: &[u8]) -> impl Iterator<Item = [u8; 3]> {
     let count = channels.count();
-    row.chunks_exact(count).map(move |pixel| {
-        if count == 1 {
-            [pixel[0]; 3]
-        } else {
-            [pixel[0], pixel[1], pixel[2]]
-        }
-    })
+    row.chunks_exact(count).map(move |pixel| if count == 1 { [pixel[0]; 3] } else { [pixel[0], pixel[1], pixel[2]] })
 }

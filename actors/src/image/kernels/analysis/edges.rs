@@ -32,20 +32,10 @@ impl<'i, 's> Gray<'i, 's> {
 
     /// Counts the edge pixels of row `y`; rows are asked for from the top.
     pub(super) fn edges(&mut self, y: usize) -> usize {
-        let Self {
-            src,
-            row,
-            ring,
-            isa,
-        } = self;
+        let Self { src, row, ring, isa } = self;
         let width = src.width();
         let rows: [&[u8]; 3] = ring.around(y, |at, padded| {
-            convert_row(
-                src.channels(),
-                src.row(at, row),
-                Channels::Gray,
-                &mut padded[1..=width],
-            );
+            convert_row(src.channels(), src.row(at, row), Channels::Gray, &mut padded[1..=width]);
             padded[0] = padded[1 + reflect101(-1, width)];
             padded[width + 1] = padded[1 + reflect101(width as isize, width)];
         });
@@ -69,8 +59,7 @@ impl<'i, 's> Gray<'i, 's> {
 #[inline(always)]
 fn count_edges(rows: [&[u8]; 3]) -> usize {
     let width = rows[0].len() - 2;
-    let [[a, b, c], [d, _, f], [g, h, i]] =
-        rows.map(|row| [0, 1, 2].map(|tap| &row[tap..][..width]));
+    let [[a, b, c], [d, _, f], [g, h, i]] = rows.map(|row| [0, 1, 2].map(|tap| &row[tap..][..width]));
     let mut edges = 0u32;
     for x in 0..width {
         let at = |row: &[u8]| i32::from(row[x]);

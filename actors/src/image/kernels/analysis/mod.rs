@@ -65,17 +65,10 @@ pub fn texture(src: &ImageView<'_>, scratch: &mut Scratch) -> Texture {
     let count = src.size().pixels() as f64;
     let share_of = |bin: &u64| *bin as f64 / count;
     let moment = |power: i32, center: f64| -> f64 {
-        histogram
-            .iter()
-            .enumerate()
-            .map(|(v, bin)| share_of(bin) * (v as f64 - center).powi(power))
-            .sum()
+        histogram.iter().enumerate().map(|(v, bin)| share_of(bin) * (v as f64 - center).powi(power)).sum()
     };
     let mean = moment(1, 0.0);
-    let bits = histogram
-        .iter()
-        .filter(|bin| **bin > 0)
-        .map(|bin| -share_of(bin) * share_of(bin).log2());
+    let bits = histogram.iter().filter(|bin| **bin > 0).map(|bin| -share_of(bin) * share_of(bin).log2());
     Texture {
         mean,
         std_dev: moment(2, mean).sqrt(),
@@ -88,19 +81,13 @@ pub fn texture(src: &ImageView<'_>, scratch: &mut Scratch) -> Texture {
 /// Shape, brightness of the middle, and the density of edges.
 pub fn spatial_layout(src: &ImageView<'_>, scratch: &mut Scratch) -> Layout {
     let (width, height) = (src.width(), src.height());
-    let (columns, rows) = (
-        width / 4..width - width / 4,
-        height / 4..height - height / 4,
-    );
+    let (columns, rows) = (width / 4..width - width / 4, height / 4..height - height / 4);
     let mut gray = Gray::new(src, scratch);
     let (mut edges, mut sum) = (0, 0u64);
     for y in 0..height {
         edges += gray.edges(y);
         if rows.contains(&y) {
-            sum += gray.row(y)[columns.clone()]
-                .iter()
-                .map(|value| u64::from(*value))
-                .sum::<u64>();
+            sum += gray.row(y)[columns.clone()].iter().map(|value| u64::from(*value)).sum::<u64>();
         }
     }
     Layout {

@@ -24,8 +24,7 @@ fn edges_of(view: &ImageView<'_>) -> f32 {
                 across += weight * (at(x + 1, y + d) - at(x - 1, y + d));
                 down += weight * (at(x + d, y + 1) - at(x + d, y - 1));
             }
-            edges +=
-                usize::from(f64::from(across).hypot(f64::from(down)) > f64::from(EDGE_THRESHOLD));
+            edges += usize::from(f64::from(across).hypot(f64::from(down)) > f64::from(EDGE_THRESHOLD));
         }
     }
     (edges as f64 / (w * h) as f64) as f32
@@ -37,16 +36,10 @@ fn a_flat_image_has_its_colour_and_nothing_else() {
     for (w, h) in [(1, 1), (40, 30)] {
         let pixels = [200u8, 10, 60].repeat(w * h);
         let view = ImageView::dense(&pixels, w, h, Channels::Rgb).unwrap();
-        assert_eq!(
-            dominant_colors(&view, 5, &mut scratch).unwrap(),
-            [[200, 10, 60]]
-        );
+        assert_eq!(dominant_colors(&view, 5, &mut scratch).unwrap(), [[200, 10, 60]]);
         assert_eq!(edge_density(&view, &mut scratch), 0.0);
         let texture = texture(&view, &mut scratch);
-        assert_eq!(
-            (texture.mean, texture.std_dev, texture.entropy),
-            (73.0, 0.0, 0.0)
-        );
+        assert_eq!((texture.mean, texture.std_dev, texture.entropy), (73.0, 0.0, 0.0));
         let layout = spatial_layout(&view, &mut scratch);
         assert_eq!((layout.width, layout.height, layout.channels), (w, h, 3));
         assert_eq!(layout.center_brightness, 73.0);
@@ -56,18 +49,11 @@ fn a_flat_image_has_its_colour_and_nothing_else() {
 #[test]
 fn few_colours_are_exact_and_ordered_by_frequency() {
     let colors = [[1u8, 2, 3], [250, 0, 9], [3, 3, 3]];
-    let pixels: Vec<u8> = [5, 60, 35]
-        .iter()
-        .zip(colors)
-        .flat_map(|(n, color)| color.repeat(*n))
-        .collect();
+    let pixels: Vec<u8> = [5, 60, 35].iter().zip(colors).flat_map(|(n, color)| color.repeat(*n)).collect();
     let view = ImageView::dense(&pixels, 10, 10, Channels::Rgb).unwrap();
     let found = dominant_colors(&view, 9, &mut Scratch::new()).unwrap();
     assert_eq!(found, [colors[1], colors[2], colors[0]]);
-    assert_eq!(
-        dominant_colors(&view, 1, &mut Scratch::new()).unwrap(),
-        [colors[1]]
-    );
+    assert_eq!(dominant_colors(&view, 1, &mut Scratch::new()).unwrap(), [colors[1]]);
 }
 
 #[test]
@@ -86,23 +72,12 @@ fn many_colours_are_grouped_near_their_centres() {
     let view = ImageView::dense(&pixels, 80, 50, Channels::Rgb).unwrap();
     let found = dominant_colors(&view, 3, &mut Scratch::new()).unwrap();
     for (found, center) in found.iter().zip(centers) {
-        assert!(
-            found.iter().zip(center).all(|(a, b)| a.abs_diff(b) <= 2),
-            "{found:?} for {center:?}"
-        );
+        assert!(found.iter().zip(center).all(|(a, b)| a.abs_diff(b) <= 2), "{found:?} for {center:?}");
     }
-    assert_eq!(
-        found,
-        dominant_colors(&view, 3, &mut Scratch::new()).unwrap()
-    );
+    assert_eq!(found, dominant_colors(&view, 3, &mut Scratch::new()).unwrap());
     assert!(dominant_colors(&view, 0, &mut Scratch::new()).is_err());
     assert!(dominant_colors(&view, COLORS_MAX + 1, &mut Scratch::new()).is_err());
-    assert!(
-        dominant_colors(&view, COLORS_MAX, &mut Scratch::new())
-            .unwrap()
-            .len()
-            <= COLORS_MAX
-    );
+    assert!(dominant_colors(&view, COLORS_MAX, &mut Scratch::new()).unwrap().len() <= COLORS_MAX);
 }
 
 #[test]
@@ -125,17 +100,11 @@ fn numbers_follow_their_definitions_for_every_slice_and_size() {
                 assert_eq!(edge_density(&view, &mut scratch), density, "{name}");
                 let layout = spatial_layout(&view, &mut scratch);
                 let (w, h) = (view.width(), view.height());
-                let center = view
-                    .crop(w / 4, h / 4, w - 2 * (w / 4), h - 2 * (h / 4))
-                    .unwrap();
+                let center = view.crop(w / 4, h / 4, w - 2 * (w / 4), h - 2 * (h / 4)).unwrap();
                 let inside = gray_of(&center);
-                let bright =
-                    inside.iter().map(|v| f64::from(*v)).sum::<f64>() / inside.len() as f64;
+                let bright = inside.iter().map(|v| f64::from(*v)).sum::<f64>() / inside.len() as f64;
                 assert!((layout.center_brightness - bright).abs() < 1e-9, "{name}");
-                assert_eq!(
-                    (layout.aspect_ratio, layout.edge_density),
-                    (w as f64 / h as f64, density)
-                );
+                assert_eq!((layout.aspect_ratio, layout.edge_density), (w as f64 / h as f64, density));
             }
         }
     }
@@ -147,10 +116,7 @@ fn a_step_is_an_edge_on_both_of_its_sides() {
     let view = ImageView::dense(&pixels, 10, 10, Channels::Gray).unwrap();
     assert_eq!(edge_density(&view, &mut Scratch::new()), 0.2);
     let texture = texture(&view, &mut Scratch::new());
-    assert_eq!(
-        (texture.mean, texture.std_dev, texture.entropy),
-        (127.5, 127.5, 1.0)
-    );
+    assert_eq!((texture.mean, texture.std_dev, texture.entropy), (127.5, 127.5, 1.0));
 }
 
 #[test]

@@ -16,12 +16,7 @@ pub(super) fn convert_row(from: Channels, row: &[u8], to: Channels, out: &mut [u
         (Rgba, Rgb) => spread::<4, 3>(row, out),
         (Gray, Gray) | (Rgb, Rgb) | (Rgba, Rgba) => 0,
     };
-    scalar::convert_row(
-        from,
-        &row[done * from.count()..],
-        to,
-        &mut out[done * to.count()..],
-    );
+    scalar::convert_row(from, &row[done * from.count()..], to, &mut out[done * to.count()..]);
 }
 
 /// Luminance of all pixels but the last few; returns how many.
@@ -32,9 +27,7 @@ pub(super) fn convert_row(from: Channels, row: &[u8], to: Channels, out: &mut [u
 fn luma<const C: usize>(row: &[u8], out: &mut [u8]) -> usize {
     let half = (LUMA[1] / 2) as i16;
     let (r, b) = (LUMA[0] as i16, LUMA[2] as i16);
-    let weights = _mm256_setr_epi16(
-        r, half, half, b, r, half, half, b, r, half, half, b, r, half, half, b,
-    );
+    let weights = _mm256_setr_epi16(r, half, half, b, r, half, half, b, r, half, half, b, r, half, half, b);
     // A byte's place in a zeroed 16-bit lane; both halves shuffle the same 16 bytes.
     let half_order = |pixel: usize| {
         let mut order = [0x80u8; 16];
@@ -60,10 +53,7 @@ fn luma<const C: usize>(row: &[u8], out: &mut [u8]) -> usize {
             _mm256_srli_epi32::<16>(sum)
         };
         let words = _mm256_packus_epi32(eight(0), eight(8));
-        let bytes = _mm_packus_epi16(
-            _mm256_castsi256_si128(words),
-            _mm256_extracti128_si256::<1>(words),
-        );
+        let bytes = _mm_packus_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256::<1>(words));
         store(_mm_shuffle_epi8(bytes, in_order), &mut out[x..]);
         x += 16;
     }

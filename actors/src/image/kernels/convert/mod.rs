@@ -23,12 +23,7 @@ const LUMA: [i32; 3] = [19_595, 38_470, 7_471];
 ///
 /// # Errors
 /// [`Error::InvalidInput`](crate::Error::InvalidInput) when `dst` has another length.
-pub fn convert(
-    src: &ImageView<'_>,
-    to: Channels,
-    dst: &mut [u8],
-    scratch: &mut Scratch,
-) -> Result<()> {
+pub fn convert(src: &ImageView<'_>, to: Channels, dst: &mut [u8], scratch: &mut Scratch) -> Result<()> {
     check_output(dst.len(), src.size().bytes(to))?;
     if src.channels() == to {
         src.copy_to(dst);
@@ -98,10 +93,7 @@ mod tests {
                 let mut dst = vec![7; view.size().bytes(to)];
                 convert(&view, to, &mut dst, &mut scratch).unwrap();
                 for (got, want) in dst.iter().zip(oracle(from, &pixels, to)) {
-                    assert!(
-                        got.abs_diff(want) <= u8::from(to == Channels::Gray),
-                        "{from:?} to {to:?}"
-                    );
+                    assert!(got.abs_diff(want) <= u8::from(to == Channels::Gray), "{from:?} to {to:?}");
                 }
             }
         }
@@ -114,8 +106,7 @@ mod tests {
                 for to in ALL {
                     for width in (1..=70).chain([255, 1021]) {
                         let row = noise(width * from.count(), width as u32);
-                        let (mut a, mut b) =
-                            (vec![1; width * to.count()], vec![2; width * to.count()]);
+                        let (mut a, mut b) = (vec![1; width * to.count()], vec![2; width * to.count()]);
                         convert_row_with(isa, from, &row, to, &mut a);
                         scalar::convert_row(from, &row, to, &mut b);
                         assert_eq!(a, b, "{isa:?} {from:?} to {to:?} at width {width}");

@@ -16,11 +16,7 @@ pub(super) fn convert_row(from: Channels, row: &[u8], to: Channels, out: &mut [u
 }
 
 #[inline(always)]
-fn map<const A: usize, const B: usize>(
-    row: &[u8],
-    out: &mut [u8],
-    pixel: impl Fn([u8; A]) -> [u8; B],
-) {
+fn map<const A: usize, const B: usize>(row: &[u8], out: &mut [u8], pixel: impl Fn([u8; A]) -> [u8; B]) {
     let pixels = row.as_chunks::<A>().0.iter();
     for (from, to) in pixels.zip(out.as_chunks_mut::<B>().0) {
         *to = pixel(*from);

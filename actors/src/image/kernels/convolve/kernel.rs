@@ -26,10 +26,7 @@ pub(super) enum Shape {
 const NAMED: [(&str, [f32; 9]); 5] = [
     ("box_3x3", [1.0 / 9.0; 9]),
     ("sharpen", [0.0, -1.0, 0.0, -1.0, 5.0, -1.0, 0.0, -1.0, 0.0]),
-    (
-        "edge",
-        [-1.0, -1.0, -1.0, -1.0, 8.0, -1.0, -1.0, -1.0, -1.0],
-    ),
+    ("edge", [-1.0, -1.0, -1.0, -1.0, 8.0, -1.0, -1.0, -1.0, -1.0]),
     ("laplacian", [0.0, 1.0, 0.0, 1.0, -4.0, 1.0, 0.0, 1.0, 0.0]),
     ("emboss", [-2.0, -1.0, 0.0, -1.0, 1.0, 1.0, 0.0, 1.0, 2.0]),
 ];
@@ -46,10 +43,7 @@ impl Kernel {
             "gaussian_3x3" => Shape::Gaussian3,
             "gaussian_5x5" => Shape::Gaussian5,
             _ => match NAMED.iter().find(|(known, _)| *known == name) {
-                Some((_, weights)) => Shape::Weights {
-                    side: 3,
-                    weights: weights.to_vec(),
-                },
+                Some((_, weights)) => Shape::Weights { side: 3, weights: weights.to_vec() },
                 None => {
                     return Err(Error::invalid(format!(
                         "unknown kernel {name:?}: one of {}",
@@ -63,9 +57,7 @@ impl Kernel {
 
     /// The names that [`Kernel::named`] knows.
     pub fn names() -> impl Iterator<Item = &'static str> {
-        ["gaussian_3x3", "gaussian_5x5"]
-            .into_iter()
-            .chain(NAMED.iter().map(|(name, _)| *name))
+        ["gaussian_3x3", "gaussian_5x5"].into_iter().chain(NAMED.iter().map(|(name, _)| *name))
     }
 
     /// A kernel of `side × side` weights, row by row. Results are rounded half up and clamped to 0..=255.
@@ -75,9 +67,7 @@ impl Kernel {
     /// or above a million.
     pub fn custom(side: usize, weights: &[f32]) -> Result<Self> {
         if side.is_multiple_of(2) || side > SIDE_MAX {
-            return Err(Error::invalid(format!(
-                "a kernel of side {side} is not supported: the side is 1, 3, 5 or 7"
-            )));
+            return Err(Error::invalid(format!("a kernel of side {side} is not supported: the side is 1, 3, 5 or 7")));
         }
         if weights.len() != side * side {
             return Err(Error::invalid(format!(
@@ -86,19 +76,11 @@ impl Kernel {
                 weights.len()
             )));
         }
-        if let Some(bad) = weights
-            .iter()
-            .find(|weight| weight.is_nan() || weight.abs() > WEIGHT_MAX)
-        {
+        if let Some(bad) = weights.iter().find(|weight| weight.is_nan() || weight.abs() > WEIGHT_MAX) {
             return Err(Error::invalid(format!(
                 "a kernel's weight may be at most {WEIGHT_MAX} in magnitude, not {bad}"
             )));
         }
-        Ok(Self {
-            shape: Shape::Weights {
-                side,
-                weights: weights.to_vec(),
-            },
-        })
+        Ok(Self { shape: Shape::Weights { side, weights: weights.to_vec() } })
     }
 }

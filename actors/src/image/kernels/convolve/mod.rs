@@ -26,22 +26,11 @@ use crate::image::view::ImageView;
 ///
 /// # Errors
 /// [`Error::InvalidInput`](crate::Error::InvalidInput) when `dst` has another length.
-pub fn convolve(
-    src: &ImageView<'_>,
-    kernel: &Kernel,
-    dst: &mut [u8],
-    scratch: &mut Scratch,
-) -> Result<()> {
+pub fn convolve(src: &ImageView<'_>, kernel: &Kernel, dst: &mut [u8], scratch: &mut Scratch) -> Result<()> {
     convolve_with(Isa::detect(), src, kernel, dst, scratch)
 }
 
-fn convolve_with(
-    isa: Isa,
-    src: &ImageView<'_>,
-    kernel: &Kernel,
-    dst: &mut [u8],
-    scratch: &mut Scratch,
-) -> Result<()> {
+fn convolve_with(isa: Isa, src: &ImageView<'_>, kernel: &Kernel, dst: &mut [u8], scratch: &mut Scratch) -> Result<()> {
     check_output(dst.len(), src.bytes())?;
     match &kernel.shape {
         Shape::Gaussian3 => gaussian::<3>(isa, src, dst, scratch),
@@ -63,11 +52,7 @@ fn gaussian<const N: usize>(isa: Isa, src: &ImageView<'_>, dst: &mut [u8], scrat
 }
 
 /// The `N` rows of an image around row `y`, borrowed where they are dense, else gathered into the ring.
-pub(super) fn around<'r, const N: usize>(
-    src: &ImageView<'r>,
-    y: usize,
-    ring: &'r mut Ring<'_, u8>,
-) -> [&'r [u8]; N] {
+pub(super) fn around<'r, const N: usize>(src: &ImageView<'r>, y: usize, ring: &'r mut Ring<'_, u8>) -> [&'r [u8]; N] {
     if src.has_dense_rows() {
         let rows: [Option<&[u8]>; N] = std::array::from_fn(|i| src.dense_row(ring.neighbour(y, i)));
         rows.map(Option::unwrap_or_default)
@@ -77,12 +62,7 @@ pub(super) fn around<'r, const N: usize>(
 }
 
 /// Column sums of a Gaussian's rows, in a row that is padded left and right by `N / 2` reflected pixels.
-pub(super) fn gaussian_sums<const N: usize>(
-    isa: Isa,
-    rows: [&[u8]; N],
-    channels: usize,
-    sums: &mut Vec<u16>,
-) {
+pub(super) fn gaussian_sums<const N: usize>(isa: Isa, rows: [&[u8]; N], channels: usize, sums: &mut Vec<u16>) {
     let pad = N / 2 * channels;
     let length = rows[0].len();
     sums.resize(length + 2 * pad, 0);
@@ -109,14 +89,7 @@ fn gaussian_row<const N: usize>(isa: Isa, sums: &[u16], channels: usize, out: &m
     }
 }
 
-fn weighted(
-    isa: Isa,
-    src: &ImageView<'_>,
-    side: usize,
-    weights: &[f32],
-    dst: &mut [u8],
-    scratch: &mut Scratch,
-) {
+fn weighted(isa: Isa, src: &ImageView<'_>, side: usize, weights: &[f32], dst: &mut [u8], scratch: &mut Scratch) {
     let Scratch { row, values, .. } = scratch;
     let channels = src.channels().count();
     let pad = side / 2 * channels;
@@ -128,11 +101,7 @@ fn weighted(
             }
             pad_row(padded, channels, side / 2);
         });
-        let rows = Rows {
-            ring: &ring,
-            y,
-            side,
-        };
+        let rows = Rows { ring: &ring, y, side };
         match isa {
             #[cfg(all(feature = "simd-accel", target_arch = "x86_64"))]
             Isa::Avx2 => {

@@ -48,13 +48,7 @@ pub(super) fn gaussian_across<const N: usize>(sums: &[u16], channels: usize, out
 }
 
 /// Weighted sums of the values from `first` on. The products are added in the kernel's order, which every path keeps.
-pub(super) fn weighted(
-    rows: &Rows<'_, '_>,
-    weights: &[f32],
-    channels: usize,
-    out: &mut [u8],
-    first: usize,
-) {
+pub(super) fn weighted(rows: &Rows<'_, '_>, weights: &[f32], channels: usize, out: &mut [u8], first: usize) {
     for (i, out) in out.iter_mut().enumerate().skip(first) {
         let mut total = 0.0;
         for (ky, weights) in weights.chunks_exact(rows.side).enumerate() {

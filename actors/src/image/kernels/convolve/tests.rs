@@ -25,9 +25,7 @@ fn oracle(view: &ImageView<'_>, side: usize, weights: &[f64]) -> Vec<u8> {
 }
 
 fn outer(taps: &[f64], divisor: f64) -> Vec<f64> {
-    taps.iter()
-        .flat_map(|a| taps.iter().map(move |b| a * b / divisor))
-        .collect()
+    taps.iter().flat_map(|a| taps.iter().map(move |b| a * b / divisor)).collect()
 }
 
 #[test]
@@ -45,14 +43,7 @@ fn gaussians_are_exact_on_every_path_for_every_slice_and_size() {
                     let want = oracle(&view, *side, weights);
                     for isa in Isa::available() {
                         let mut dst = vec![9; view.bytes()];
-                        convolve_with(
-                            isa,
-                            &view,
-                            &Kernel::named(name).unwrap(),
-                            &mut dst,
-                            &mut scratch,
-                        )
-                        .unwrap();
+                        convolve_with(isa, &view, &Kernel::named(name).unwrap(), &mut dst, &mut scratch).unwrap();
                         assert_eq!(dst, want, "{name} {slice} {w}x{h} {isa:?}");
                     }
                 }
@@ -67,13 +58,7 @@ fn white_stays_white_under_a_gaussian() {
     let view = ImageView::dense(&pixels, 20, 9, Channels::Gray).unwrap();
     let mut dst = [0; 20 * 9];
     for name in ["gaussian_3x3", "gaussian_5x5", "box_3x3"] {
-        convolve(
-            &view,
-            &Kernel::named(name).unwrap(),
-            &mut dst,
-            &mut Scratch::new(),
-        )
-        .unwrap();
+        convolve(&view, &Kernel::named(name).unwrap(), &mut dst, &mut Scratch::new()).unwrap();
         assert_eq!(dst, pixels, "{name}");
     }
 }
@@ -82,10 +67,8 @@ fn white_stays_white_under_a_gaussian() {
 fn weighted_kernels_follow_the_definition_and_paths_agree_bit_for_bit() {
     let mut scratch = Scratch::new();
     for side in [1, 3, 5, 7] {
-        let weights: Vec<f32> = noise(side * side, side as u32)
-            .iter()
-            .map(|v| (f32::from(*v) - 100.0) / 500.0)
-            .collect();
+        let weights: Vec<f32> =
+            noise(side * side, side as u32).iter().map(|v| (f32::from(*v) - 100.0) / 500.0).collect();
         let exact: Vec<f64> = weights.iter().map(|w| f64::from(*w)).collect();
         let kernel = Kernel::custom(side, &weights).unwrap();
         for channels in [Channels::Gray, Channels::Rgb] {
@@ -111,13 +94,7 @@ fn weighted_kernels_follow_the_definition_and_paths_agree_bit_for_bit() {
 fn every_name_is_a_kernel_and_other_names_list_them() {
     let view = ImageView::dense(&[1, 2, 3], 1, 1, Channels::Rgb).unwrap();
     for name in Kernel::names() {
-        convolve(
-            &view,
-            &Kernel::named(name).unwrap(),
-            &mut [0; 3],
-            &mut Scratch::new(),
-        )
-        .unwrap();
+        convolve(&view, &Kernel::named(name).unwrap(), &mut [0; 3], &mut Scratch::new()).unwrap();
     }
     let message = Kernel::named("gausian").unwrap_err().to_string();
     for name in Kernel::names() {

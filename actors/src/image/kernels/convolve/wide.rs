@@ -13,9 +13,7 @@ pub(super) fn weighted(rows: &Rows<'_, '_>, weights: &[f32], channels: usize, ou
         let mut total = f32x8::splat(0.0);
         for (weights, line) in weights.chunks_exact(rows.side).zip(lines) {
             for (kx, weight) in weights.iter().enumerate() {
-                let values: &[f32; 8] = line[8 * at + kx * channels..]
-                    .first_chunk()
-                    .expect("rows are padded");
+                let values: &[f32; 8] = line[8 * at + kx * channels..].first_chunk().expect("rows are padded");
                 total += f32x8::splat(*weight) * f32x8::new(*values);
             }
         }

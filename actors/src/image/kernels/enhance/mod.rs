@@ -27,23 +27,12 @@ const ONE: f32 = 256.0;
 ///
 /// # Errors
 /// [`Error::InvalidInput`] when `strength` is not in 0 to 1 or `dst` has another length.
-pub fn denoise(
-    src: &ImageView<'_>,
-    strength: f32,
-    dst: &mut [u8],
-    scratch: &mut Scratch,
-) -> Result<()> {
+pub fn denoise(src: &ImageView<'_>, strength: f32, dst: &mut [u8], scratch: &mut Scratch) -> Result<()> {
     let strength = fixed("strength", strength, 1.0)?;
     check_output(dst.len(), src.bytes())?;
     let mut ring = Ring::new(&mut scratch.rows, 3, src.row_bytes(), src.height());
     for (y, out) in dst.chunks_exact_mut(src.row_bytes()).enumerate() {
-        denoise_row(
-            Isa::detect(),
-            around(src, y, &mut ring),
-            src.channels(),
-            strength,
-            out,
-        );
+        denoise_row(Isa::detect(), around(src, y, &mut ring), src.channels(), strength, out);
     }
     Ok(())
 }
@@ -53,25 +42,13 @@ pub fn denoise(
 ///
 /// # Errors
 /// [`Error::InvalidInput`] when `amount` is not in 0 to [`SHARPEN_MAX`] or `dst` has another length.
-pub fn sharpen(
-    src: &ImageView<'_>,
-    amount: f32,
-    dst: &mut [u8],
-    scratch: &mut Scratch,
-) -> Result<()> {
+pub fn sharpen(src: &ImageView<'_>, amount: f32, dst: &mut [u8], scratch: &mut Scratch) -> Result<()> {
     let amount = fixed("amount", amount, SHARPEN_MAX)?;
     check_output(dst.len(), src.bytes())?;
     let Scratch { rows, sums, .. } = scratch;
     let mut ring = Ring::new(rows, 3, src.row_bytes(), src.height());
     for (y, out) in dst.chunks_exact_mut(src.row_bytes()).enumerate() {
-        sharpen_row(
-            Isa::detect(),
-            around(src, y, &mut ring),
-            src.channels(),
-            amount,
-            sums,
-            out,
-        );
+        sharpen_row(Isa::detect(), around(src, y, &mut ring), src.channels(), amount, sums, out);
     }
     Ok(())
 }
@@ -125,14 +102,7 @@ fn denoise_row(isa: Isa, rows: [&[u8]; 3], channels: Channels, strength: i32, ou
     keep_alpha(channels, rows[1], out);
 }
 
-fn sharpen_row(
-    isa: Isa,
-    rows: [&[u8]; 3],
-    channels: Channels,
-    amount: i32,
-    sums: &mut Vec<u16>,
-    out: &mut [u8],
-) {
+fn sharpen_row(isa: Isa, rows: [&[u8]; 3], channels: Channels, amount: i32, sums: &mut Vec<u16>, out: &mut [u8]) {
     gaussian_sums::<3>(isa, rows, channels.count(), sums);
     match isa {
         #[cfg(all(feature = "simd-accel", target_arch = "x86_64"))]
@@ -160,12 +130,7 @@ fn sharpen_across(row: &[u8], sums: &[u16], channels: usize, amount: i32, out: &
 
 fn keep_alpha(channels: Channels, row: &[u8], out: &mut [u8]) {
     if channels == Channels::Rgba {
-        for (out, pixel) in out
-            .as_chunks_mut::<4>()
-            .0
-            .iter_mut()
-            .zip(row.as_chunks::<4>().0)
-        {
+        for (out, pixel) in out.as_chunks_mut::<4>().0.iter_mut().zip(row.as_chunks::<4>().0) {
             out[3] = pixel[3];
         }
     }
@@ -175,13 +140,7 @@ fn keep_alpha(channels: Channels, row: &[u8], out: &mut [u8]) {
 #[cfg(all(feature = "simd-accel", target_arch = "x86_64"))]
 mod avx2 {
     #[target_feature(enable = "avx2")]
-    pub(super) fn sharpen_across(
-        row: &[u8],
-        sums: &[u16],
-        channels: usize,
-        amount: i32,
-        out: &mut [u8],
-    ) {
+    pub(super) fn sharpen_across(row: &[u8], sums: &[u16], channels: usize, amount: i32, out: &mut [u8]) {
         super::sharpen_across(row, sums, channels, amount, out);
     }
 }
@@ -205,17 +164,11 @@ mod tests {
         let count = view.channels().count();
         (0..pixels.len())
             .map(|i| {
-                let (c, x, y) = (
-                    i % count,
-                    i / count % view.width(),
-                    i / count / view.width(),
-                );
+                let (c, x, y) = (i % count, i / count % view.width(), i / count / view.width());
                 if c == 3 {
                     return pixels[i];
                 }
-                (value(pixels[i], neighbours(view, &pixels, x, y, c)) + 0.5)
-                    .floor()
-                    .clamp(0.0, 255.0) as u8
+                (value(pixels[i], neighbours(view, &pixels, x, y, c)) + 0.5).floor().clamp(0.0, 255.0) as u8
             })
             .collect()
     }
@@ -227,10 +180,7 @@ mod tests {
 
     fn gaussian_of(nine: [u8; 9]) -> f64 {
         let weights = [1.0, 2.0, 1.0, 2.0, 4.0, 2.0, 1.0, 2.0, 1.0];
-        nine.iter()
-            .zip(weights)
-            .map(|(v, w)| f64::from(*v) * w / 16.0)
-            .sum()
+        nine.iter().zip(weights).map(|(v, w)| f64::from(*v) * w / 16.0).sum()
     }
 
     #[test]
@@ -244,17 +194,13 @@ mod tests {
                     for strength in [0.0, 0.25, 1.0] {
                         denoise(&view, strength, &mut dst, &mut scratch).unwrap();
                         let s = f64::from(strength);
-                        let want = oracle(&view, |v, nine| {
-                            f64::from(v) * (1.0 - s) + median_of(nine) * s
-                        });
+                        let want = oracle(&view, |v, nine| f64::from(v) * (1.0 - s) + median_of(nine) * s);
                         assert_eq!(dst, want, "denoise {strength} {name} {w}x{h} {channels:?}");
                     }
                     for amount in [0.0, 0.5, 2.0] {
                         sharpen(&view, amount, &mut dst, &mut scratch).unwrap();
                         let a = f64::from(amount);
-                        let want = oracle(&view, |v, nine| {
-                            f64::from(v) + a * (f64::from(v) - gaussian_of(nine))
-                        });
+                        let want = oracle(&view, |v, nine| f64::from(v) + a * (f64::from(v) - gaussian_of(nine)));
                         assert_eq!(dst, want, "sharpen {amount} {name} {w}x{h} {channels:?}");
                     }
                 }
@@ -287,8 +233,7 @@ mod tests {
             for channels in [Channels::Gray, Channels::Rgb, Channels::Rgba] {
                 for width in [1, 2, 3, 31, 32, 33, 100] {
                     let bytes = noise(3 * width * channels.count(), width as u32);
-                    let rows: [&[u8]; 3] =
-                        std::array::from_fn(|i| &bytes[i * bytes.len() / 3..][..bytes.len() / 3]);
+                    let rows: [&[u8]; 3] = std::array::from_fn(|i| &bytes[i * bytes.len() / 3..][..bytes.len() / 3]);
                     let (mut a, mut b) = (vec![0; rows[0].len()], vec![1; rows[0].len()]);
                     denoise_row(isa, rows, channels, 77, &mut a);
                     denoise_row(Isa::Scalar, rows, channels, 77, &mut b);

@@ -21,10 +21,7 @@ fn gray(how: &Normalization, row: &[u8], out: [&mut [f32]; 4]) {
     let (eights, _) = row.as_chunks::<8>();
     for (eight, out) in eights.iter().zip(out[0].as_chunks_mut::<8>().0) {
         let values = _mm256_cvtepu8_epi32(_mm_cvtsi64_si128(i64::from_le_bytes(*eight)));
-        store(
-            _mm256_add_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(values), scale), bias),
-            out,
-        );
+        store(_mm256_add_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(values), scale), bias), out);
     }
     scalar::row(how, row, out, 8 * eights.len());
 }
@@ -49,15 +46,9 @@ fn planes<const C: usize>(how: &Normalization, row: &[u8], out: [&mut [f32]; 4])
     for (x, pixels) in row.chunks_exact(8 * C).enumerate() {
         let (first, second) = (load(&pixels[..16]), load(&pixels[8 * C - 16..]));
         for c in 0..C {
-            let values = _mm256_set_m128i(
-                _mm_shuffle_epi8(second, high[c]),
-                _mm_shuffle_epi8(first, low[c]),
-            );
+            let values = _mm256_set_m128i(_mm_shuffle_epi8(second, high[c]), _mm_shuffle_epi8(first, low[c]));
             let scaled = _mm256_mul_ps(_mm256_cvtepi32_ps(values), _mm256_set1_ps(how.scale[c]));
-            store(
-                _mm256_add_ps(scaled, _mm256_set1_ps(how.bias[c])),
-                &mut out[c][8 * x..],
-            );
+            store(_mm256_add_ps(scaled, _mm256_set1_ps(how.bias[c])), &mut out[c][8 * x..]);
         }
     }
     scalar::row(how, row, out, 8 * eights);
@@ -65,18 +56,14 @@ fn planes<const C: usize>(how: &Normalization, row: &[u8], out: [&mut [f32]; 4])
 
 #[target_feature(enable = "avx2")]
 fn load(bytes: &[u8]) -> __m128i {
-    let bytes: &[u8; 16] = bytes
-        .first_chunk()
-        .expect("eight pixels of three bytes are more than 16");
+    let bytes: &[u8; 16] = bytes.first_chunk().expect("eight pixels of three bytes are more than 16");
     // SAFETY: sixteen readable bytes; an unaligned load.
     unsafe { _mm_loadu_si128(bytes.as_ptr().cast()) }
 }
 
 #[target_feature(enable = "avx2")]
 fn store(values: __m256, out: &mut [f32]) {
-    let out: &mut [f32; 8] = out
-        .first_chunk_mut()
-        .expect("a plane's row is as long as the image's");
+    let out: &mut [f32; 8] = out.first_chunk_mut().expect("a plane's row is as long as the image's");
     // SAFETY: eight writable values; an unaligned store.
     unsafe { _mm256_storeu_ps(out.as_mut_ptr(), values) }
 }

@@ -36,25 +36,12 @@ impl Normalization {
                 )));
             }
         }
-        let mut result = Self {
-            channels,
-            scale: [0.0; 4],
-            bias: [0.0; 4],
-        };
+        let mut result = Self { channels, scale: [0.0; 4], bias: [0.0; 4] };
         for c in 0..count {
-            let (mean, std) = (
-                f64::from(mean[c % mean.len()]),
-                f64::from(std[c % std.len()]),
-            );
+            let (mean, std) = (f64::from(mean[c % mean.len()]), f64::from(std[c % std.len()]));
             let (scale, bias) = (1.0 / (255.0 * std), -mean / std);
-            if !mean.is_finite()
-                || !std.is_finite()
-                || !(scale as f32).is_finite()
-                || !(bias as f32).is_finite()
-            {
-                return Err(Error::invalid(format!(
-                    "channel {c} cannot be normalised with mean {mean} and std {std}"
-                )));
+            if !mean.is_finite() || !std.is_finite() || !(scale as f32).is_finite() || !(bias as f32).is_finite() {
+                return Err(Error::invalid(format!("channel {c} cannot be normalised with mean {mean} and std {std}")));
             }
             result.scale[c] = scale as f32;
             result.bias[c] = bias as f32;
@@ -73,12 +60,7 @@ impl Normalization {
 /// # Errors
 /// [`Error::InvalidInput`] when the image has other channels than `how`, or `dst` another length than
 /// `src.size().bytes(src.channels())` values.
-pub fn normalize(
-    src: &ImageView<'_>,
-    how: &Normalization,
-    dst: &mut [f32],
-    scratch: &mut Scratch,
-) -> Result<()> {
+pub fn normalize(src: &ImageView<'_>, how: &Normalization, dst: &mut [f32], scratch: &mut Scratch) -> Result<()> {
     normalize_with(Isa::detect(), src, how, dst, scratch)
 }
 
@@ -102,11 +84,7 @@ fn normalize_with(
     let mut planes: [&mut [f32]; 4] = std::array::from_fn(|_| planes.next().unwrap_or_default());
     for y in 0..src.height() {
         let row = src.row(y, &mut scratch.row);
-        let out = planes.each_mut().map(|plane| {
-            plane
-                .get_mut(y * width..(y + 1) * width)
-                .unwrap_or_default()
-        });
+        let out = planes.each_mut().map(|plane| plane.get_mut(y * width..(y + 1) * width).unwrap_or_default());
         match isa {
             #[cfg(all(feature = "simd-accel", target_arch = "x86_64"))]
             Isa::Avx2 => {
@@ -146,16 +124,9 @@ mod tests {
                             let (c, at) = (i / view.size().pixels(), i % view.size().pixels());
                             let x = f64::from(bytes[at * n + c]) / 255.0;
                             let want = (x - f64::from(MEAN[c])) / f64::from(STD[c]);
-                            assert!(
-                                (f64::from(*got) - want).abs() < 2e-6,
-                                "{name} {isa:?}: {got} against {want}"
-                            );
+                            assert!((f64::from(*got) - want).abs() < 2e-6, "{name} {isa:?}: {got} against {want}");
                         }
-                        assert_eq!(
-                            reference.get_or_insert_with(|| dst.clone()),
-                            &dst,
-                            "{isa:?} differs from scalar"
-                        );
+                        assert_eq!(reference.get_or_insert_with(|| dst.clone()), &dst, "{isa:?} differs from scalar");
                     }
                 }
             }
@@ -165,10 +136,7 @@ mod tests {
     #[test]
     fn one_value_serves_all_channels() {
         let how = Normalization::new(&[0.5], &[0.5], Channels::Rgb).unwrap();
-        assert_eq!(
-            how,
-            Normalization::new(&[0.5; 3], &[0.5; 3], Channels::Rgb).unwrap()
-        );
+        assert_eq!(how, Normalization::new(&[0.5; 3], &[0.5; 3], Channels::Rgb).unwrap());
         let view = ImageView::dense(&[0, 255, 0], 1, 1, Channels::Rgb).unwrap();
         let mut dst = [0.0; 3];
         normalize(&view, &how, &mut dst, &mut Scratch::new()).unwrap();
@@ -178,10 +146,7 @@ mod tests {
     #[test]
     fn a_deviation_that_cannot_divide_and_a_wrong_count_are_refused() {
         for std in [0.0, -0.0, f32::NAN, f32::INFINITY, 1e-42] {
-            assert!(
-                Normalization::new(&[0.5], &[0.5, std, 0.5], Channels::Rgb).is_err(),
-                "{std}"
-            );
+            assert!(Normalization::new(&[0.5], &[0.5, std, 0.5], Channels::Rgb).is_err(), "{std}");
         }
         assert!(Normalization::new(&[f32::NAN], &[1.0], Channels::Gray).is_err());
         assert!(Normalization::new(&[], &[1.0], Channels::Gray).is_err());

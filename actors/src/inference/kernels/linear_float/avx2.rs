@@ -22,13 +22,7 @@ pub(super) fn accumulate<T: Element>(
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
-fn cover<T: Element>(
-    rows: Rows<'_>,
-    weights: &Weights<T>,
-    block: &Range<usize>,
-    out: &mut [f32],
-    out_stride: usize,
-) {
+fn cover<T: Element>(rows: Rows<'_>, weights: &Weights<T>, block: &Range<usize>, out: &mut [f32], out_stride: usize) {
     for panel in 0..weights.panels() {
         let mut row = 0;
         while row + TILE_ROWS <= rows.count {
@@ -62,19 +56,10 @@ fn tile<T: Element, const MR: usize>(
     }
     let mut sums: [[__m256; 2]; MR] = std::array::from_fn(|r| {
         // SAFETY: eight lanes at the start and the middle of sixteen.
-        unsafe {
-            [
-                _mm256_loadu_ps(edges[r].as_ptr()),
-                _mm256_loadu_ps(edges[r].as_ptr().add(8)),
-            ]
-        }
+        unsafe { [_mm256_loadu_ps(edges[r].as_ptr()), _mm256_loadu_ps(edges[r].as_ptr().add(8))] }
     });
-    let values: [&[f32]; MR] =
-        std::array::from_fn(|r| &rows.values[(row + r) * rows.stride..][block.clone()]);
-    for (index, line) in weights.lines[panel * weights.inputs..][block.clone()]
-        .iter()
-        .enumerate()
-    {
+    let values: [&[f32]; MR] = std::array::from_fn(|r| &rows.values[(row + r) * rows.stride..][block.clone()]);
+    for (index, line) in weights.lines[panel * weights.inputs..][block.clone()].iter().enumerate() {
         // SAFETY: this function enables AVX2 and F16C.
         let line = unsafe { [T::load_avx2(line, 0), T::load_avx2(line, 1)] };
         for (sums, values) in sums.iter_mut().zip(values) {
@@ -93,11 +78,7 @@ fn tile<T: Element, const MR: usize>(
         }
         let out = &mut out[(row + r) * out_stride + first..][..live];
         for (lane, out) in out.iter_mut().enumerate() {
-            *out = if last {
-                weights.finish(edge[lane], first + lane)
-            } else {
-                edge[lane]
-            };
+            *out = if last { weights.finish(edge[lane], first + lane) } else { edge[lane] };
         }
     }
 }

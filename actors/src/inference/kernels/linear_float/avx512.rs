@@ -15,14 +15,7 @@ pub(super) fn accumulate<T: Element>(
     out: &mut [f32],
     out_stride: usize,
 ) {
-    let mut kernel = Kernel {
-        _token: token,
-        rows,
-        weights,
-        block,
-        out,
-        out_stride,
-    };
+    let mut kernel = Kernel { _token: token, rows, weights, block, out, out_stride };
     cover(&mut kernel, rows.count, weights.panels());
 }
 
@@ -42,36 +35,17 @@ impl<T: Element> Tile for Kernel<'_, T> {
     }
 }
 
-#[allow(
-    clippy::needless_range_loop,
-    reason = "constant bounds unroll, and the sums stay in registers"
-)]
+#[allow(clippy::needless_range_loop, reason = "constant bounds unroll, and the sums stay in registers")]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-fn tile<T: Element, const MR: usize, const NP: usize>(
-    kernel: &mut Kernel<'_, T>,
-    row: usize,
-    panel: usize,
-) {
-    let Kernel {
-        rows,
-        weights,
-        block,
-        out,
-        out_stride,
-        ..
-    } = kernel;
+fn tile<T: Element, const MR: usize, const NP: usize>(kernel: &mut Kernel<'_, T>, row: usize, panel: usize) {
+    let Kernel { rows, weights, block, out, out_stride, .. } = kernel;
     let lines: [&[T::Line]; NP] =
         std::array::from_fn(|p| &weights.lines[(panel + p) * weights.inputs..][block.clone()]);
-    let values: [&[f32]; MR] =
-        std::array::from_fn(|r| &rows.values[(row + r) * rows.stride..][block.clone()]);
+    let values: [&[f32]; MR] = std::array::from_fn(|r| &rows.values[(row + r) * rows.stride..][block.clone()]);
     let place = |r: usize, p: usize| {
         let first = (panel + p) * PANEL;
         let live = PANEL.min(weights.columns - first);
-        (
-            (row + r) * *out_stride + first,
-            live,
-            (0xffff_u32 >> (PANEL - live)) as u16,
-        )
+        ((row + r) * *out_stride + first, live, (0xffff_u32 >> (PANEL - live)) as u16)
     };
     let first = Weights::<T>::is_first(block);
     let mut sums: [[__m512; NP]; MR] = std::array::from_fn(|r| {

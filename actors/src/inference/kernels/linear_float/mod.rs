@@ -130,30 +130,15 @@ pub(crate) struct Weights<T: Element> {
 
 impl<T: Element> Weights<T> {
     /// Packs `weights`, `columns × inputs` row-major.
-    pub(crate) fn pack(
-        weights: &[f32],
-        columns: usize,
-        inputs: usize,
-        bias: Option<&[f32]>,
-        clamp: Clamp,
-    ) -> Self {
+    pub(crate) fn pack(weights: &[f32], columns: usize, inputs: usize, bias: Option<&[f32]>, clamp: Clamp) -> Self {
         assert_eq!(weights.len(), columns * inputs);
         let mut lines = vec![T::ZERO; columns.div_ceil(PANEL) * inputs];
         for (column, row) in weights.chunks_exact(inputs).enumerate() {
             for (input, &weight) in row.iter().enumerate() {
-                T::set(
-                    &mut lines[column / PANEL * inputs + input],
-                    column % PANEL,
-                    weight,
-                );
+                T::set(&mut lines[column / PANEL * inputs + input], column % PANEL, weight);
             }
         }
-        Self {
-            columns,
-            inputs,
-            lines,
-            epilogue: Epilogue::new(bias, columns, clamp),
-        }
+        Self { columns, inputs, lines, epilogue: Epilogue::new(bias, columns, clamp) }
     }
 
     pub(crate) fn columns(&self) -> usize {
@@ -201,13 +186,7 @@ pub(crate) struct Rows<'a> {
 ///
 /// # Panics
 /// If a row or an output does not fit its slice.
-pub(crate) fn matmul<T: Element>(
-    isa: Isa,
-    rows: Rows<'_>,
-    weights: &Weights<T>,
-    out: &mut [f32],
-    out_stride: usize,
-) {
+pub(crate) fn matmul<T: Element>(isa: Isa, rows: Rows<'_>, weights: &Weights<T>, out: &mut [f32], out_stride: usize) {
     if rows.count == 0 {
         return;
     }

@@ -27,11 +27,7 @@ pub(super) fn accumulate<T: Element>(
             }
             for (lane, out) in out.iter_mut().enumerate() {
                 let last = weights.is_last(&block);
-                *out = if last {
-                    weights.finish(sums[lane], panel * PANEL + lane)
-                } else {
-                    sums[lane]
-                };
+                *out = if last { weights.finish(sums[lane], panel * PANEL + lane) } else { sums[lane] };
             }
         }
     }

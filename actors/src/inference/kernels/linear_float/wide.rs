@@ -46,8 +46,7 @@ fn tile<T: Element, const MR: usize>(
         }
     }
     let mut sums: [[f32x8; 2]; MR] = start.map(bytemuck::cast);
-    let values: [&[f32]; MR] =
-        std::array::from_fn(|r| &rows.values[(row + r) * rows.stride..][block.clone()]);
+    let values: [&[f32]; MR] = std::array::from_fn(|r| &rows.values[(row + r) * rows.stride..][block.clone()]);
     let lines = &weights.lines[panel * weights.inputs..][block.clone()];
     for (index, line) in lines.iter().enumerate() {
         let [low, high]: [f32x8; 2] = bytemuck::cast(T::widen(line));
@@ -62,11 +61,7 @@ fn tile<T: Element, const MR: usize>(
         let sums: [f32; PANEL] = bytemuck::cast(sums);
         let out = &mut out[(row + r) * out_stride + first..][..live];
         for (lane, out) in out.iter_mut().enumerate() {
-            *out = if last {
-                weights.finish(sums[lane], first + lane)
-            } else {
-                sums[lane]
-            };
+            *out = if last { weights.finish(sums[lane], first + lane) } else { sums[lane] };
         }
     }
 }

@@ -6,13 +6,7 @@ use std::arch::x86_64::*;
 use super::{DEPTH, GROUP, PANEL, Rows, Weights};
 use crate::inference::kernels::isa::Avx2;
 
-pub(super) fn matmul(
-    _: Avx2,
-    rows: Rows<'_>,
-    weights: &Weights,
-    out: &mut [f32],
-    out_stride: usize,
-) {
+pub(super) fn matmul(_: Avx2, rows: Rows<'_>, weights: &Weights, out: &mut [f32], out_stride: usize) {
     // SAFETY: the token proves AVX2.
     unsafe { cover(rows, weights, out, out_stride) }
 }
@@ -24,10 +18,7 @@ fn cover(rows: Rows<'_>, weights: &Weights, out: &mut [f32], out_stride: usize) 
             let totals = totals(rows, weights, row, panel);
             let first = panel * PANEL;
             let live = PANEL.min(weights.columns - first);
-            for (lane, out) in out[row * out_stride + first..][..live]
-                .iter_mut()
-                .enumerate()
-            {
+            for (lane, out) in out[row * out_stride + first..][..live].iter_mut().enumerate() {
                 *out = weights.finish(totals[lane], rows.scales[row], first + lane);
             }
         }
@@ -50,10 +41,7 @@ fn totals(rows: Rows<'_>, weights: &Weights, row: usize, panel: usize) -> [f32; 
             // SAFETY: the first and the last four of eight codes.
             let (early, late) = unsafe {
                 let four = codes.as_ptr().cast::<i32>();
-                (
-                    _mm256_set1_epi32(four.read_unaligned()),
-                    _mm256_set1_epi32(four.add(1).read_unaligned()),
-                )
+                (_mm256_set1_epi32(four.read_unaligned()), _mm256_set1_epi32(four.add(1).read_unaligned()))
             };
             for (half, pairs) in pairs.iter_mut().enumerate() {
                 // SAFETY: 32 bytes at a half of a 64-byte chunk.

@@ -11,13 +11,7 @@ const TILE_ROWS: usize = 8;
 /// How far ahead blocks are prefetched when they are read once.
 const PREFETCH_BLOCKS: usize = 8;
 
-pub(super) fn matmul(
-    _: Avx512,
-    rows: Rows<'_>,
-    weights: &Weights,
-    out: &mut [f32],
-    out_stride: usize,
-) {
+pub(super) fn matmul(_: Avx512, rows: Rows<'_>, weights: &Weights, out: &mut [f32], out_stride: usize) {
     // SAFETY: the token proves the features; `super::matmul` has checked that every row and output fits.
     unsafe { cover(rows, weights, out, out_stride) }
 }
@@ -67,9 +61,7 @@ unsafe fn tile<const MR: usize>(
         // SAFETY: sixteen bf16 each; a prefetch reads nothing, wherever it points.
         let (scale, minimum) = unsafe {
             if MR == 1 {
-                let ahead = std::ptr::from_ref(block)
-                    .wrapping_add(PREFETCH_BLOCKS)
-                    .cast::<i8>();
+                let ahead = std::ptr::from_ref(block).wrapping_add(PREFETCH_BLOCKS).cast::<i8>();
                 for line in 0..size_of::<Block>() / 64 {
                     _mm_prefetch::<_MM_HINT_T0>(ahead.wrapping_add(64 * line));
                 }
@@ -83,14 +75,9 @@ unsafe fn tile<const MR: usize>(
             let mut dots = [_mm512_setzero_si512(); 2];
             for (step, operand) in operands.iter().enumerate() {
                 // SAFETY: four codes of group `group` in row `row + r`, and that group's sum.
-                let four = unsafe {
-                    codes
-                        .add(r * rows.stride + group * GROUP + 4 * step)
-                        .cast::<i32>()
-                        .read_unaligned()
-                };
-                dots[step % 2] =
-                    _mm512_dpbusd_epi32(dots[step % 2], *operand, _mm512_set1_epi32(four));
+                let four =
+                    unsafe { codes.add(r * rows.stride + group * GROUP + 4 * step).cast::<i32>().read_unaligned() };
+                dots[step % 2] = _mm512_dpbusd_epi32(dots[step % 2], *operand, _mm512_set1_epi32(four));
             }
             let dot = _mm512_cvtepi32_ps(_mm512_add_epi32(dots[0], dots[1]));
             // SAFETY: one of the `MR * groups` sums taken above.
@@ -106,14 +93,8 @@ unsafe fn tile<const MR: usize>(
     // SAFETY: sixteen biases.
     let bias = unsafe { _mm512_loadu_ps(weights.epilogue.bias[first..][..PANEL].as_ptr()) };
     for (r, total) in totals.into_iter().enumerate() {
-        let value = _mm512_add_ps(
-            _mm512_mul_ps(total, _mm512_set1_ps(rows.scales[row + r])),
-            bias,
-        );
-        let value = _mm512_min_ps(
-            _mm512_set1_ps(clamp.high),
-            _mm512_max_ps(_mm512_set1_ps(clamp.low), value),
-        );
+        let value = _mm512_add_ps(_mm512_mul_ps(total, _mm512_set1_ps(rows.scales[row + r])), bias);
+        let value = _mm512_min_ps(_mm512_set1_ps(clamp.high), _mm512_max_ps(_mm512_set1_ps(clamp.low), value));
         let out = &mut out[(row + r) * out_stride + first..][..live];
         // SAFETY: the mask writes `live` lanes, the length of `out`.
         unsafe { _mm512_mask_storeu_ps(out.as_mut_ptr(), mask, value) };

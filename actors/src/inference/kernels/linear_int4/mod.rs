@@ -49,13 +49,7 @@ pub(crate) struct Weights {
 
 impl Weights {
     /// Quantizes `weights`, `columns × inputs` row-major and finite.
-    pub(crate) fn pack(
-        weights: &[f32],
-        columns: usize,
-        inputs: usize,
-        bias: Option<&[f32]>,
-        clamp: Clamp,
-    ) -> Self {
+    pub(crate) fn pack(weights: &[f32], columns: usize, inputs: usize, bias: Option<&[f32]>, clamp: Clamp) -> Self {
         assert_eq!(weights.len(), columns * inputs);
         let empty = Block {
             scales: [bf16::ZERO; PANEL],
@@ -84,12 +78,7 @@ impl Weights {
                 }
             }
         }
-        Self {
-            columns,
-            inputs,
-            blocks,
-            epilogue: Epilogue::new(bias, columns, clamp),
-        }
+        Self { columns, inputs, blocks, epilogue: Epilogue::new(bias, columns, clamp) }
     }
 
     pub(crate) fn columns(&self) -> usize {
@@ -116,9 +105,7 @@ impl Weights {
 
     #[inline(always)]
     fn finish(&self, sum: f32, row_scale: f32, column: usize) -> f32 {
-        self.epilogue
-            .clamp
-            .apply(sum * row_scale + self.epilogue.bias[column])
+        self.epilogue.clamp.apply(sum * row_scale + self.epilogue.bias[column])
     }
 }
 
@@ -158,13 +145,7 @@ pub(crate) fn group_sums(isa: Isa, codes: &[u8], sums: &mut [f32]) {
 ///
 /// # Panics
 /// If a row or an output does not fit its slice.
-pub(crate) fn matmul(
-    isa: Isa,
-    rows: Rows<'_>,
-    weights: &Weights,
-    out: &mut [f32],
-    out_stride: usize,
-) {
+pub(crate) fn matmul(isa: Isa, rows: Rows<'_>, weights: &Weights, out: &mut [f32], out_stride: usize) {
     let count = rows.scales.len();
     if count == 0 {
         return;

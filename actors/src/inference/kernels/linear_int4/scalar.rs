@@ -11,9 +11,7 @@ pub(super) fn matmul(rows: Rows<'_>, weights: &Weights, out: &mut [f32], out_str
         for (panel, out) in out.chunks_mut(PANEL).enumerate() {
             let mut totals = [0.0f32; PANEL];
             let blocks = &weights.blocks[panel * groups..][..groups];
-            for ((block, codes), group_sum) in
-                blocks.iter().zip(codes.chunks_exact(GROUP)).zip(group_sums)
-            {
+            for ((block, codes), group_sum) in blocks.iter().zip(codes.chunks_exact(GROUP)).zip(group_sums) {
                 let mut sums = [0i32; PANEL];
                 for (chunk, codes) in block.nibbles.iter().zip(codes.chunks_exact(DEPTH)) {
                     for (lane, sum) in sums.iter_mut().enumerate() {
@@ -25,8 +23,7 @@ pub(super) fn matmul(rows: Rows<'_>, weights: &Weights, out: &mut [f32], out_str
                     }
                 }
                 for (lane, total) in totals.iter_mut().enumerate() {
-                    let (scale, minimum) =
-                        (block.scales[lane].to_f32(), block.minima[lane].to_f32());
+                    let (scale, minimum) = (block.scales[lane].to_f32(), block.minima[lane].to_f32());
                     *total += scale * sums[lane] as f32 + minimum * group_sum;
                 }
             }

@@ -14,13 +14,7 @@ const TILE_ROWS: usize = 3;
 /// Vectors of a line's widened weights, four columns each.
 const QUARTERS: usize = PANEL / 4;
 
-pub(super) fn matmul(
-    _: Avx2,
-    rows: Rows<'_>,
-    weights: &Weights,
-    out: &mut [f32],
-    out_stride: usize,
-) {
+pub(super) fn matmul(_: Avx2, rows: Rows<'_>, weights: &Weights, out: &mut [f32], out_stride: usize) {
     // SAFETY: the token proves AVX2; `super::matmul` has checked that every row and output fits.
     unsafe { cover(rows, weights, out, out_stride) }
 }
@@ -90,11 +84,7 @@ unsafe fn tile<const MR: usize>(
         let out = &mut out[(row + r) * out_stride + first..][..live];
         for (lane, out) in out.iter_mut().enumerate() {
             let column = first + lane;
-            *out = weights.finish(
-                sums[lane].wrapping_add(weights.starts[column]),
-                scale,
-                column,
-            );
+            *out = weights.finish(sums[lane].wrapping_add(weights.starts[column]), scale, column);
         }
     }
 }

@@ -9,20 +9,8 @@ use crate::inference::kernels::tiles::{Tile, cover};
 /// How far ahead weights are prefetched when they are read once, in lines: 4 KiB, enough to hide a memory access.
 const PREFETCH_LINES: usize = 64;
 
-pub(super) fn matmul(
-    token: Avx512,
-    rows: Rows<'_>,
-    weights: &Weights,
-    out: &mut [f32],
-    out_stride: usize,
-) {
-    let mut kernel = Kernel {
-        _token: token,
-        rows,
-        weights,
-        out,
-        out_stride,
-    };
+pub(super) fn matmul(token: Avx512, rows: Rows<'_>, weights: &Weights, out: &mut [f32], out_stride: usize) {
+    let mut kernel = Kernel { _token: token, rows, weights, out, out_stride };
     cover(&mut kernel, rows.scales.len(), weights.panels());
 }
 
@@ -43,23 +31,10 @@ impl Tile for Kernel<'_> {
 
 /// # Safety
 /// The tile lies within the product, whose slices `super::matmul` has checked.
-#[allow(
-    clippy::needless_range_loop,
-    reason = "constant bounds unroll, and the sums stay in registers"
-)]
+#[allow(clippy::needless_range_loop, reason = "constant bounds unroll, and the sums stay in registers")]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-unsafe fn tile<const MR: usize, const NP: usize>(
-    kernel: &mut Kernel<'_>,
-    row: usize,
-    panel: usize,
-) {
-    let Kernel {
-        rows,
-        weights,
-        out,
-        out_stride,
-        ..
-    } = kernel;
+unsafe fn tile<const MR: usize, const NP: usize>(kernel: &mut Kernel<'_>, row: usize, panel: usize) {
+    let Kernel { rows, weights, out, out_stride, .. } = kernel;
     let depth = weights.lines_per_panel();
     let lines = weights.lines[panel * depth..][..NP * depth].as_ptr();
     let codes = rows.codes[row * rows.stride..].as_ptr();
@@ -83,12 +58,7 @@ unsafe fn tile<const MR: usize, const NP: usize>(
         });
         for r in 0..MR {
             // SAFETY: four codes of line `index` in row `row + r`.
-            let four = unsafe {
-                codes
-                    .add(r * rows.stride + index * DEPTH)
-                    .cast::<i32>()
-                    .read_unaligned()
-            };
+            let four = unsafe { codes.add(r * rows.stride + index * DEPTH).cast::<i32>().read_unaligned() };
             let four = _mm512_set1_epi32(four);
             for p in 0..NP {
                 sums[r][p] = _mm512_dpbusd_epi32(sums[r][p], four, line[p]);
@@ -106,12 +76,7 @@ unsafe fn tile<const MR: usize, const NP: usize>(
         let scales = &weights.scales[first..][..PANEL];
         let bias = &weights.epilogue.bias[first..][..PANEL];
         // SAFETY: sixteen scales and sixteen biases.
-        let (scales, bias) = unsafe {
-            (
-                _mm512_loadu_ps(scales.as_ptr()),
-                _mm512_loadu_ps(bias.as_ptr()),
-            )
-        };
+        let (scales, bias) = unsafe { (_mm512_loadu_ps(scales.as_ptr()), _mm512_loadu_ps(bias.as_ptr())) };
         for (r, sums) in sums.iter().enumerate() {
             let scale = _mm512_mul_ps(_mm512_set1_ps(rows.scales[row + r]), scales);
             let value = _mm512_add_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(sums[p]), scale), bias);

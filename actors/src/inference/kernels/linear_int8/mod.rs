@@ -44,13 +44,7 @@ pub(crate) struct Weights {
 
 impl Weights {
     /// Quantizes `weights`, `columns × inputs` row-major and finite, each column with a scale of its own.
-    pub(crate) fn pack(
-        weights: &[f32],
-        columns: usize,
-        inputs: usize,
-        bias: Option<&[f32]>,
-        clamp: Clamp,
-    ) -> Self {
+    pub(crate) fn pack(weights: &[f32], columns: usize, inputs: usize, bias: Option<&[f32]>, clamp: Clamp) -> Self {
         assert_eq!(weights.len(), columns * inputs);
         assert!((1..=MAX_INPUTS).contains(&inputs));
         let per_panel = inputs.div_ceil(DEPTH);
@@ -59,30 +53,17 @@ impl Weights {
         let mut scales = vec![0.0; padded];
         let mut starts = vec![0; padded];
         for (column, row) in weights.chunks_exact(inputs).enumerate() {
-            let magnitude = row
-                .iter()
-                .fold(0.0f32, |largest, value| largest.max(value.abs()));
+            let magnitude = row.iter().fold(0.0f32, |largest, value| largest.max(value.abs()));
             let factor = 127.0 / f64::from(magnitude);
             scales[column] = magnitude / 127.0;
             for (input, &value) in row.iter().enumerate() {
-                let code = if magnitude == 0.0 {
-                    0
-                } else {
-                    (f64::from(value) * factor).round() as i8
-                };
+                let code = if magnitude == 0.0 { 0 } else { (f64::from(value) * factor).round() as i8 };
                 let line = column / PANEL * per_panel + input / DEPTH;
                 lines[line].0[column % PANEL * DEPTH + input % DEPTH] = code;
                 starts[column] -= 128 * i32::from(code);
             }
         }
-        Self {
-            columns,
-            inputs,
-            lines,
-            scales,
-            starts,
-            epilogue: Epilogue::new(bias, columns, clamp),
-        }
+        Self { columns, inputs, lines, scales, starts, epilogue: Epilogue::new(bias, columns, clamp) }
     }
 
     pub(crate) fn columns(&self) -> usize {
@@ -129,13 +110,7 @@ pub(crate) struct Rows<'a> {
 ///
 /// # Panics
 /// If a row or an output does not fit its slice.
-pub(crate) fn matmul(
-    isa: Isa,
-    rows: Rows<'_>,
-    weights: &Weights,
-    out: &mut [f32],
-    out_stride: usize,
-) {
+pub(crate) fn matmul(isa: Isa, rows: Rows<'_>, weights: &Weights, out: &mut [f32], out_stride: usize) {
     let count = rows.scales.len();
     if count == 0 {
         return;

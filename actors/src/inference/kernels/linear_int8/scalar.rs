@@ -19,11 +19,7 @@ pub(super) fn matmul(rows: Rows<'_>, weights: &Weights, out: &mut [f32], out_str
             }
             for (lane, out) in out.iter_mut().enumerate() {
                 let column = panel * PANEL + lane;
-                *out = weights.finish(
-                    sums[lane].wrapping_add(weights.starts[column]),
-                    scale,
-                    column,
-                );
+                *out = weights.finish(sums[lane].wrapping_add(weights.starts[column]), scale, column);
             }
         }
     }

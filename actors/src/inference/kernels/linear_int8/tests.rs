@@ -13,12 +13,7 @@ fn on_every_isa(rows: Rows<'_>, weights: &Weights, out_stride: usize) -> Vec<f32
     for isa in Isa::available() {
         let mut out = fresh();
         matmul(isa, rows, weights, &mut out, out_stride);
-        assert!(
-            same_bits(&out, &oracle),
-            "{isa}: {count} rows, {} x {}",
-            weights.columns,
-            weights.inputs
-        );
+        assert!(same_bits(&out, &oracle), "{isa}: {count} rows, {} x {}", weights.columns, weights.inputs);
     }
     oracle
 }
@@ -26,34 +21,14 @@ fn on_every_isa(rows: Rows<'_>, weights: &Weights, out_stride: usize) -> Vec<f32
 #[test]
 fn every_instruction_set_gives_the_oracles_bits_at_odd_sizes() {
     for count in [1, 2, 3, 5, 7, 8, 13, 31] {
-        for (columns, inputs) in [
-            (1, 1),
-            (7, 3),
-            (16, 4),
-            (17, 31),
-            (33, 65),
-            (65, 33),
-            (130, 7),
-            (200, 127),
-        ] {
+        for (columns, inputs) in [(1, 1), (7, 3), (16, 4), (17, 31), (33, 65), (65, 33), (130, 7), (200, 127)] {
             let weights = noise(columns * inputs, 1);
             let bias = noise(columns, 2);
             let weights = Weights::pack(&weights, columns, inputs, Some(&bias), Clamp::RELU);
             let stride = weights.row_bytes() + 5;
-            let codes: Vec<u8> = noise(count * stride, 3)
-                .iter()
-                .map(|value| (value * 60.0) as i32 as u8)
-                .collect();
+            let codes: Vec<u8> = noise(count * stride, 3).iter().map(|value| (value * 60.0) as i32 as u8).collect();
             let scales = noise(count, 4);
-            on_every_isa(
-                Rows {
-                    codes: &codes,
-                    stride,
-                    scales: &scales,
-                },
-                &weights,
-                columns + 3,
-            );
+            on_every_isa(Rows { codes: &codes, stride, scales: &scales }, &weights, columns + 3);
         }
     }
 }
@@ -62,27 +37,13 @@ fn every_instruction_set_gives_the_oracles_bits_at_odd_sizes() {
 fn the_extremes_do_not_saturate() {
     let (columns, inputs) = (48, 4096);
     for sign in [1.0, -1.0] {
-        let weights = Weights::pack(
-            &vec![sign; columns * inputs],
-            columns,
-            inputs,
-            None,
-            Clamp::NONE,
-        );
+        let weights = Weights::pack(&vec![sign; columns * inputs], columns, inputs, None, Clamp::NONE);
         for code in [0u8, 1, 255] {
-            let rows = Rows {
-                codes: &vec![code; 9 * inputs],
-                stride: inputs,
-                scales: &[1.0; 9],
-            };
+            let rows = Rows { codes: &vec![code; 9 * inputs], stride: inputs, scales: &[1.0; 9] };
             let out = on_every_isa(rows, &weights, columns);
             let sum = (i64::from(code) - 128) * 127 * inputs as i64;
             let want = sum as f32 * (sign * (1.0 / 127.0));
-            assert!(
-                out.iter().all(|&value| value == want),
-                "{code}: {} is not {want}",
-                out[0]
-            );
+            assert!(out.iter().all(|&value| value == want), "{code}: {} is not {want}", out[0]);
         }
     }
 }
@@ -91,19 +52,8 @@ fn the_extremes_do_not_saturate() {
 fn the_longest_sum_is_still_exact() {
     let inputs = MAX_INPUTS;
     let weights = Weights::pack(&vec![-1.0; inputs], 1, inputs, None, Clamp::NONE);
-    let out = on_every_isa(
-        Rows {
-            codes: &vec![255; inputs],
-            stride: inputs,
-            scales: &[1.0],
-        },
-        &weights,
-        1,
-    );
-    assert_eq!(
-        out[0],
-        (-127i64 * 127 * inputs as i64) as f32 * (1.0 / 127.0)
-    );
+    let out = on_every_isa(Rows { codes: &vec![255; inputs], stride: inputs, scales: &[1.0] }, &weights, 1);
+    assert_eq!(out[0], (-127i64 * 127 * inputs as i64) as f32 * (1.0 / 127.0));
 }
 
 proptest! {

@@ -16,21 +16,14 @@ pub(super) fn matmul(rows: Rows<'_>, weights: &Weights, out: &mut [f32], out_str
             let mut pairs = [i32x8::default(); PANEL / QUARTER];
             for (line, codes) in lines.iter().zip(codes.chunks_exact(DEPTH)) {
                 let codes = spread([codes[0], codes[1], codes[2], codes[3]]);
-                for (sum, weights) in pairs
-                    .iter_mut()
-                    .zip(bytemuck::cast_slice::<i8, wide::i8x16>(&line.0))
-                {
+                for (sum, weights) in pairs.iter_mut().zip(bytemuck::cast_slice::<i8, wide::i8x16>(&line.0)) {
                     *sum += i16x16::from(*weights).dot(codes);
                 }
             }
             let pairs: [i32; 2 * PANEL] = bytemuck::cast(pairs);
             let first = panel * PANEL;
             let out = &mut out[row * out_stride + first..];
-            for (lane, out) in out
-                .iter_mut()
-                .enumerate()
-                .take(PANEL.min(weights.columns - first))
-            {
+            for (lane, out) in out.iter_mut().enumerate().take(PANEL.min(weights.columns - first)) {
                 let sum = pairs[2 * lane].wrapping_add(pairs[2 * lane + 1]);
                 let column = first + lane;
                 *out = weights.finish(sum.wrapping_add(weights.starts[column]), scale, column);
