@@ -19,8 +19,10 @@ fn calls_into_a_full_mailbox_are_handled_in_the_order_of_the_calls() {
     let runtime = runtime();
     let (child, log) = scribe("scribe");
     let scribe = runtime.block_on(runtime.spawn(child.mailbox(2, Overflow::Block))).unwrap();
-    let last = (0..5_000).map(|n| ask(&scribe, Write(n))).last().unwrap();
-    assert_eq!(heard(&last).unwrap(), 4_999);
+    let answers: Vec<_> = (0..5_000).map(|n| ask(&scribe, Write(n))).collect();
+    for (n, answer) in (0..).zip(&answers) {
+        assert_eq!(heard(answer), Ok(n));
+    }
     assert!(log.lock().unwrap().is_sorted());
     assert_eq!(log.lock().unwrap().len(), 5_000);
     assert!(runtime.snapshot().actors[0].high_water <= 2);
