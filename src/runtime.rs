@@ -174,6 +174,7 @@ impl Handle {
     }
 
     /// Adds what a subsystem has to show to snapshots and to the endpoint. A later one of the same name takes its place.
+    /// It is kept until the [`Runtime`] is dropped, and so may hold a handle.
     pub fn register(&self, name: &'static str, section: Arc<dyn Section>) {
         let mut sections = self.shared.sections.write();
         sections.retain(|(other, _)| *other != name);
@@ -443,5 +444,8 @@ impl Drop for Runtime {
         if let Some(system) = system {
             self.end_in_background(system, DROPPED_BOUND);
         }
+        // They may hold handles, which hold them: the circle ends here. Their own `Drop` must not meet the lock.
+        let sections = std::mem::take(&mut *self.handle.shared.sections.write());
+        drop(sections);
     }
 }

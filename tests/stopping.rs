@@ -176,9 +176,15 @@ fn what_waits_below_a_root_that_gave_up_is_answered_before_the_end() {
     }
 }
 
-/// Holds a token for as long as it lives.
+/// Holds a token for as long as it lives, and a handle, which could hold it in turn.
 struct Holder(#[allow(dead_code)] Arc<()>, #[allow(dead_code)] ironcliw::Handle);
 impl Actor for Holder {}
+
+impl ironcliw::Section for Holder {
+    fn snapshot(&self) -> serde_json::Value {
+        serde_json::Value::Null
+    }
+}
 
 fn populated(token: &Arc<()>, name: &str) -> Runtime {
     let runtime = runtime();
@@ -191,7 +197,8 @@ fn populated(token: &Arc<()>, name: &str) -> Runtime {
             group.spawn(child).await.unwrap();
         }
     });
-    assert_eq!(Arc::strong_count(token), 7, "three factories, three actors and the test's own");
+    runtime.register("holder", Arc::new(Holder(token.clone(), runtime.handle().clone())));
+    assert_eq!(Arc::strong_count(token), 8, "three factories, three actors, a section and the test's own");
     runtime
 }
 
@@ -200,8 +207,9 @@ fn nothing_is_left_of_the_actors_after_a_shutdown_or_a_drop() {
     let token = Arc::new(());
     let shut = populated(&token, "shut");
     shut.shutdown(SECOND).unwrap();
-    assert_eq!(Arc::strong_count(&token), 1);
+    assert_eq!(Arc::strong_count(&token), 2, "the section can still be looked at");
     drop(shut);
+    assert_eq!(Arc::strong_count(&token), 1);
     drop(populated(&token, "drop"));
     eventually(|| Arc::strong_count(&token) == 1);
 }
