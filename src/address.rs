@@ -1,9 +1,10 @@
 //! [`Address`]: how anybody sends to an actor, and the futures that sending returns.
 
 use std::fmt;
-use std::future::{Future, IntoFuture};
-use std::pin::Pin;
+use std::future::{Future, IntoFuture, poll_fn};
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -12,7 +13,7 @@ use crate::cell::Core;
 use crate::envelope::{Deadline, Deliver, Envelope};
 use crate::mailbox::{Pushed, Refused, Sender};
 use crate::reply::{ReplySink, ReplyTo};
-use crate::{Actor, Error, Handler, Message, Overflow};
+use crate::{Actor, Error, Handler, Message, Overflow, panics};
 
 /// A handle to an actor. It is cheap to clone, may cross threads, and stays valid while the actor restarts; it does not
 /// keep the actor running, nor does dropping the last one stop it: the supervisor does.
@@ -254,10 +255,12 @@ where
                 return exchange.await;
             };
             // The timer belongs to the runtime's own clock: the caller may be on any executor, or on none of tokio's.
-            let timer = {
+            let mut timer = pin!({
                 let _context = address.core.timers.enter();
                 tokio::time::sleep_until(deadline.at.into())
-            };
+            });
+            // A clock that ends with its runtime panics; whoever ends the runtime also answers.
+            let timer = poll_fn(|cx| panics::catch(|| timer.as_mut().poll(cx)).unwrap_or(Poll::Pending));
             tokio::select! {
                 biased;
                 outcome = exchange => outcome,

@@ -58,7 +58,7 @@ impl<A: Actor> Core<A> {
 pub(crate) trait Cell: Send + Sync {
     fn info(&self) -> &Arc<Info>;
 
-    /// Begins an incarnation, which tells `report` how it goes. Never blocks.
+    /// Begins an incarnation, which tells `report` how it goes. Blocks for no longer than it takes to make a thread.
     fn start(&self, report: Report);
 
     /// Tells the incarnation to end, to be started again or for good; `bound` is all it may take.
@@ -100,9 +100,9 @@ impl<A: Actor> ActorCell<A> {
             return Ok(present.clone());
         }
         if let Some(gone) = arbiter.take() {
-            self.runtime.close_arbiter(&gone);
+            self.runtime.threads().close(&gone);
         }
-        let found = self.runtime.arbiter(self.settings.placement, self.core.info.path())?;
+        let found = self.runtime.threads().assign(self.settings.placement, self.core.info.path())?;
         Ok(arbiter.insert(found).clone())
     }
 
@@ -121,6 +121,7 @@ impl<A: Actor> Cell for ActorCell<A> {
         let claim = self.core.mailbox.claim();
         let arbiter = match self.arbiter() {
             Ok(arbiter) => arbiter,
+            Err(Error::Setup { reason }) => return report.start_failed(reason),
             Err(error) => return report.start_failed(error.to_string()),
         };
         let incarnation = Incarnation {
@@ -152,7 +153,7 @@ impl<A: Actor> Cell for ActorCell<A> {
         self.core.mailbox.claim();
         self.core.in_hand.give_up(|| self.core.ended());
         if let Some(arbiter) = self.arbiter.lock().take() {
-            self.runtime.lose_arbiter(&arbiter, self.core.info.path());
+            self.runtime.threads().lose(&arbiter, self.core.info.path());
         }
     }
 
@@ -171,7 +172,7 @@ impl<A: Actor> Cell for ActorCell<A> {
         if self.has_own_thread()
             && let Some(arbiter) = self.arbiter.lock().take()
         {
-            self.runtime.close_arbiter(&arbiter);
+            self.runtime.threads().close(&arbiter);
         }
         left
     }

@@ -58,6 +58,7 @@ mod panics;
 mod reply;
 mod runtime;
 mod supervision;
+mod threads;
 
 pub use actor::{Actor, Handler, Message, StartError};
 pub use address::{Address, Ask, Recipient, SendError};

@@ -72,16 +72,24 @@ pub(crate) fn catch<T>(work: impl FnOnce() -> T) -> Result<T, Panicked> {
     let description = swap_last(outer);
     outcome.map_err(|payload| {
         let reason = description.unwrap_or_else(|| payload_text(payload.as_ref()));
-        // A payload's own `Drop` may panic, and the payload of that panic's again: it is let go of.
-        if let Err(again) = panic::catch_unwind(AssertUnwindSafe(move || drop(payload))) {
-            std::mem::forget(again);
-        }
+        drop_guarded(payload);
         Panicked(reason)
     })
 }
 
 fn swap_last(description: Option<String>) -> Option<String> {
     LAST.try_with(|last| last.replace(description)).ok().flatten()
+}
+
+/// Drops a payload whose own `Drop` may panic, with a payload whose `Drop` may panic, and so on: not for ever.
+fn drop_guarded(mut payload: Box<dyn std::any::Any + Send>) {
+    for _ in 0..8 {
+        match panic::catch_unwind(AssertUnwindSafe(move || drop(payload))) {
+            Ok(()) => return,
+            Err(next) => payload = next,
+        }
+    }
+    std::mem::forget(payload);
 }
 
 fn payload_text(payload: &(dyn std::any::Any + Send)) -> String {

@@ -1,9 +1,8 @@
 //! [`Runtime`] owns the threads and the tree; [`Handle`] is what everybody else holds.
 
-use std::collections::HashMap;
 use std::future::Future;
 use std::ops::Deref;
-use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
@@ -11,14 +10,15 @@ use parking_lot::{Mutex, RwLock};
 use tokio::runtime::Handle as Timers;
 use tokio::sync::{oneshot, watch};
 
-use crate::arbiters::{self, Arbiter, RuntimeId, SystemThread, ThreadSpec, allowed_cores};
+use crate::arbiters::{RuntimeId, SystemThread, allowed_cores};
 use crate::cell::{ActorCell, Cell, Core};
 use crate::child::Child;
 use crate::in_hand::Slot;
 use crate::mailbox::{Mailbox, Signal};
 use crate::observe::{ActorState, EventLog, Info, Registry, Section, Snapshot};
 use crate::supervision::{Command, GRACE, Supervisor, SupervisorRef, launch};
-use crate::{Actor, Address, Error, Placement, panics};
+use crate::threads::{ThreadSettings, Threads};
+use crate::{Actor, Address, Error, panics};
 
 /// The longest name of an actor or supervisor, in bytes: paths stay readable and metrics labels short.
 const NAME_MAX: usize = 100;
@@ -26,29 +26,27 @@ const NAME_MAX: usize = 100;
 /// How the runtime is to be.
 #[derive(Debug, Clone)]
 pub struct Builder {
-    workers: usize,
-    pin: bool,
-    niceness: Option<i32>,
+    threads: ThreadSettings,
 }
 
 impl Builder {
     /// How many worker threads share the actors that are placed anywhere; they are made when first needed. Default: one
     /// for each allowed core.
     pub fn workers(mut self, workers: usize) -> Self {
-        self.workers = workers.max(1);
+        self.threads.workers = workers.max(1);
         self
     }
 
     /// Whether worker and dedicated threads are pinned to a core each. Default: true.
     pub fn pin(mut self, pin: bool) -> Self {
-        self.pin = pin;
+        self.threads.pin = pin;
         self
     }
 
     /// The niceness of dedicated threads (Linux; elsewhere it has no effect). A positive one lets a latency-bound thread of
     /// the same process, such as an event loop, go first. Default: the process's own.
     pub fn niceness(mut self, niceness: i32) -> Self {
-        self.niceness = Some(niceness);
+        self.threads.niceness = Some(niceness);
         self
     }
 
@@ -64,16 +62,12 @@ impl Builder {
         let (ended, _) = watch::channel(None);
         let handle = Handle {
             shared: Arc::new(Shared {
-                id,
                 timers: system.timers().clone(),
-                settings: self,
+                threads: Threads::new(id, self.threads),
                 began: Instant::now(),
                 registry: Registry::default(),
                 events: EventLog::new(),
-                arbiters: Mutex::default(),
                 making_user: tokio::sync::Mutex::default(),
-                next_worker: AtomicUsize::new(0),
-                next_core: AtomicUsize::new(0),
                 seeds: AtomicU64::new(std::process::id().into()),
                 state: AtomicU8::new(State::Running as u8),
                 ended,
@@ -104,38 +98,14 @@ struct Tree {
     user: Option<SupervisorRef>,
 }
 
-/// An arbiter that actors share.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Common {
-    Worker(usize),
-    Named(&'static str),
-}
-
-#[derive(Default)]
-struct Arbiters {
-    common: HashMap<Common, Arc<Arbiter>>,
-    /// Every arbiter there is, for snapshots and for the end.
-    all: Vec<Arc<Arbiter>>,
-    /// Those that were told to end, for as long as they take.
-    ending: Vec<Arc<Arbiter>>,
-    /// Those that a handler did not come back from, and the path of its actor.
-    lost: Vec<(String, Arc<Arbiter>)>,
-    /// No further ones are made.
-    closed: bool,
-}
-
 struct Shared {
-    id: RuntimeId,
     timers: Timers,
-    settings: Builder,
+    threads: Threads,
     began: Instant,
     registry: Registry,
     events: EventLog,
-    arbiters: Mutex<Arbiters>,
     /// Held while `user` is made, so that two spawns cannot both make it.
     making_user: tokio::sync::Mutex<()>,
-    next_worker: AtomicUsize,
-    next_core: AtomicUsize,
     seeds: AtomicU64,
     state: AtomicU8,
     /// How the root ended: exhausted or not.
@@ -198,12 +168,13 @@ impl Handle {
                 .chain(cells.iter().filter_map(|cell| cell.observe_supervisor()))
                 .collect(),
             actors,
-            arbiters: self.shared.arbiters.lock().all.iter().map(|arbiter| arbiter.observe()).collect(),
+            arbiters: self.shared.threads.observe(),
             events: self.shared.events.recent(),
         }
     }
 
     /// Adds what a subsystem has to show to snapshots and to the endpoint. A later one of the same name takes its place.
+    /// It is kept until the [`Runtime`] is dropped, and so may hold a handle.
     pub fn register(&self, name: &'static str, section: Arc<dyn Section>) {
         let mut sections = self.shared.sections.write();
         sections.retain(|(other, _)| *other != name);
@@ -303,6 +274,10 @@ impl Handle {
         &self.shared.events
     }
 
+    pub(crate) fn threads(&self) -> &Threads {
+        &self.shared.threads
+    }
+
     pub(crate) fn next_seed(&self) -> u64 {
         self.shared.seeds.fetch_add(1, Ordering::Relaxed)
     }
@@ -354,81 +329,6 @@ impl Handle {
         };
         Ok((Address { core }, Arc::new(cell)))
     }
-
-    /// The thread for an actor. Called by supervisors, and so on the system thread: two calls cannot both make one.
-    pub(crate) fn arbiter(&self, placement: Placement, path: &str) -> Result<Arc<Arbiter>, Error> {
-        let Builder { workers, pin, niceness } = self.shared.settings;
-        let cores = allowed_cores();
-        let pinned = |index: usize| pin.then(|| cores[index % cores.len()]);
-        let own = |core| ThreadSpec { name: path.to_owned(), core, niceness };
-        match placement {
-            Placement::Any => {
-                let turn = self.shared.next_worker.fetch_add(1, Ordering::Relaxed) % workers;
-                let spec = ThreadSpec { name: format!("ironcliw-w{turn}"), core: pinned(turn), niceness: None };
-                self.common_arbiter(Common::Worker(turn), spec)
-            }
-            Placement::Shared(name) => {
-                let spec = ThreadSpec { name: format!("ironcliw-{name}"), core: None, niceness: None };
-                self.common_arbiter(Common::Named(name), spec)
-            }
-            Placement::Dedicated => {
-                let index = self.shared.next_core.fetch_add(1, Ordering::Relaxed);
-                self.open(own(pinned(index)))
-            }
-            Placement::Core(index) => match cores.get(index) {
-                Some(&core) => self.open(own(Some(core))),
-                None => {
-                    let reason = format!("there is no core {index}: the process may use {}", cores.len());
-                    Err(Error::Setup { reason })
-                }
-            },
-        }
-    }
-
-    fn common_arbiter(&self, which: Common, spec: ThreadSpec) -> Result<Arc<Arbiter>, Error> {
-        let present = self.shared.arbiters.lock().common.get(&which).cloned();
-        if let Some(present) = present {
-            if present.is_alive() {
-                return Ok(present);
-            }
-            self.close_arbiter(&present);
-        }
-        let arbiter = self.open(spec)?;
-        self.shared.arbiters.lock().common.insert(which, arbiter.clone());
-        Ok(arbiter)
-    }
-
-    fn open(&self, spec: ThreadSpec) -> Result<Arc<Arbiter>, Error> {
-        let arbiter = Arc::new(arbiters::open(self.shared.id, spec)?);
-        let mut arbiters = self.shared.arbiters.lock();
-        if arbiters.closed {
-            // Dropped, it ends.
-            return Err(Error::RuntimeClosed);
-        }
-        arbiters.all.push(arbiter.clone());
-        Ok(arbiter)
-    }
-
-    /// Ends a thread that no actor will need any more. It is waited for at the shutdown at the latest.
-    pub(crate) fn close_arbiter(&self, gone: &Arc<Arbiter>) {
-        gone.stop();
-        let mut arbiters = self.shared.arbiters.lock();
-        arbiters.common.retain(|_, arbiter| !Arc::ptr_eq(arbiter, gone));
-        arbiters.ending.retain(|arbiter| !arbiter.join(Instant::now()));
-        let all = std::mem::take(&mut arbiters.all);
-        let (ending, all) = all.into_iter().partition::<Vec<_>, _>(|arbiter| Arc::ptr_eq(arbiter, gone));
-        arbiters.all = all;
-        arbiters.ending.extend(ending);
-    }
-
-    /// Gives up a thread that the handler of the actor at `path` did not come back from.
-    pub(crate) fn lose_arbiter(&self, lost: &Arc<Arbiter>, path: &str) {
-        lost.lose();
-        let mut arbiters = self.shared.arbiters.lock();
-        arbiters.common.retain(|_, arbiter| !Arc::ptr_eq(arbiter, lost));
-        arbiters.all.retain(|arbiter| !Arc::ptr_eq(arbiter, lost));
-        arbiters.lost.push((path.to_owned(), lost.clone()));
-    }
 }
 
 /// Threads, a tree of supervised actors, and the one who may end them.
@@ -460,7 +360,7 @@ const DROPPED_BOUND: Duration = Duration::from_secs(5);
 impl Runtime {
     /// A runtime to be configured.
     pub fn builder() -> Builder {
-        Builder { workers: allowed_cores().len(), pin: true, niceness: None }
+        Builder { threads: ThreadSettings { workers: allowed_cores().len(), pin: true, niceness: None } }
     }
 
     /// One as it comes.
@@ -486,7 +386,7 @@ impl Runtime {
     pub fn shutdown(&self, bound: Duration) -> Result<(), Error> {
         let asked = Instant::now();
         let system = self.system.lock().take();
-        if self.handle.shared.id.owns_this_thread() {
+        if self.handle.shared.threads.own_this_one() {
             if let Some(system) = system {
                 self.end_in_background(system, bound);
             }
@@ -499,7 +399,7 @@ impl Runtime {
             return Ok(());
         };
         // Of those that were lost before, the threads that have come back are nobody's concern now.
-        self.handle.shared.arbiters.lock().lost.retain(|(_, arbiter)| arbiter.runs());
+        self.handle.shared.threads.forget_the_returned();
         let (tell, drained) = mpsc::channel::<()>();
         let drain = self.drain(bound);
         system.timers().spawn(async move {
@@ -508,7 +408,7 @@ impl Runtime {
         });
         // Nothing is ever sent: the task's end, of whatever kind, hangs up.
         let _ = drained.recv();
-        let abandoned = self.handle.shared.join_arbiters(Instant::now() + GRACE);
+        let abandoned = self.handle.shared.threads.join_all(Instant::now() + GRACE);
         system.stop(Instant::now() + GRACE);
         self.handle.shared.state.store(State::Closed as u8, Ordering::Release);
         if abandoned.is_empty() { Ok(()) } else { Err(Error::Abandoned { actors: abandoned, after: asked.elapsed() }) }
@@ -531,32 +431,10 @@ impl Runtime {
         let (drain, shared) = (self.drain(bound), self.handle.shared.clone());
         system.timers().clone().spawn(async move {
             drain.await;
-            shared.close_arbiters();
+            shared.threads.close_all();
             shared.state.store(State::Closed as u8, Ordering::Release);
             system.stop_detached();
         });
-    }
-}
-
-impl Shared {
-    /// Tells every thread but the system's to end, and returns those that are expected to.
-    fn close_arbiters(&self) -> Vec<Arc<Arbiter>> {
-        let mut arbiters = self.arbiters.lock();
-        arbiters.closed = true;
-        arbiters.common.clear();
-        let mut ending = std::mem::take(&mut arbiters.all);
-        ending.iter().for_each(|arbiter| arbiter.stop());
-        ending.append(&mut arbiters.ending);
-        ending
-    }
-
-    /// Ends the threads and waits for them. Returns the actors that were given up, and the threads that are held by
-    /// something that is no actor.
-    fn join_arbiters(&self, limit: Instant) -> Vec<String> {
-        let ending = self.close_arbiters();
-        let held = ending.iter().filter(|arbiter| !arbiter.join(limit)).map(|arbiter| arbiter.name().to_owned());
-        let lost = std::mem::take(&mut self.arbiters.lock().lost);
-        lost.into_iter().map(|(path, _)| path).chain(held).collect()
     }
 }
 
@@ -566,5 +444,8 @@ impl Drop for Runtime {
         if let Some(system) = system {
             self.end_in_background(system, DROPPED_BOUND);
         }
+        // They may hold handles, which hold them: the circle ends here. Their own `Drop` must not meet the lock.
+        let sections = std::mem::take(&mut *self.handle.shared.sections.write());
+        drop(sections);
     }
 }

@@ -176,9 +176,15 @@ fn what_waits_below_a_root_that_gave_up_is_answered_before_the_end() {
     }
 }
 
-/// Holds a token for as long as it lives.
+/// Holds a token for as long as it lives, and a handle, which could hold it in turn.
 struct Holder(#[allow(dead_code)] Arc<()>, #[allow(dead_code)] ironcliw::Handle);
 impl Actor for Holder {}
+
+impl ironcliw::Section for Holder {
+    fn snapshot(&self) -> serde_json::Value {
+        serde_json::Value::Null
+    }
+}
 
 fn populated(token: &Arc<()>, name: &str) -> Runtime {
     let runtime = runtime();
@@ -191,7 +197,8 @@ fn populated(token: &Arc<()>, name: &str) -> Runtime {
             group.spawn(child).await.unwrap();
         }
     });
-    assert_eq!(Arc::strong_count(token), 7, "three factories, three actors and the test's own");
+    runtime.register("holder", Arc::new(Holder(token.clone(), runtime.handle().clone())));
+    assert_eq!(Arc::strong_count(token), 8, "three factories, three actors, a section and the test's own");
     runtime
 }
 
@@ -200,8 +207,9 @@ fn nothing_is_left_of_the_actors_after_a_shutdown_or_a_drop() {
     let token = Arc::new(());
     let shut = populated(&token, "shut");
     shut.shutdown(SECOND).unwrap();
-    assert_eq!(Arc::strong_count(&token), 1);
+    assert_eq!(Arc::strong_count(&token), 2, "the section can still be looked at");
     drop(shut);
+    assert_eq!(Arc::strong_count(&token), 1);
     drop(populated(&token, "drop"));
     eventually(|| Arc::strong_count(&token) == 1);
 }
@@ -240,4 +248,39 @@ fn spawns_that_race_a_shutdown_are_decided_and_leave_nothing() {
         }
         assert_eq!(Arc::strong_count(&token), 1);
     }
+}
+
+#[test]
+fn when_an_actor_ends_actixs_own_system_everybody_hears_all_the_same() {
+    let runtime = runtime();
+    let (scribe, waits) = runtime.block_on(async {
+        let scribe = runtime.spawn(scribe("scribe").0).await.unwrap();
+        (scribe, runtime.spawn(cast::scribe("waits").0).await.unwrap())
+    });
+    let _go = hold(&waits);
+    let queued = ask(&waits, Write(1));
+    let with_deadline = {
+        let asked = waits.ask(Write(2)).deadline(60 * SECOND).into_future();
+        thread::spawn(move || tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(asked))
+    };
+    eventually(|| waits.depth() == 2);
+    let _ = heard(&ask(&scribe, Do(Box::new(|| actix::System::current().stop()))));
+    assert!(heard(&queued).is_err());
+    assert!(with_deadline.join().unwrap().is_err());
+    let own = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    own.block_on(runtime.spawn(cast::scribe("late").0)).unwrap_err();
+    runtime.shutdown(SECOND).unwrap();
+    assert_eq!(runtime.snapshot().state, "closed");
+}
+
+#[test]
+fn a_user_supervisor_that_was_stopped_is_made_again_for_the_next_spawn() {
+    let runtime = runtime();
+    runtime.block_on(async {
+        let first = runtime.spawn(scribe("scribe").0).await.unwrap();
+        runtime.root().unwrap().stop_child("user").await;
+        assert!(!first.is_alive());
+        assert_eq!(runtime.spawn(scribe("scribe").0).await.unwrap().path(), "user/scribe");
+    });
+    runtime.shutdown(SECOND).unwrap();
 }

@@ -90,7 +90,7 @@ fn two_thousand_spawns_and_stops_leave_neither_threads_nor_memory() {
     let token = Arc::new(());
     let group = runtime.block_on(runtime.supervise(Supervisor::new("f"))).unwrap();
     let cycle = |n: u64| {
-        let placement = if n % 4 == 0 { Placement::Dedicated } else { Placement::Any };
+        let placement = if n.is_multiple_of(4) { Placement::Dedicated } else { Placement::Any };
         let held = token.clone();
         let child = scribe(&format!("flat-{n}")).0.placement(placement);
         runtime.block_on(async {

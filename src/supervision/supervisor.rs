@@ -10,13 +10,13 @@ use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 use tracing::{error, info, warn};
 
+use super::reference::SupervisorRef;
 use super::spec::{Strategy, Supervisor};
 use super::step::{ChildId, Effect, Event, Policy, State, StopKind, Verdict, step};
 use crate::cell::Cell;
-use crate::child::Child;
 use crate::mailbox::Signal;
-use crate::observe::{ActorSnapshot, ActorState, Info, SupervisorSnapshot, What};
-use crate::{Actor, Address, Error, ExitReason, Handle};
+use crate::observe::{ActorState, Info, SupervisorSnapshot, What};
+use crate::{Error, ExitReason, Handle};
 
 /// What a child that was told to halt gets to come back from its handler before its thread counts as lost.
 pub(crate) const GRACE: Duration = Duration::from_millis(250);
@@ -25,7 +25,7 @@ pub(crate) const GRACE: Duration = Duration::from_millis(250);
 const LATE_GRACE: Duration = Duration::from_millis(50);
 
 /// "No bound of its own": a supervisor ends when its children have.
-const UNBOUNDED: Duration = Duration::from_secs(365 * 24 * 3600);
+pub(super) const UNBOUNDED: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// How an incarnation tells its supervisor what becomes of it. Dropped without a word, it says `ThreadLost`.
 pub(crate) struct Report {
@@ -70,10 +70,10 @@ pub(crate) enum Overdue {
 
 /// A new child, and the spawner who waits for its first start.
 pub(crate) struct Adoption {
-    cell: Arc<dyn Cell>,
-    policy: Policy,
-    bound: Duration,
-    reply: oneshot::Sender<Result<(), Error>>,
+    pub(super) cell: Arc<dyn Cell>,
+    pub(super) policy: Policy,
+    pub(super) bound: Duration,
+    pub(super) reply: oneshot::Sender<Result<(), Error>>,
 }
 
 pub(crate) enum Command {
@@ -113,7 +113,7 @@ pub(crate) enum Command {
 
 /// What observers read of a supervisor.
 pub(crate) struct SupervisorInfo {
-    info: Arc<Info>,
+    pub(super) info: Arc<Info>,
     strategy: Strategy,
     max_restarts: u32,
     within: Duration,
@@ -212,7 +212,7 @@ pub(crate) fn launch(spec: &Supervisor, path: String, runtime: &Handle) -> Super
         done: false,
     };
     runtime.timers().spawn(task.run(commands));
-    SupervisorRef { to, shared, runtime: runtime.clone() }
+    SupervisorRef::new(to, shared, runtime.clone())
 }
 
 impl Task {
@@ -518,120 +518,5 @@ impl Drop for Task {
         ids.sort_unstable_by(|a, b| b.cmp(a));
         ids.into_iter().for_each(|id| self.forget(id));
         self.shared.info.set_state(ActorState::Stopped);
-    }
-}
-
-/// A running supervisor, to spawn children under.
-#[derive(Clone)]
-pub struct SupervisorRef {
-    to: UnboundedSender<Command>,
-    shared: Arc<SupervisorInfo>,
-    runtime: Handle,
-}
-
-impl std::fmt::Debug for SupervisorRef {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "SupervisorRef({}, {})", self.path(), self.shared.info.state())
-    }
-}
-
-impl SupervisorRef {
-    /// The supervisor's path; empty for the root.
-    pub fn path(&self) -> &str {
-        self.shared.info.path()
-    }
-
-    /// The root has no parent: it begins by itself and has nobody to report to.
-    pub(crate) fn begin_as_root(&self) {
-        self.command(Command::Begin(None));
-    }
-
-    pub(crate) fn command(&self, command: Command) -> bool {
-        self.to.send(command).is_ok()
-    }
-
-    /// Spawns a child and waits until it has started.
-    ///
-    /// # Errors
-    /// [`Error::StartFailed`] with what the factory or `started` said, or the system if it gave no thread;
-    /// [`Error::NameTaken`]; [`Error::ActorStopped`] if the supervisor has stopped for good; [`Error::RuntimeClosed`].
-    pub async fn spawn<A: Actor>(&self, child: Child<A>) -> Result<Address<A>, Error> {
-        let path = self.runtime.child_path(self.path(), &child.name)?;
-        let (policy, bound) =
-            (Policy { restart: child.settings.restart, backoff: child.settings.backoff }, child.settings.shutdown);
-        let (address, cell) = self.runtime.make_cell(child, path)?;
-        self.adopt(cell, policy, bound).await?;
-        Ok(address)
-    }
-
-    /// Starts a supervisor below this one.
-    ///
-    /// # Errors
-    /// Those of [`SupervisorRef::spawn`].
-    pub async fn supervise(&self, spec: Supervisor) -> Result<SupervisorRef, Error> {
-        let path = self.runtime.child_path(self.path(), &spec.name)?;
-        if !self.runtime.is_ready() {
-            return Err(Error::RuntimeClosed);
-        }
-        let below = launch(&spec, path, &self.runtime);
-        let policy = Policy { restart: spec.restart, backoff: spec.backoff };
-        self.adopt(Arc::new(below.clone()), policy, UNBOUNDED).await?;
-        Ok(below)
-    }
-
-    /// Stops a child for good: it handles what is queued, within its shutdown bound. Waits until it is gone; a path that
-    /// is not a child's is gone already.
-    pub async fn stop_child(&self, path: &str) {
-        let (done, gone) = oneshot::channel();
-        if self.command(Command::Remove { path: path.to_owned(), done }) {
-            let _ = gone.await;
-        }
-    }
-
-    async fn adopt(&self, cell: Arc<dyn Cell>, policy: Policy, bound: Duration) -> Result<(), Error> {
-        let (reply, answer) = oneshot::channel();
-        let adoption = Adoption { cell: cell.clone(), policy, bound, reply };
-        let gone = || Err(self.runtime.gone(self.path()));
-        let adopted =
-            if self.command(Command::Add(adoption)) { answer.await.unwrap_or_else(|_| gone()) } else { gone() };
-        if adopted.is_err() {
-            cell.seal();
-        }
-        adopted
-    }
-}
-
-/// A supervisor is a child of the supervisor above it.
-impl Cell for SupervisorRef {
-    fn info(&self) -> &Arc<Info> {
-        &self.shared.info
-    }
-
-    fn start(&self, report: Report) {
-        let _ = self.to.send(Command::Begin(Some(report)));
-    }
-
-    fn stop(&self, signal: Signal, bound: Duration) {
-        let _ = self.to.send(Command::Stop { signal, bound });
-    }
-
-    /// Its children have bounds of their own.
-    fn halt(&self) {}
-
-    /// It has no thread of its own to lose.
-    fn give_up(&self) {}
-
-    fn seal(&self) -> u64 {
-        // Its task answers its children's messages and counts them.
-        let _ = self.to.send(Command::Seal);
-        0
-    }
-
-    fn observe(&self) -> Option<ActorSnapshot> {
-        None
-    }
-
-    fn observe_supervisor(&self) -> Option<SupervisorSnapshot> {
-        Some(self.shared.observe())
     }
 }
