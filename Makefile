@@ -18,7 +18,7 @@ FEATURES := python-bindings,simd-accel python-bindings,mimalloc python-bindings,
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help build run test test-rust test-python lint lint-rust lint-python fmt doc features bench bench-await clean
+.PHONY: help build run test test-rust test-python lint lint-rust lint-python fmt doc features bench bench-actors bench-await clean
 
 help: ## list the targets
 	@echo 'make TARGET [PYTHON=python3.12] [IMAGES=folder]'
@@ -58,7 +58,10 @@ fmt: $(VENV)/.test ## format everything
 doc: ## build the crates' documentation
 	$(CARGO) doc --workspace --no-deps --locked
 
-bench: bench-await ## measure ours beside the peers; writes target/bench/
+bench: bench-actors bench-await ## measure ours beside the peers; writes target/bench/
+
+bench-actors: ## messages, asks and actors, against actix, kameo, ractor, xtra and channels
+	$(CARGO) run --release --locked -p ironcliw-bench --bin actors
 
 bench-await: $(VENV)/.native ## awaits a second, against asyncio.to_thread
 	$(BIN)/python benches/python/await.py

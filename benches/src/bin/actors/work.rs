@@ -1,0 +1,152 @@
+//! The clients: what is sent, for how long, and how it is known that all of it has arrived.
+//!
+//! Every message carries the number one, so a counter's sum is the number of messages it has handled.
+
+use std::sync::{Arc, Barrier};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+
+use crate::hosts::on_tokio;
+use crate::system::{Hosted, Mailbox, System};
+
+/// Tells between two looks at the clock; on one thread the client then lets the actor go on.
+const BURST: u64 = 64;
+
+/// Asks in flight in the pipelined row.
+pub const IN_FLIGHT: u64 = 64;
+
+/// Messages a second, in millions.
+pub fn millions(messages: u64, time: Duration) -> f64 {
+    messages as f64 / time.as_secs_f64() / 1e6
+}
+
+/// Tells from `producers` threads. The clock stops when the last message of the last producer has been handled.
+pub fn tell_across<S: System>(producers: usize, time: Duration) -> f64 {
+    let Hosted { mailbox, guard } = S::across();
+    let begin = Arc::new(Barrier::new(producers + 1));
+    let threads: Vec<_> = (0..producers)
+        .map(|_| {
+            let (mailbox, begin) = (mailbox.clone(), begin.clone());
+            thread::spawn(move || {
+                // More producers than cores are the scheduler's to place.
+                if producers == 1 {
+                    crate::cores::pin_to_clients();
+                }
+                on_tokio(async move {
+                    begin.wait();
+                    tell_until(&mailbox, Instant::now() + time, false).await
+                })
+            })
+        })
+        .collect();
+    begin.wait();
+    let began = Instant::now();
+    let sent = threads.into_iter().map(|thread| thread.join().expect("a producer panicked")).sum();
+    let took = began.elapsed();
+    let handled = on_tokio(async move { mailbox.ask(0).await });
+    drop(guard);
+    assert_eq!(handled, sent, "{} lost messages", S::NAME);
+    millions(sent, took)
+}
+
+/// Tells from a task of the actor's own thread.
+pub fn tell_together<S: System>(time: Duration) -> f64 {
+    S::together(move |mailbox| async move {
+        let began = Instant::now();
+        let sent = tell_until(&mailbox, began + time, true).await;
+        let took = began.elapsed();
+        assert_eq!(mailbox.ask(0).await, sent, "{} lost messages", S::NAME);
+        millions(sent, took)
+    })
+}
+
+/// Returns the number of messages once the last of them has been handled.
+async fn tell_until(mailbox: &impl Mailbox, end: Instant, yields: bool) -> u64 {
+    let mut sent = 0;
+    while Instant::now() < end {
+        for _ in 0..BURST {
+            mailbox.tell(1).await;
+        }
+        sent += BURST;
+        if yields {
+            tokio::task::yield_now().await;
+        }
+    }
+    mailbox.ask(0).await;
+    sent
+}
+
+/// The median time of an ask from another thread, in nanoseconds.
+pub fn ask_across<S: System>(time: Duration) -> f64 {
+    from_clients::<S, _, _>(move |mailbox| ask_until(S::NAME, mailbox, time))
+}
+
+/// The median time of an ask from a task of the actor's own thread, in nanoseconds.
+pub fn ask_together<S: System>(time: Duration) -> f64 {
+    S::together(move |mailbox| ask_until(S::NAME, mailbox, time))
+}
+
+async fn ask_until(system: &str, mailbox: impl Mailbox, time: Duration) -> f64 {
+    let end = Instant::now() + time;
+    let mut times = Vec::new();
+    let mut before = Instant::now();
+    while before < end {
+        let handled = mailbox.ask(1).await;
+        let after = Instant::now();
+        times.push(u32::try_from((after - before).as_nanos()).unwrap_or(u32::MAX));
+        assert_eq!(handled, times.len() as u64, "{system} lost asks");
+        before = after;
+    }
+    median(times)
+}
+
+/// The middle one, in nanoseconds.
+pub fn median(mut nanoseconds: Vec<u32>) -> f64 {
+    let middle = nanoseconds.len() / 2;
+    f64::from(*nanoseconds.select_nth_unstable(middle).1)
+}
+
+/// Asks from another thread, [`IN_FLIGHT`] at a time.
+pub fn ask_pipelined<S: System>(time: Duration) -> f64 {
+    from_clients::<S, _, _>(move |mailbox| async move {
+        let began = Instant::now();
+        let end = began + time;
+        let mut asked = IN_FLIGHT;
+        let mut flying: FuturesUnordered<_> = (0..IN_FLIGHT).map(|_| mailbox.ask(1)).collect();
+        let (mut answered, mut open) = (0, true);
+        while flying.next().await.is_some() {
+            answered += 1;
+            if answered % IN_FLIGHT == 0 {
+                open = Instant::now() < end;
+            }
+            if open {
+                flying.push(mailbox.ask(1));
+                asked += 1;
+            }
+        }
+        let took = began.elapsed();
+        assert_eq!((answered, mailbox.ask(0).await), (asked, asked), "{} lost asks", S::NAME);
+        millions(answered, took)
+    })
+}
+
+/// Runs a client on a thread of its own, pinned to the clients' core.
+fn from_clients<S, T, F>(client: impl FnOnce(S::Mailbox) -> F) -> T
+where
+    S: System,
+    T: Send + 'static,
+    F: Future<Output = T> + Send + 'static,
+{
+    let Hosted { mailbox, guard } = S::across();
+    let work = client(mailbox);
+    let client = thread::spawn(move || {
+        crate::cores::pin_to_clients();
+        on_tokio(work)
+    });
+    let result = client.join().expect("a client panicked");
+    drop(guard);
+    result
+}
