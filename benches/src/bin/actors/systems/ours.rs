@@ -17,6 +17,10 @@ const BOUND: Duration = Duration::from_secs(30);
 /// Spawns that wait for their answer at the same time: each is started by its supervisor, on another thread.
 const SPAWNS: usize = 1024;
 
+/// Idle actors of one supervisor, which compares a new child's name with each sibling's: under a single supervisor the
+/// time to spawn all of them would grow with the square of their number.
+const GROUP: usize = 250;
+
 impl Actor for Counter {}
 
 pub struct Tell(u64);
@@ -119,17 +123,22 @@ impl System for Ours {
     fn crowd(size: usize, count_bytes: bool) -> Crowd {
         let guard = runtime();
         guard.0.block_on(async {
-            let group = guard.0.supervise(Supervisor::new("crowd")).await.expect("the supervisor starts");
-            let spawn = async |number: usize| {
-                let child = Child::new(number.to_string(), Counter::default);
-                Address(group.spawn(child).await.expect("the actor starts"))
-            };
             let start = async || {
                 let mut all = Vec::with_capacity(size);
+                let mut groups = Vec::new();
+                for group in 0..size.div_ceil(GROUP) {
+                    let group = Supervisor::new(format!("crowd{group}"));
+                    groups.push(guard.0.supervise(group).await.expect("the supervisor starts"));
+                }
+                let spawn = async |number: usize| {
+                    let child = Child::new(number.to_string(), Counter::default);
+                    Address(groups[number / GROUP].spawn(child).await.expect("the actor starts"))
+                };
                 let mut starting = Box::pin(stream::iter(0..size).map(spawn).buffer_unordered(SPAWNS));
                 while let Some(address) = starting.next().await {
                     all.push(address);
                 }
+                drop(starting);
                 all
             };
             weigh(size, count_bytes, start).await.0
