@@ -1,5 +1,6 @@
 //! The whole tree at one glance.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -103,19 +104,24 @@ pub struct Snapshot {
 /// Who exists. Written when children come and go, read by observers.
 #[derive(Default)]
 pub(crate) struct Registry {
-    cells: RwLock<Vec<Arc<dyn Cell>>>,
+    /// By the order of their coming.
+    cells: RwLock<BTreeMap<u64, Arc<dyn Cell>>>,
+    arrivals: AtomicU64,
     restarts: AtomicU64,
     /// Dead letters of those that are gone.
     buried: AtomicU64,
 }
 
 impl Registry {
-    pub(crate) fn add(&self, cell: Arc<dyn Cell>) {
-        self.cells.write().push(cell);
+    /// Adds a cell; the number that is returned is what takes it out again.
+    pub(crate) fn add(&self, cell: Arc<dyn Cell>) -> u64 {
+        let number = self.arrivals.fetch_add(1, Ordering::Relaxed);
+        self.cells.write().insert(number, cell);
+        number
     }
 
-    pub(crate) fn remove(&self, cell: &Arc<dyn Cell>) {
-        self.cells.write().retain(|other| !Arc::ptr_eq(other, cell));
+    pub(crate) fn remove(&self, number: u64) {
+        let Some(cell) = self.cells.write().remove(&number) else { return };
         self.buried.fetch_add(cell.info().dead_letters(), Ordering::Relaxed);
     }
 
@@ -128,7 +134,7 @@ impl Registry {
     }
 
     pub(crate) fn cells(&self) -> Vec<Arc<dyn Cell>> {
-        self.cells.read().clone()
+        self.cells.read().values().cloned().collect()
     }
 
     pub(crate) fn buried(&self) -> u64 {

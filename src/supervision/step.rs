@@ -111,8 +111,12 @@ enum Phase {
 pub(crate) struct State {
     strategy: Strategy,
     budget: Budget,
-    /// In start order.
+    /// In start order, which is that of their ids.
     children: Vec<ChildState>,
+    /// How many of them are `Stopping`.
+    stopping: usize,
+    /// While all are stopped: every child from here on is down.
+    down_from: usize,
     rounds: Vec<Round>,
     /// When the restarts within the window were decided.
     history: VecDeque<Duration>,
@@ -126,6 +130,8 @@ impl State {
             strategy,
             budget,
             children: Vec::new(),
+            stopping: 0,
+            down_from: 0,
             rounds: Vec::new(),
             history: VecDeque::new(),
             phase: Phase::Idle,
@@ -149,22 +155,32 @@ impl State {
         self.phase == Phase::Running && self.rounds.is_empty()
     }
 
+    fn place(&self, id: ChildId) -> Option<usize> {
+        self.children.binary_search_by_key(&id, |child| child.id).ok()
+    }
+
     fn child(&mut self, id: ChildId) -> Option<&mut ChildState> {
-        self.children.iter_mut().find(|child| child.id == id)
+        let at = self.place(id)?;
+        self.children.get_mut(at)
     }
 
     fn status(&self, id: ChildId) -> Option<Status> {
-        self.children.iter().find(|child| child.id == id).map(|child| child.status)
+        self.place(id).map(|at| self.children[at].status)
     }
 
     fn set_status(&mut self, id: ChildId, status: Status) {
-        if let Some(child) = self.child(id) {
-            child.status = status;
+        if let Some(at) = self.place(id) {
+            let before = std::mem::replace(&mut self.children[at].status, status);
+            self.stopping += usize::from(status == Status::Stopping);
+            self.stopping -= usize::from(before == Status::Stopping);
         }
     }
 
     fn forget(&mut self, id: ChildId, effects: &mut Vec<Effect>) {
-        self.children.retain(|child| child.id != id);
+        if let Some(at) = self.place(id) {
+            let child = self.children.remove(at);
+            self.stopping -= usize::from(child.status == Status::Stopping);
+        }
         for round in &mut self.rounds {
             round.members.retain(|&member| member != id);
         }
@@ -196,6 +212,7 @@ pub(crate) fn step(state: &mut State, event: Event, now: Duration) -> Vec<Effect
                 streak: 0,
                 up_since: now,
             };
+            debug_assert!(state.children.last().is_none_or(|last| last.id < id), "ids grow");
             state.children.push(child);
             effects.push(Effect::Start(id));
         }
@@ -236,15 +253,15 @@ fn ended(state: &mut State, id: ChildId, failure: bool, now: Duration, effects: 
     let stopping = matches!(state.phase, Phase::Stopping(..));
     let Some(child) = state.child(id) else { return };
     let asked = child.status == Status::Stopping;
-    let is_first_start = !child.established;
-    child.status = Status::Down;
-    if child.leaving || is_first_start {
+    let (restart_kind, forgotten) = (child.policy.restart, child.leaving || !child.established);
+    state.set_status(id, Status::Down);
+    if forgotten {
         return state.forget(id, effects);
     }
     if asked || stopping {
         return;
     }
-    let again = match child.policy.restart {
+    let again = match restart_kind {
         Restart::Permanent => true,
         Restart::Transient => failure,
         Restart::Temporary => false,
@@ -267,7 +284,7 @@ fn restart(state: &mut State, id: ChildId, now: Duration) {
         return begin_stopping(state, Verdict::Exhausted, StopKind::Restart);
     }
     let delay = next_delay(state, id, now);
-    let from = state.children.iter().position(|child| child.id == id).unwrap_or(0);
+    let from = state.place(id).unwrap_or(0);
     let affected = match state.strategy {
         Strategy::OneForOne => from..from + 1,
         Strategy::OneForAll => 0..state.children.len(),
@@ -315,7 +332,7 @@ fn remove(state: &mut State, id: ChildId, effects: &mut Vec<Effect>) {
     match child.status {
         Status::Down | Status::Waiting => state.forget(id, effects),
         Status::Starting | Status::Up => {
-            child.status = Status::Stopping;
+            state.set_status(id, Status::Stopping);
             effects.push(Effect::Stop(id, StopKind::Final));
         }
         // Already on its way out; `leaving` makes that final.
@@ -331,6 +348,7 @@ fn begin_stopping(state: &mut State, verdict: Verdict, kind: StopKind) {
         Phase::Idle | Phase::Running => (verdict, kind),
     };
     state.phase = Phase::Stopping(verdict, kind);
+    state.down_from = state.children.len();
     state.rounds.clear();
     for child in &mut state.children {
         if child.status == Status::Waiting {
@@ -341,12 +359,18 @@ fn begin_stopping(state: &mut State, verdict: Verdict, kind: StopKind) {
 
 /// One child at a time, the last started first.
 fn advance_stopping(state: &mut State, verdict: Verdict, kind: StopKind, effects: &mut Vec<Effect>) {
-    if state.children.iter().any(|child| child.status == Status::Stopping) {
+    if state.stopping > 0 {
         return;
     }
-    if let Some(child) = state.children.iter_mut().rev().find(|child| child.status != Status::Down) {
-        child.status = Status::Stopping;
-        effects.push(Effect::Stop(child.id, kind));
+    // Nothing comes up any more, so who was found down stays so: ten thousand children are looked at once, not each time.
+    state.down_from = state.down_from.min(state.children.len());
+    while state.down_from > 0 && state.children[state.down_from - 1].status == Status::Down {
+        state.down_from -= 1;
+    }
+    if let Some(last) = state.down_from.checked_sub(1) {
+        let id = state.children[last].id;
+        state.set_status(id, Status::Stopping);
+        effects.push(Effect::Stop(id, kind));
         return;
     }
     if kind == StopKind::Final {
@@ -377,10 +401,10 @@ fn advance_round(state: &mut State, round: &mut Round, effects: &mut Vec<Effect>
     if !round.all_down {
         let up = members.iter().rev().find(|(_, status)| matches!(status, Status::Up | Status::Starting));
         if let Some(&(id, _)) = up {
-            let temporary = state.child(id).is_some_and(|child| child.policy.restart == Restart::Temporary);
             let child = state.child(id).expect("a member with a status is a child");
-            child.status = Status::Stopping;
+            let temporary = child.policy.restart == Restart::Temporary;
             child.leaving |= temporary;
+            state.set_status(id, Status::Stopping);
             let kind = if temporary { StopKind::Final } else { StopKind::Restart };
             effects.push(Effect::Stop(id, kind));
             return;

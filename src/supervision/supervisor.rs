@@ -143,6 +143,8 @@ impl SupervisorInfo {
 
 struct Entry {
     cell: Arc<dyn Cell>,
+    /// Its number in the runtime's registry.
+    number: u64,
     bound: Duration,
     epoch: u64,
     starts: u64,
@@ -172,6 +174,8 @@ struct Task {
     runtime: Handle,
     state: State,
     entries: HashMap<ChildId, Entry>,
+    /// The children's paths.
+    names: HashMap<String, ChildId>,
     next_child: ChildId,
     /// New children that came while all were stopped to be started again: they wait for that.
     early: Vec<Adoption>,
@@ -202,6 +206,7 @@ pub(crate) fn launch(spec: &Supervisor, path: String, runtime: &Handle) -> Super
         runtime: runtime.clone(),
         state: State::new(spec.strategy, spec.budget, runtime.next_seed()),
         entries: HashMap::new(),
+        names: HashMap::new(),
         next_child: 0,
         early: Vec::new(),
         to_self: to.clone(),
@@ -255,8 +260,9 @@ impl Task {
                 }
             }
             Command::Remove { path, done } => {
-                let found = self.entries.iter_mut().find(|(_, entry)| entry.cell.info().path() == path);
-                if let Some((&id, entry)) = found {
+                let id = self.names.get(&path).copied();
+                let found = id.and_then(|id| Some((id, self.entries.get_mut(&id)?)));
+                if let Some((id, entry)) = found {
                     entry.removers.push(done);
                     self.decide(Event::Remove(id));
                 }
@@ -311,15 +317,17 @@ impl Task {
             let _ = reply.send(Err(self.runtime.gone(self.shared.info.path())));
             return;
         }
-        if self.entries.values().any(|entry| entry.cell.info().path() == path) {
+        if self.names.contains_key(&path) {
             let _ = reply.send(Err(Error::NameTaken { path }));
             return;
         }
         let id = self.next_child;
         self.next_child += 1;
-        self.runtime.registry().add(cell.clone());
+        let number = self.runtime.registry().add(cell.clone());
+        self.names.insert(path, id);
         let entry = Entry {
             cell,
+            number,
             bound,
             epoch: 0,
             starts: 0,
@@ -471,7 +479,8 @@ impl Task {
         entry.end_incarnation();
         let dead_letters = entry.cell.seal();
         let info = entry.cell.info();
-        self.runtime.registry().remove(&entry.cell);
+        self.runtime.registry().remove(entry.number);
+        self.names.remove(entry.cell.info().path());
         self.runtime.events().push(info.path(), What::Removed { dead_letters });
         if let Some(spawner) = entry.spawner {
             let path = info.path().to_owned();
