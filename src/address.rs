@@ -167,6 +167,38 @@ impl<A: Actor> Address<A> {
         Recipient { to: Arc::new(self.clone()) }
     }
 
+    /// An ask, now.
+    pub(crate) async fn ask_until<M>(&self, message: M, deadline: Option<Deadline>) -> Result<M::Reply, SendError<M>>
+    where
+        A: Handler<M>,
+        M: Message,
+    {
+        let (sender, answer) = oneshot::channel();
+        let envelope = Envelope { message, reply: ReplyTo::Asker(sender), deadline };
+        let exchange = async {
+            self.send(envelope).await?;
+            match answer.await {
+                Ok(answer) => answer.map_err(SendError::lost),
+                Err(_) => Err(SendError::lost(self.core.stopped())),
+            }
+        };
+        let Some(deadline) = deadline else {
+            return exchange.await;
+        };
+        // The timer belongs to the runtime's own clock: the caller may be on any executor, or on none of tokio's.
+        let mut timer = pin!({
+            let _context = self.core.timers.enter();
+            tokio::time::sleep_until(deadline.at.into())
+        });
+        // A clock that ends with its runtime panics; whoever ends the runtime also answers.
+        let timer = poll_fn(|cx| panics::catch(|| timer.as_mut().poll(cx)).unwrap_or(Poll::Pending));
+        tokio::select! {
+            biased;
+            outcome = exchange => outcome,
+            () = timer => Err(SendError::lost(deadline.error(self.path()))),
+        }
+    }
+
     /// Queues or waits for room.
     async fn send<M>(&self, envelope: Envelope<M>) -> Result<(), SendError<M>>
     where
@@ -240,33 +272,7 @@ where
 
     fn into_future(self) -> Self::IntoFuture {
         let Self { address, message, deadline } = self;
-        Box::pin(async move {
-            let deadline = deadline.and_then(Deadline::after);
-            let (sender, answer) = oneshot::channel();
-            let envelope = Envelope { message, reply: ReplyTo::Asker(sender), deadline };
-            let exchange = async {
-                address.send(envelope).await?;
-                match answer.await {
-                    Ok(answer) => answer.map_err(SendError::lost),
-                    Err(_) => Err(SendError::lost(address.core.stopped())),
-                }
-            };
-            let Some(deadline) = deadline else {
-                return exchange.await;
-            };
-            // The timer belongs to the runtime's own clock: the caller may be on any executor, or on none of tokio's.
-            let mut timer = pin!({
-                let _context = address.core.timers.enter();
-                tokio::time::sleep_until(deadline.at.into())
-            });
-            // A clock that ends with its runtime panics; whoever ends the runtime also answers.
-            let timer = poll_fn(|cx| panics::catch(|| timer.as_mut().poll(cx)).unwrap_or(Poll::Pending));
-            tokio::select! {
-                biased;
-                outcome = exchange => outcome,
-                () = timer => Err(SendError::lost(deadline.error(address.path()))),
-            }
-        })
+        Box::pin(async move { address.ask_until(message, deadline.and_then(Deadline::after)).await })
     }
 }
 

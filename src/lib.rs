@@ -51,6 +51,7 @@ mod context;
 pub mod endpoint;
 mod envelope;
 mod error;
+mod group;
 mod in_hand;
 mod mailbox;
 mod observe;
@@ -66,6 +67,7 @@ pub use arbiters::{allowed_cores, pin_current_thread, set_thread_niceness};
 pub use child::{Backoff, Child, DEFAULT_MAILBOX, Overflow, Placement, Restart};
 pub use context::Context;
 pub use error::Error;
+pub use group::{Group, GroupAsk, Router, least_loaded};
 pub use observe::{
     ActorSnapshot, ActorState, ArbiterSnapshot, Metric, MetricKind, Section, Snapshot, SupervisionEvent,
     SupervisorSnapshot, What,
