@@ -56,6 +56,7 @@ mod in_hand;
 mod mailbox;
 mod observe;
 mod panics;
+mod registry;
 mod reply;
 mod runtime;
 mod supervision;

@@ -1,14 +1,9 @@
 //! The whole tree at one glance.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-
-use parking_lot::RwLock;
 use serde::Serialize;
 
 use super::events::SupervisionEvent;
 use super::info::ActorState;
-use crate::cell::Cell;
 
 /// One actor, as its threads last left it.
 #[derive(Debug, Clone, Serialize)]
@@ -98,40 +93,4 @@ pub struct Snapshot {
     pub arbiters: Vec<ArbiterSnapshot>,
     /// The last supervision events, oldest first.
     pub events: Vec<SupervisionEvent>,
-}
-
-/// Who exists. Written when children come and go, read by observers.
-#[derive(Default)]
-pub(crate) struct Registry {
-    cells: RwLock<Vec<Arc<dyn Cell>>>,
-    restarts: AtomicU64,
-    /// Dead letters of those that are gone.
-    buried: AtomicU64,
-}
-
-impl Registry {
-    pub(crate) fn add(&self, cell: Arc<dyn Cell>) {
-        self.cells.write().push(cell);
-    }
-
-    pub(crate) fn remove(&self, cell: &Arc<dyn Cell>) {
-        self.cells.write().retain(|other| !Arc::ptr_eq(other, cell));
-        self.buried.fetch_add(cell.info().dead_letters(), Ordering::Relaxed);
-    }
-
-    pub(crate) fn count_restart(&self) {
-        self.restarts.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(crate) fn restarts(&self) -> u64 {
-        self.restarts.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn cells(&self) -> Vec<Arc<dyn Cell>> {
-        self.cells.read().clone()
-    }
-
-    pub(crate) fn buried(&self) -> u64 {
-        self.buried.load(Ordering::Relaxed)
-    }
 }
