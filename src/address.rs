@@ -13,7 +13,7 @@ use crate::cell::Core;
 use crate::envelope::{Deadline, Deliver, Envelope};
 use crate::mailbox::{Pushed, Refused, Sender};
 use crate::reply::{ReplySink, ReplyTo};
-use crate::{Actor, Error, Handler, Message, Overflow, panics};
+use crate::{Actor, Error, ExitReason, Handler, Message, Overflow, panics};
 
 /// A handle to an actor. It is cheap to clone, may cross threads, and stays valid while the actor restarts; it does not
 /// keep the actor running, nor does dropping the last one stop it: the supervisor does.
@@ -88,6 +88,31 @@ impl<A: Actor> Address<A> {
     /// Whether the actor may still take messages: it runs, starts or restarts.
     pub fn is_alive(&self) -> bool {
         !self.core.info.is_final()
+    }
+
+    /// Waits until the actor has ended for good and all that was queued for it is answered, and tells why its last
+    /// incarnation ended. Restarts are not an end. It ends at once if the actor has, and with the runtime at the latest.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use ironcliw::{Actor, Child, ExitReason, Runtime, Supervisor};
+    /// # struct Counter;
+    /// # impl Actor for Counter {}
+    /// # let runtime = Runtime::builder().workers(1).build()?;
+    /// # runtime.block_on(async {
+    /// let team = runtime.supervise(Supervisor::new("team")).await?;
+    /// let counter = team.spawn(Child::new("counter", || Counter)).await?;
+    /// let stopped = counter.stopped();
+    /// team.stop_child(counter.path()).await;
+    /// assert_eq!(stopped.await, ExitReason::Shutdown);
+    /// # Ok::<_, ironcliw::Error>(())
+    /// # })?;
+    /// # runtime.shutdown(Duration::from_secs(5))?;
+    /// # Ok::<_, ironcliw::Error>(())
+    /// ```
+    pub fn stopped(&self) -> impl Future<Output = ExitReason> + Send + use<A> {
+        let info = self.core.info.clone();
+        async move { info.end().await }
     }
 
     /// Sends without an answer; the future waits for room where the mailbox's policy is [`Overflow::Block`].

@@ -180,6 +180,7 @@ impl<A: Actor> Cell for ActorCell<A> {
         {
             self.runtime.threads().close(&arbiter);
         }
+        self.core.info.announce_end();
         left
     }
 
