@@ -13,7 +13,7 @@ use crate::cell::Core;
 use crate::envelope::{Deadline, Deliver, Envelope};
 use crate::mailbox::{Pushed, Refused, Sender};
 use crate::reply::{ReplySink, ReplyTo};
-use crate::{Actor, Error, Handler, Message, Overflow, panics};
+use crate::{Actor, Error, ExitReason, Handler, Message, Overflow, panics};
 
 /// A handle to an actor. It is cheap to clone, may cross threads, and stays valid while the actor restarts; it does not
 /// keep the actor running, nor does dropping the last one stop it: the supervisor does.
@@ -88,6 +88,31 @@ impl<A: Actor> Address<A> {
     /// Whether the actor may still take messages: it runs, starts or restarts.
     pub fn is_alive(&self) -> bool {
         !self.core.info.is_final()
+    }
+
+    /// Waits until the actor has ended for good and all that was queued for it is answered, and tells why its last
+    /// incarnation ended. Restarts are not an end. It ends at once if the actor has, and with the runtime at the latest.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use ironcliw::{Actor, Child, ExitReason, Runtime, Supervisor};
+    /// # struct Counter;
+    /// # impl Actor for Counter {}
+    /// # let runtime = Runtime::builder().workers(1).build()?;
+    /// # runtime.block_on(async {
+    /// let team = runtime.supervise(Supervisor::new("team")).await?;
+    /// let counter = team.spawn(Child::new("counter", || Counter)).await?;
+    /// let stopped = counter.stopped();
+    /// team.stop_child(counter.path()).await;
+    /// assert_eq!(stopped.await, ExitReason::Shutdown);
+    /// # Ok::<_, ironcliw::Error>(())
+    /// # })?;
+    /// # runtime.shutdown(Duration::from_secs(5))?;
+    /// # Ok::<_, ironcliw::Error>(())
+    /// ```
+    pub fn stopped(&self) -> impl Future<Output = ExitReason> + Send + use<A> {
+        let info = self.core.info.clone();
+        async move { info.end().await }
     }
 
     /// Sends without an answer; the future waits for room where the mailbox's policy is [`Overflow::Block`].
@@ -167,6 +192,38 @@ impl<A: Actor> Address<A> {
         Recipient { to: Arc::new(self.clone()) }
     }
 
+    /// An ask, now.
+    pub(crate) async fn ask_until<M>(&self, message: M, deadline: Option<Deadline>) -> Result<M::Reply, SendError<M>>
+    where
+        A: Handler<M>,
+        M: Message,
+    {
+        let (sender, answer) = oneshot::channel();
+        let envelope = Envelope { message, reply: ReplyTo::Asker(sender), deadline };
+        let exchange = async {
+            self.send(envelope).await?;
+            match answer.await {
+                Ok(answer) => answer.map_err(SendError::lost),
+                Err(_) => Err(SendError::lost(self.core.stopped())),
+            }
+        };
+        let Some(deadline) = deadline else {
+            return exchange.await;
+        };
+        // The timer belongs to the runtime's own clock: the caller may be on any executor, or on none of tokio's.
+        let mut timer = pin!({
+            let _context = self.core.timers.enter();
+            tokio::time::sleep_until(deadline.at.into())
+        });
+        // A clock that ends with its runtime panics; whoever ends the runtime also answers.
+        let timer = poll_fn(|cx| panics::catch(|| timer.as_mut().poll(cx)).unwrap_or(Poll::Pending));
+        tokio::select! {
+            biased;
+            outcome = exchange => outcome,
+            () = timer => Err(SendError::lost(deadline.error(self.path()))),
+        }
+    }
+
     /// Queues or waits for room.
     async fn send<M>(&self, envelope: Envelope<M>) -> Result<(), SendError<M>>
     where
@@ -240,33 +297,7 @@ where
 
     fn into_future(self) -> Self::IntoFuture {
         let Self { address, message, deadline } = self;
-        Box::pin(async move {
-            let deadline = deadline.and_then(Deadline::after);
-            let (sender, answer) = oneshot::channel();
-            let envelope = Envelope { message, reply: ReplyTo::Asker(sender), deadline };
-            let exchange = async {
-                address.send(envelope).await?;
-                match answer.await {
-                    Ok(answer) => answer.map_err(SendError::lost),
-                    Err(_) => Err(SendError::lost(address.core.stopped())),
-                }
-            };
-            let Some(deadline) = deadline else {
-                return exchange.await;
-            };
-            // The timer belongs to the runtime's own clock: the caller may be on any executor, or on none of tokio's.
-            let mut timer = pin!({
-                let _context = address.core.timers.enter();
-                tokio::time::sleep_until(deadline.at.into())
-            });
-            // A clock that ends with its runtime panics; whoever ends the runtime also answers.
-            let timer = poll_fn(|cx| panics::catch(|| timer.as_mut().poll(cx)).unwrap_or(Poll::Pending));
-            tokio::select! {
-                biased;
-                outcome = exchange => outcome,
-                () = timer => Err(SendError::lost(deadline.error(address.path()))),
-            }
-        })
+        Box::pin(async move { address.ask_until(message, deadline.and_then(Deadline::after)).await })
     }
 }
 

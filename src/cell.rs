@@ -1,5 +1,6 @@
 //! An actor as its supervisor holds it: the parts that outlive an incarnation, and the loop that is one.
 
+use std::any::Any;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -73,6 +74,11 @@ pub(crate) trait Cell: Send + Sync {
     /// Takes no more messages and answers those that are left, whose number is returned. Called when no incarnation
     /// will follow.
     fn seal(&self) -> u64;
+
+    /// The [`Core`] that addresses are made of, if it is an actor.
+    fn core(&self) -> Option<Arc<dyn Any + Send + Sync>> {
+        None
+    }
 
     /// What there is to see, if it is an actor.
     fn observe(&self) -> Option<ActorSnapshot>;
@@ -174,7 +180,12 @@ impl<A: Actor> Cell for ActorCell<A> {
         {
             self.runtime.threads().close(&arbiter);
         }
+        self.core.info.announce_end();
         left
+    }
+
+    fn core(&self) -> Option<Arc<dyn Any + Send + Sync>> {
+        Some(self.core.clone())
     }
 
     fn observe(&self) -> Option<ActorSnapshot> {

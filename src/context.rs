@@ -9,7 +9,7 @@ use tracing::error;
 use crate::cell::Core;
 use crate::mailbox::Claim;
 use crate::panics::{self, Panicked};
-use crate::{Actor, Address, Error, Handle, Handler, Message};
+use crate::{Actor, Address, Error, ExitReason, Handle, Handler, Message};
 
 /// Passed to every hook and handler of one incarnation.
 pub struct Context<A: Actor> {
@@ -18,11 +18,11 @@ pub struct Context<A: Actor> {
     claim: Claim,
     runtime: Handle,
     stopping: bool,
-    /// Timers of this incarnation.
+    /// Timers and watches of this incarnation.
     timers: Vec<AbortHandle>,
 }
 
-/// Timers end with the incarnation; `started` renews them.
+/// Timers and watches end with the incarnation; `started` renews them.
 impl<A: Actor> Drop for Context<A> {
     fn drop(&mut self) {
         self.timers.iter().for_each(AbortHandle::abort);
@@ -103,6 +103,30 @@ impl<A: Actor> Context<A> {
             tokio::time::sleep(delay).await;
             // Refused only if the actor has stopped: then nobody is left to care.
             let _ = address.tell(message).await;
+        });
+        self.timers.retain(|timer| !timer.is_finished());
+        self.timers.push(task.abort_handle());
+    }
+
+    /// Tells the actor `make(reason)` once the other one has ended for good, unless this incarnation ends before: as with
+    /// timers, `started` watches again. The reason is why the other's last incarnation ended; its restarts are not an end.
+    /// The message waits for room where the mailbox does. It is left out if `make` panics.
+    pub fn watch<B, M>(&mut self, other: &Address<B>, make: impl FnOnce(ExitReason) -> M + 'static)
+    where
+        A: Handler<M>,
+        B: Actor,
+        M: Message,
+    {
+        let (address, stopped) = (self.address(), other.stopped());
+        let task = tokio::task::spawn_local(async move {
+            let reason = stopped.await;
+            match panics::catch(|| make(reason)) {
+                // Refused only if the actor has stopped: then nobody is left to care.
+                Ok(message) => drop(address.tell(message).await),
+                Err(Panicked(reason)) => {
+                    error!(path = address.path(), reason, "a watch's message could not be made");
+                }
+            }
         });
         self.timers.retain(|timer| !timer.is_finished());
         self.timers.push(task.abort_handle());

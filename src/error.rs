@@ -56,6 +56,9 @@ pub enum Error {
         /// The path that is taken.
         path: String,
     },
+    /// No member of the group lives, or it has none.
+    #[error("the group has no member that lives")]
+    GroupEmpty,
     /// The runtime has been shut down.
     #[error("the runtime is closed")]
     RuntimeClosed,

@@ -51,10 +51,12 @@ mod context;
 pub mod endpoint;
 mod envelope;
 mod error;
+mod group;
 mod in_hand;
 mod mailbox;
 mod observe;
 mod panics;
+mod registry;
 mod reply;
 mod runtime;
 mod supervision;
@@ -66,6 +68,7 @@ pub use arbiters::{allowed_cores, pin_current_thread, set_thread_niceness};
 pub use child::{Backoff, Child, DEFAULT_MAILBOX, Overflow, Placement, Restart};
 pub use context::Context;
 pub use error::Error;
+pub use group::{Group, GroupAsk, Router, least_loaded};
 pub use observe::{
     ActorSnapshot, ActorState, ArbiterSnapshot, Metric, MetricKind, Section, Snapshot, SupervisionEvent,
     SupervisorSnapshot, What,

@@ -15,7 +15,8 @@ use crate::cell::{ActorCell, Cell, Core};
 use crate::child::Child;
 use crate::in_hand::Slot;
 use crate::mailbox::{Mailbox, Signal};
-use crate::observe::{ActorState, EventLog, Info, Registry, Section, Snapshot};
+use crate::observe::{ActorState, EventLog, Info, Section, Snapshot};
+use crate::registry::Registry;
 use crate::supervision::{Command, GRACE, Supervisor, SupervisorRef, launch};
 use crate::threads::{ThreadSettings, Threads};
 use crate::{Actor, Address, Error, panics};
@@ -149,6 +150,27 @@ impl Handle {
     /// [`Error::RuntimeClosed`] after the shutdown.
     pub fn root(&self) -> Result<SupervisorRef, Error> {
         self.shared.tree.lock().as_ref().map(|tree| tree.root.clone()).ok_or(Error::RuntimeClosed)
+    }
+
+    /// The actor at `path`, as `user/counter`, if it is an `A` and has not stopped for good. It may be starting or
+    /// restarting: then what it is sent waits for it. Nothing that runs is disturbed by looking.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use ironcliw::{Actor, Child, Runtime};
+    /// # struct Counter;
+    /// # impl Actor for Counter {}
+    /// # struct Clock;
+    /// # impl Actor for Clock {}
+    /// # let runtime = Runtime::builder().workers(1).build()?;
+    /// runtime.block_on(runtime.spawn(Child::new("counter", || Counter)))?;
+    /// assert!(runtime.find::<Counter>("user/counter").is_some());
+    /// assert!(runtime.find::<Clock>("user/counter").is_none());
+    /// # runtime.shutdown(Duration::from_secs(5))?;
+    /// # Ok::<_, ironcliw::Error>(())
+    /// ```
+    pub fn find<A: Actor>(&self, path: &str) -> Option<Address<A>> {
+        self.shared.registry.find(path)
     }
 
     /// The whole tree, read without disturbing it.

@@ -1,10 +1,11 @@
 //! What is known of one actor, kept by the threads that do the work and read by anybody.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use serde::Serialize;
+use tokio::sync::Notify;
 
 use crate::ExitReason;
 
@@ -47,6 +48,10 @@ pub(crate) struct Info {
     restarts: AtomicU64,
     dead_letters: AtomicU64,
     last_exit: Mutex<Option<ExitReason>>,
+    /// It has ended for good, and everybody who had asked has heard.
+    is_over: AtomicBool,
+    /// Those who wait for that.
+    mourners: Notify,
 }
 
 impl Info {
@@ -61,6 +66,8 @@ impl Info {
             restarts: AtomicU64::new(0),
             dead_letters: AtomicU64::new(0),
             last_exit: Mutex::new(None),
+            is_over: AtomicBool::new(false),
+            mourners: Notify::const_new(),
         }
     }
 
@@ -120,6 +127,22 @@ impl Info {
             self.failures.fetch_add(1, Ordering::Relaxed);
         }
         *self.last_exit.lock() = Some(reason.clone());
+    }
+
+    /// There is no more to come of it.
+    pub(crate) fn announce_end(&self) {
+        self.is_over.store(true, Ordering::Release);
+        self.mourners.notify_waiters();
+    }
+
+    /// Waits for the end, and tells why the last incarnation ended. One that was left no time to say is one that was told.
+    pub(crate) async fn end(&self) -> ExitReason {
+        // Hears what is announced from here on; what was announced before shows in the flag.
+        let announced = self.mourners.notified();
+        if !self.is_over.load(Ordering::Acquire) {
+            announced.await;
+        }
+        self.last_exit.lock().clone().unwrap_or(ExitReason::Shutdown)
     }
 
     pub(crate) fn handled(&self) -> u64 {

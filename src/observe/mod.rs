@@ -10,5 +10,4 @@ pub use events::{SupervisionEvent, What};
 pub use info::ActorState;
 pub(crate) use info::Info;
 pub use section::{Metric, MetricKind, Section};
-pub(crate) use snapshot::Registry;
 pub use snapshot::{ActorSnapshot, ArbiterSnapshot, Snapshot, SupervisorSnapshot};

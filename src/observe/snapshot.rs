@@ -1,15 +1,9 @@
 //! The whole tree at one glance.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-
-use parking_lot::RwLock;
 use serde::Serialize;
 
 use super::events::SupervisionEvent;
 use super::info::ActorState;
-use crate::cell::Cell;
 
 /// One actor, as its threads last left it.
 #[derive(Debug, Clone, Serialize)]
@@ -99,45 +93,4 @@ pub struct Snapshot {
     pub arbiters: Vec<ArbiterSnapshot>,
     /// The last supervision events, oldest first.
     pub events: Vec<SupervisionEvent>,
-}
-
-/// Who exists. Written when children come and go, read by observers.
-#[derive(Default)]
-pub(crate) struct Registry {
-    /// By the order of their coming.
-    cells: RwLock<BTreeMap<u64, Arc<dyn Cell>>>,
-    arrivals: AtomicU64,
-    restarts: AtomicU64,
-    /// Dead letters of those that are gone.
-    buried: AtomicU64,
-}
-
-impl Registry {
-    /// Adds a cell; the number that is returned is what takes it out again.
-    pub(crate) fn add(&self, cell: Arc<dyn Cell>) -> u64 {
-        let number = self.arrivals.fetch_add(1, Ordering::Relaxed);
-        self.cells.write().insert(number, cell);
-        number
-    }
-
-    pub(crate) fn remove(&self, number: u64) {
-        let Some(cell) = self.cells.write().remove(&number) else { return };
-        self.buried.fetch_add(cell.info().dead_letters(), Ordering::Relaxed);
-    }
-
-    pub(crate) fn count_restart(&self) {
-        self.restarts.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(crate) fn restarts(&self) -> u64 {
-        self.restarts.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn cells(&self) -> Vec<Arc<dyn Cell>> {
-        self.cells.read().values().cloned().collect()
-    }
-
-    pub(crate) fn buried(&self) -> u64 {
-        self.buried.load(Ordering::Relaxed)
-    }
 }

@@ -143,8 +143,6 @@ impl SupervisorInfo {
 
 struct Entry {
     cell: Arc<dyn Cell>,
-    /// Its number in the runtime's registry.
-    number: u64,
     bound: Duration,
     epoch: u64,
     starts: u64,
@@ -323,11 +321,10 @@ impl Task {
         }
         let id = self.next_child;
         self.next_child += 1;
-        let number = self.runtime.registry().add(cell.clone());
+        self.runtime.registry().add(cell.clone());
         self.names.insert(path, id);
         let entry = Entry {
             cell,
-            number,
             bound,
             epoch: 0,
             starts: 0,
@@ -479,7 +476,7 @@ impl Task {
         entry.end_incarnation();
         let dead_letters = entry.cell.seal();
         let info = entry.cell.info();
-        self.runtime.registry().remove(entry.number);
+        self.runtime.registry().remove(&entry.cell);
         self.names.remove(entry.cell.info().path());
         self.runtime.events().push(info.path(), What::Removed { dead_letters });
         if let Some(spawner) = entry.spawner {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use ironcliw::Address;
+use ironcliw::{Address, least_loaded};
 
 use super::{Answer, ImageWorker, Job, WorkerCounts, WorkerStats};
 use crate::Result;
@@ -29,11 +29,8 @@ impl Images {
 
     /// The worker that is to have the next job.
     pub fn next_worker(&self) -> &Address<ImageWorker> {
-        let first = self.turn.fetch_add(1, Ordering::Relaxed);
-        let count = self.workers.len();
-        let in_turn = (0..count).map(|offset| &self.workers[(first + offset) % count].0);
-        // `min_by_key` keeps the first of equals. A worker that has given up comes last.
-        in_turn.min_by_key(|worker| (!worker.is_alive(), worker.depth())).expect("there is a worker")
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        least_loaded(self.workers(), turn).expect("there is a worker")
     }
 
     /// Runs a job and waits for its answer.
@@ -45,7 +42,7 @@ impl Images {
     }
 
     /// The workers' addresses.
-    pub fn workers(&self) -> impl ExactSizeIterator<Item = &Address<ImageWorker>> {
+    pub fn workers(&self) -> impl ExactSizeIterator<Item = &Address<ImageWorker>> + Clone {
         self.workers.iter().map(|(worker, _)| worker)
     }
 

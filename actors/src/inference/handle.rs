@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
-use ironcliw::{Address, Child, Overflow, Placement, SupervisorRef};
+use ironcliw::{Address, Child, Overflow, Placement, SupervisorRef, least_loaded};
 use parking_lot::Mutex;
 use serde::Serialize;
 
@@ -251,10 +251,8 @@ impl LoadedModel {
             return Err(unloaded());
         }
         let replicas = self.inner.replicas.lock();
-        let first = self.inner.turn.fetch_add(1, Ordering::Relaxed);
-        let in_turn = (0..replicas.len()).map(|offset| &replicas[(first + offset) % replicas.len()]);
-        let least = in_turn.min_by_key(|replica| (!replica.is_alive(), replica.depth()));
-        least.cloned().ok_or_else(unloaded)
+        let turn = self.inner.turn.fetch_add(1, Ordering::Relaxed);
+        least_loaded(replicas.iter(), turn).cloned().ok_or_else(unloaded)
     }
 
     /// Runs the model.
