@@ -36,11 +36,13 @@
 //! ```
 //!
 //! Where to read on: `cell.rs` is the life of an actor, `supervision/step.rs` every decision about it, `mailbox.rs` the
-//! queue that outlives it. `in_hand.rs` is why every asker hears.
+//! queue that outlives it. `in_hand.rs` is why every asker hears; `actix_actor/` is the same life for an actor written for
+//! actix.
 
 #[cfg(not(panic = "unwind"))]
 compile_error!("ironcliw supervises by catching panics: build with panic = \"unwind\"");
 
+mod actix_actor;
 mod actor;
 mod address;
 mod arbiters;
@@ -62,6 +64,7 @@ mod runtime;
 mod supervision;
 mod threads;
 
+pub use actix_actor::ActixChild;
 pub use actor::{Actor, Handler, Message, StartError};
 pub use address::{Address, Ask, Recipient, SendError};
 pub use arbiters::{allowed_cores, pin_current_thread, set_thread_niceness};

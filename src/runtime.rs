@@ -19,7 +19,7 @@ use crate::observe::{ActorState, EventLog, Info, Section, Snapshot};
 use crate::registry::Registry;
 use crate::supervision::{Command, GRACE, Supervisor, SupervisorRef, launch};
 use crate::threads::{ThreadSettings, Threads};
-use crate::{Actor, Address, Error, panics};
+use crate::{ActixChild, Actor, Address, Error, panics};
 
 /// The longest name of an actor or supervisor, in bytes: paths stay readable and metrics labels short.
 const NAME_MAX: usize = 100;
@@ -134,6 +134,17 @@ impl Handle {
     /// Those of [`SupervisorRef::spawn`].
     pub async fn spawn<A: Actor>(&self, child: Child<A>) -> Result<Address<A>, Error> {
         self.user().await?.spawn(child).await
+    }
+
+    /// Spawns an actor that was written for actix 0.13, unchanged, under `user` and waits until it has started.
+    ///
+    /// # Errors
+    /// Those of [`SupervisorRef::spawn`].
+    pub async fn spawn_actix<A>(&self, child: ActixChild<A>) -> Result<actix::Addr<A>, Error>
+    where
+        A: actix::Actor<Context = actix::Context<A>>,
+    {
+        self.user().await?.spawn_actix(child).await
     }
 
     /// Starts a supervisor under `user`.

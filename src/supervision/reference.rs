@@ -9,11 +9,12 @@ use tokio::sync::oneshot;
 use super::spec::Supervisor;
 use super::step::Policy;
 use super::supervisor::{Adoption, Command, Report, SupervisorInfo, UNBOUNDED, launch};
+use crate::actix_actor::ActixCell;
 use crate::cell::Cell;
 use crate::child::Child;
 use crate::mailbox::Signal;
 use crate::observe::{ActorSnapshot, Info, SupervisorSnapshot};
-use crate::{Actor, Address, Error, Handle};
+use crate::{ActixChild, Actor, Address, Error, Handle};
 
 /// A running supervisor, to spawn children under.
 #[derive(Clone)]
@@ -60,6 +61,27 @@ impl SupervisorRef {
         let (address, cell) = self.runtime.make_cell(child, path)?;
         self.adopt(cell, policy, bound).await?;
         Ok(address)
+    }
+
+    /// Spawns an actor that was written for actix 0.13, unchanged, and waits until it has started: until `started` is done
+    /// and what it told the context to wait for. It lives until it stops itself or is stopped, whether or not anybody has
+    /// its address.
+    ///
+    /// # Errors
+    /// Those of [`SupervisorRef::spawn`].
+    pub async fn spawn_actix<A>(&self, child: ActixChild<A>) -> Result<actix::Addr<A>, Error>
+    where
+        A: actix::Actor<Context = actix::Context<A>>,
+    {
+        let path = self.runtime.child_path(self.path(), &child.name)?;
+        if !self.runtime.is_ready() {
+            return Err(Error::RuntimeClosed);
+        }
+        let (policy, bound) =
+            (Policy { restart: child.settings.restart, backoff: child.settings.backoff }, child.settings.shutdown);
+        let (addr, cell) = ActixCell::new(child, path, &self.runtime);
+        self.adopt(Arc::new(cell), policy, bound).await?;
+        Ok(addr)
     }
 
     /// Starts a supervisor below this one.
