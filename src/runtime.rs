@@ -340,13 +340,14 @@ impl Handle {
             mailbox: Mailbox::new(child.settings.capacity, child.settings.overflow),
             info: Arc::new(Info::new(path, std::any::type_name::<A>())),
             in_hand: Slot::default(),
+            arbiter: Mutex::new(None),
             timers: self.shared.timers.clone(),
         });
         let cell = ActorCell {
             core: core.clone(),
             factory: Arc::new(child.factory),
             settings: child.settings,
-            arbiter: Mutex::new(None),
+            beside: child.beside,
             runtime: self.clone(),
         };
         Ok((Address { core }, Arc::new(cell)))
