@@ -1,4 +1,4 @@
-//! From outside: finding an actor, hearing of its end, and living beside it.
+//! From outside: finding an actor, hearing of its end or of the root's, and living beside it.
 
 mod cast;
 
@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use cast::*;
 use ironcliw::{
-    Actor, Address, Child, Context, Error, ExitReason, Handler, Message, Placement, Restart, StartError, Supervisor,
+    Actor, Address, Child, Context, Error, ExitReason, Handler, Message, Placement, Restart, Runtime, StartError,
+    Supervisor,
 };
 
 struct Other;
@@ -250,4 +251,34 @@ fn an_actor_follows_its_neighbour_to_another_thread_when_it_starts_again() {
         guest.ask(Poison).await.unwrap_err();
         assert_eq!(thread_of(&guest).await, thread_of(&host).await);
     });
+}
+
+#[test]
+fn the_failure_of_the_root_is_told_once_and_the_callback_may_shut_down() {
+    let (tell, told) = std::sync::mpsc::channel();
+    let ends = Arc::new(Mutex::new(None::<Arc<Runtime>>));
+    let ended = ends.clone();
+    let builder = Runtime::builder().workers(1).on_root_failure(move |last| {
+        let runtime = ended.lock().unwrap().take();
+        let shut_down = runtime.map(|runtime| runtime.shutdown(SECOND));
+        tell.send((last.state, last.supervisors[0].exhausted, shut_down)).unwrap();
+        panic!("contained");
+    });
+    let runtime = Arc::new(builder.clone().build().unwrap());
+    *ends.lock().unwrap() = Some(runtime.clone());
+    let calm = builder.build().unwrap();
+    runtime.block_on(async {
+        let scribe = runtime.root().unwrap().spawn(scribe("scribe").0).await.unwrap();
+        for _ in 0..6 {
+            scribe.ask(Poison).await.unwrap_err();
+        }
+        scribe.stopped().await;
+    });
+    assert_eq!(heard(&told), ("failed", true, Some(Ok(()))));
+    runtime.shutdown(SECOND).unwrap();
+    // A runtime that is shut down has not failed.
+    calm.shutdown(SECOND).unwrap();
+    drop(calm);
+    drop(runtime);
+    assert!(told.recv_timeout(SECOND / 20).is_err());
 }
