@@ -4,7 +4,7 @@
 //! for and then checked, and what was found is what snapshots report.
 
 use std::cell::RefCell;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -126,6 +126,8 @@ pub(crate) struct Arbiter {
     runs: Weak<()>,
     /// A handler did not come back from here.
     is_lost: AtomicBool,
+    /// Actors that live here. Changed under the lock of the runtime's threads.
+    tenants: AtomicUsize,
 }
 
 impl Drop for Arbiter {
@@ -160,6 +162,16 @@ impl Arbiter {
     /// Whether an actor may still be started here.
     pub(crate) fn is_alive(&self) -> bool {
         self.handle.alive() && !self.is_lost.load(Ordering::Relaxed)
+    }
+
+    /// One more actor is to live here.
+    pub(crate) fn move_in(&self) {
+        self.tenants.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// One actor fewer; whether it was the last.
+    pub(crate) fn move_out(&self) -> bool {
+        self.tenants.fetch_sub(1, Ordering::Relaxed) == 1
     }
 
     /// Gives the thread up: should it ever come back, it ends, and the actors that were there are started elsewhere.
@@ -268,5 +280,5 @@ pub(crate) fn open(of: RuntimeId, spec: ThreadSpec) -> Result<Arbiter, Error> {
     let arbiter = made.map_err(|error| Error::Setup { reason: error.to_string() })?;
     let found = told.recv().unwrap_or_default();
     let (handle, thread) = (arbiter.handle(), Mutex::new(Some(arbiter)));
-    Ok(Arbiter { spec, found, handle, thread, runs, is_lost: AtomicBool::new(false) })
+    Ok(Arbiter { spec, found, handle, thread, runs, is_lost: AtomicBool::new(false), tenants: AtomicUsize::new(0) })
 }

@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -19,7 +19,7 @@ use crate::mailbox::{Claim, Mailbox, Next, Signal};
 use crate::observe::{ActorSnapshot, ActorState, Info, SupervisorSnapshot};
 use crate::panics::{self, Panicked};
 use crate::supervision::Report;
-use crate::{Actor, Context, Error, ExitReason, Handle, Placement};
+use crate::{Actor, Context, Error, ExitReason, Handle};
 
 /// Messages handled in one go before the arbiter's other tasks and timers get a turn.
 const TURN: u32 = 64;
@@ -29,6 +29,8 @@ pub(crate) struct Core<A: Actor> {
     pub(crate) mailbox: Mailbox<A>,
     pub(crate) info: Arc<Info>,
     pub(crate) in_hand: Slot,
+    /// The thread of the present incarnation; `None` until the first one starts and once none will.
+    pub(crate) arbiter: Mutex<Option<Arc<Arbiter>>>,
     /// The clock of the runtime's own thread, for senders that are on no executor of tokio's.
     pub(crate) timers: Timers,
 }
@@ -52,6 +54,18 @@ impl<A: Actor> Core<A> {
 
     pub(crate) fn full(&self) -> Error {
         Error::MailboxFull { path: self.info.path().to_owned(), capacity: self.mailbox.capacity() }
+    }
+}
+
+/// An actor as one that lives beside it knows it.
+pub(crate) trait Neighbour: Send + Sync {
+    /// Where it lives now.
+    fn thread(&self) -> Option<Arc<Arbiter>>;
+}
+
+impl<A: Actor> Neighbour for Core<A> {
+    fn thread(&self) -> Option<Arc<Arbiter>> {
+        self.arbiter.lock().clone()
     }
 }
 
@@ -93,27 +107,31 @@ pub(crate) struct ActorCell<A: Actor> {
     pub(crate) core: Arc<Core<A>>,
     pub(crate) factory: Arc<Factory<A>>,
     pub(crate) settings: Settings,
-    /// The thread of the present incarnation; `None` until the first one starts.
-    pub(crate) arbiter: Mutex<Option<Arc<Arbiter>>>,
+    pub(crate) beside: Option<Weak<dyn Neighbour>>,
     pub(crate) runtime: Handle,
 }
 
 impl<A: Actor> ActorCell<A> {
-    /// The thread to live on: the one there is, or another if that is gone.
+    /// The thread to live on: its neighbour's, or the one there is, or another if that is gone.
     fn arbiter(&self) -> Result<Arc<Arbiter>, Error> {
-        let mut arbiter = self.arbiter.lock();
-        if let Some(present) = arbiter.as_ref().filter(|arbiter| arbiter.is_alive()) {
+        let threads = self.runtime.threads();
+        let neighbour = self.beside.as_ref().and_then(Weak::upgrade);
+        let wanted = neighbour.and_then(|neighbour| neighbour.thread()).filter(|thread| thread.is_alive());
+        let mut arbiter = self.core.arbiter.lock();
+        let is_right = |present: &&Arc<Arbiter>| wanted.as_ref().is_none_or(|wanted| Arc::ptr_eq(wanted, present));
+        if let Some(present) = arbiter.as_ref().filter(|arbiter| arbiter.is_alive()).filter(is_right) {
             return Ok(present.clone());
         }
-        if let Some(gone) = arbiter.take() {
-            self.runtime.threads().close(&gone);
+        match arbiter.take() {
+            Some(present) if present.is_alive() => threads.leave(&present),
+            Some(gone) => threads.close(&gone),
+            None => {}
         }
-        let found = self.runtime.threads().assign(self.settings.placement, self.core.info.path())?;
+        let found = match wanted.filter(|wanted| threads.share(wanted)) {
+            Some(shared) => shared,
+            None => threads.assign(self.settings.placement, self.core.info.path())?,
+        };
         Ok(arbiter.insert(found).clone())
-    }
-
-    fn has_own_thread(&self) -> bool {
-        matches!(self.settings.placement, Placement::Dedicated | Placement::Core(_))
     }
 }
 
@@ -158,7 +176,7 @@ impl<A: Actor> Cell for ActorCell<A> {
     fn give_up(&self) {
         self.core.mailbox.claim();
         self.core.in_hand.give_up(|| self.core.ended());
-        if let Some(arbiter) = self.arbiter.lock().take() {
+        if let Some(arbiter) = self.core.arbiter.lock().take() {
             self.runtime.threads().lose(&arbiter, self.core.info.path());
         }
     }
@@ -175,10 +193,8 @@ impl<A: Actor> Cell for ActorCell<A> {
         }
         self.core.in_hand.give_up(|| self.core.stopped());
         self.core.info.count_dead_letters(left);
-        if self.has_own_thread()
-            && let Some(arbiter) = self.arbiter.lock().take()
-        {
-            self.runtime.threads().close(&arbiter);
+        if let Some(arbiter) = self.core.arbiter.lock().take() {
+            self.runtime.threads().leave(&arbiter);
         }
         self.core.info.announce_end();
         left
@@ -190,7 +206,7 @@ impl<A: Actor> Cell for ActorCell<A> {
 
     fn observe(&self) -> Option<ActorSnapshot> {
         let (info, mailbox) = (&self.core.info, &self.core.mailbox);
-        let arbiter = self.arbiter.lock().clone();
+        let arbiter = self.core.arbiter.lock().clone();
         Some(ActorSnapshot {
             path: info.path().to_owned(),
             kind: info.kind(),

@@ -1,8 +1,10 @@
 //! How a child is to be run: [`Child`] and the small types it is made of.
 
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use crate::Actor;
+use crate::cell::Neighbour;
+use crate::{Actor, Address};
 
 /// What a full mailbox does with one more message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -100,6 +102,7 @@ pub struct Child<A: Actor> {
     pub(crate) name: String,
     pub(crate) factory: Factory<A>,
     pub(crate) settings: Settings,
+    pub(crate) beside: Option<Weak<dyn Neighbour>>,
 }
 
 pub(crate) type Factory<A> = Box<dyn Fn() -> Result<A, crate::StartError> + Send + Sync>;
@@ -147,6 +150,7 @@ impl<A: Actor> Child<A> {
             name: name.into(),
             factory: Box::new(move || factory().map_err(Into::into)),
             settings: Settings::default(),
+            beside: None,
         }
     }
 
@@ -178,6 +182,18 @@ impl<A: Actor> Child<A> {
     /// The thread it lives on. Default: [`Placement::Any`].
     pub fn placement(mut self, placement: Placement) -> Self {
         self.settings.placement = placement;
+        self
+    }
+
+    /// Lives on the thread of another actor of this runtime: what they send each other wakes no other thread, and neither
+    /// runs while the other computes.
+    ///
+    /// At each of its starts it goes where the other one is at that time. Where that is nowhere, because the other has
+    /// stopped for good or has just lost its thread, it lives as its placement says. A dedicated thread ends with the last
+    /// actor on it.
+    pub fn beside<B: Actor>(mut self, other: &Address<B>) -> Self {
+        let other: Arc<dyn Neighbour> = other.core.clone();
+        self.beside = Some(Arc::downgrade(&other));
         self
     }
 }

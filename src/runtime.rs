@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Mutex, RwLock};
 use tokio::runtime::Handle as Timers;
 use tokio::sync::{oneshot, watch};
+use tracing::error;
 
 use crate::arbiters::{RuntimeId, SystemThread, allowed_cores};
 use crate::cell::{ActorCell, Cell, Core};
@@ -16,6 +17,7 @@ use crate::child::Child;
 use crate::in_hand::Slot;
 use crate::mailbox::{Mailbox, Signal};
 use crate::observe::{ActorState, EventLog, Info, Section, Snapshot};
+use crate::panics::Panicked;
 use crate::registry::Registry;
 use crate::supervision::{Command, GRACE, Supervisor, SupervisorRef, launch};
 use crate::threads::{ThreadSettings, Threads};
@@ -24,10 +26,20 @@ use crate::{ActixChild, Actor, Address, Error, panics};
 /// The longest name of an actor or supervisor, in bytes: paths stay readable and metrics labels short.
 const NAME_MAX: usize = 100;
 
+/// Called when the root has given up.
+type OnRootFailure = Arc<dyn Fn(Snapshot) + Send + Sync>;
+
 /// How the runtime is to be.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Builder {
     threads: ThreadSettings,
+    on_root_failure: Option<OnRootFailure>,
+}
+
+impl std::fmt::Debug for Builder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Builder").field("threads", &self.threads).finish_non_exhaustive()
+    }
 }
 
 impl Builder {
@@ -48,6 +60,24 @@ impl Builder {
     /// the same process, such as an event loop, go first. Default: the process's own.
     pub fn niceness(mut self, niceness: i32) -> Self {
         self.threads.niceness = Some(niceness);
+        self
+    }
+
+    /// What to do when the root has used up its restarts, and with it everything has stopped: to say so, to end the
+    /// process, to build another runtime. It is called once, with the runtime as it then was, on a thread of its own: it
+    /// may block and may shut the runtime down. A panic is contained and logged. Default: nothing, beside what
+    /// [`Handle::is_ready`] and [`Snapshot::state`] say.
+    ///
+    /// ```
+    /// # use ironcliw::Runtime;
+    /// let runtime = Runtime::builder()
+    ///     .on_root_failure(|last| eprintln!("gave up after {} restarts", last.restarts))
+    ///     .build()?;
+    /// # runtime.shutdown(std::time::Duration::from_secs(5))?;
+    /// # Ok::<_, ironcliw::Error>(())
+    /// ```
+    pub fn on_root_failure(mut self, act: impl Fn(Snapshot) + Send + Sync + 'static) -> Self {
+        self.on_root_failure = Some(Arc::new(act));
         self
     }
 
@@ -74,6 +104,7 @@ impl Builder {
                 ended,
                 tree: Mutex::default(),
                 sections: RwLock::default(),
+                on_root_failure: Mutex::new(self.on_root_failure),
             }),
         };
         let root = launch(&Supervisor::new(""), String::new(), &handle);
@@ -113,6 +144,8 @@ struct Shared {
     ended: watch::Sender<Option<bool>>,
     tree: Mutex<Option<Tree>>,
     sections: RwLock<Vec<(&'static str, Arc<dyn Section>)>>,
+    /// Taken by the first who calls it.
+    on_root_failure: Mutex<Option<OnRootFailure>>,
 }
 
 /// A cheap handle to a runtime: to spawn, and to look. It does not keep the runtime alive.
@@ -317,14 +350,26 @@ impl Handle {
 
     pub(crate) fn root_ended(&self, exhausted: bool) {
         if exhausted {
-            let _ = self.shared.state.compare_exchange(
-                State::Running as u8,
-                State::Failed as u8,
-                Ordering::AcqRel,
-                Ordering::Acquire,
-            );
+            let (from, to) = (State::Running as u8, State::Failed as u8);
+            let changed = self.shared.state.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire);
+            if changed.is_ok() {
+                self.tell_root_failure();
+            }
         }
         self.shared.ended.send_replace(Some(exhausted));
+    }
+
+    fn tell_root_failure(&self) {
+        let Some(act) = self.shared.on_root_failure.lock().take() else { return };
+        let last = self.snapshot();
+        let told = std::thread::Builder::new().name("ironcliw-failed".to_owned()).spawn(move || {
+            if let Err(Panicked(reason)) = panics::catch(|| act(last)) {
+                error!(reason, "the callback for the root's failure panicked");
+            }
+        });
+        if let Err(reason) = told {
+            error!(%reason, "there is no thread to tell the root's failure on");
+        }
     }
 
     /// Joins a parent's path and a child's name, which must be usable in a path.
@@ -351,13 +396,14 @@ impl Handle {
             mailbox: Mailbox::new(child.settings.capacity, child.settings.overflow),
             info: Arc::new(Info::new(path, std::any::type_name::<A>())),
             in_hand: Slot::default(),
+            arbiter: Mutex::new(None),
             timers: self.shared.timers.clone(),
         });
         let cell = ActorCell {
             core: core.clone(),
             factory: Arc::new(child.factory),
             settings: child.settings,
-            arbiter: Mutex::new(None),
+            beside: child.beside,
             runtime: self.clone(),
         };
         Ok((Address { core }, Arc::new(cell)))
@@ -393,7 +439,10 @@ const DROPPED_BOUND: Duration = Duration::from_secs(5);
 impl Runtime {
     /// A runtime to be configured.
     pub fn builder() -> Builder {
-        Builder { threads: ThreadSettings { workers: allowed_cores().len(), pin: true, niceness: None } }
+        Builder {
+            threads: ThreadSettings { workers: allowed_cores().len(), pin: true, niceness: None },
+            on_root_failure: None,
+        }
     }
 
     /// One as it comes.
@@ -479,6 +528,7 @@ impl Drop for Runtime {
         }
         // They may hold handles, which hold them: the circle ends here. Their own `Drop` must not meet the lock.
         let sections = std::mem::take(&mut *self.handle.shared.sections.write());
-        drop(sections);
+        let on_root_failure = self.handle.shared.on_root_failure.lock().take();
+        drop((sections, on_root_failure));
     }
 }

@@ -67,8 +67,37 @@ impl Threads {
         self.arbiters.lock().all.iter().map(|arbiter| arbiter.observe()).collect()
     }
 
-    /// The thread for the actor at `path`. Must be called on the system thread.
+    /// The thread for the actor at `path`, which leaves it by [`Threads::leave`]. Must be called on the system thread.
     pub(crate) fn assign(&self, placement: Placement, path: &str) -> Result<Arc<Arbiter>, Error> {
+        let found = self.place(placement, path)?;
+        found.move_in();
+        Ok(found)
+    }
+
+    /// The same for an actor that is to live where others do. Refused where the thread is about to end or is another
+    /// runtime's.
+    pub(crate) fn share(&self, arbiter: &Arc<Arbiter>) -> bool {
+        let arbiters = self.arbiters.lock();
+        let is_usable = arbiter.is_alive() && arbiters.all.iter().any(|known| Arc::ptr_eq(known, arbiter));
+        if is_usable {
+            arbiter.move_in();
+        }
+        is_usable
+    }
+
+    /// An actor leaves its thread, which ends with the last of them. Workers and named threads stay for those to come.
+    pub(crate) fn leave(&self, arbiter: &Arc<Arbiter>) {
+        let is_unused = {
+            let arbiters = self.arbiters.lock();
+            let stays = arbiters.common.values().any(|common| Arc::ptr_eq(common, arbiter));
+            arbiter.move_out() && !stays
+        };
+        if is_unused {
+            self.close(arbiter);
+        }
+    }
+
+    fn place(&self, placement: Placement, path: &str) -> Result<Arc<Arbiter>, Error> {
         let ThreadSettings { workers, pin, niceness } = self.settings;
         let cores = allowed_cores();
         let pinned = |index: usize| pin.then(|| cores[index % cores.len()]);

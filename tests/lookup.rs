@@ -1,4 +1,4 @@
-//! From outside: finding an actor, hearing of its end, and living beside it.
+//! From outside: finding an actor, hearing of its end or of the root's, and living beside it.
 
 mod cast;
 
@@ -9,7 +9,10 @@ use std::task::{Context as TaskContext, Waker};
 use std::time::{Duration, Instant};
 
 use cast::*;
-use ironcliw::{Actor, Address, Child, Context, Error, ExitReason, Handler, Message, Restart, StartError, Supervisor};
+use ironcliw::{
+    Actor, Address, Child, Context, Error, ExitReason, Handler, Message, Placement, Restart, Runtime, StartError,
+    Supervisor,
+};
 
 struct Other;
 impl Actor for Other {}
@@ -186,4 +189,96 @@ fn a_watcher_is_told_once_even_if_it_restarted_in_between() {
         let heard = heard.lock().unwrap();
         assert_eq!(*heard, [ExitReason::Normal, ExitReason::Shutdown, ExitReason::Shutdown]);
     });
+}
+
+/// The thread that a scribe runs on.
+async fn thread_of(scribe: &Address<Scribe>) -> std::thread::ThreadId {
+    scribe.ask(Do(Box::new(|| std::thread::current().id()))).await.unwrap()
+}
+
+#[test]
+fn an_actor_lives_beside_another_wherever_that_is() {
+    let runtime = runtime();
+    runtime.block_on(async {
+        for placement in [Placement::Any, Placement::Shared("shared"), Placement::Dedicated] {
+            let team = runtime.supervise(Supervisor::new("team")).await.unwrap();
+            let host = team.spawn(scribe("host").0.placement(placement)).await.unwrap();
+            for n in 0..5 {
+                let guest = team.spawn(scribe(&format!("guest-{n}")).0.beside(&host)).await.unwrap();
+                assert_eq!(thread_of(&guest).await, thread_of(&host).await);
+                guest.ask(Poison).await.unwrap_err();
+                assert_eq!(thread_of(&guest).await, thread_of(&host).await);
+            }
+            runtime.root().unwrap().stop_child("user").await;
+        }
+    });
+}
+
+#[test]
+fn a_dedicated_thread_ends_with_the_last_actor_on_it() {
+    let runtime = runtime();
+    runtime.block_on(async {
+        let team = runtime.supervise(Supervisor::new("team")).await.unwrap();
+        let host = team.spawn(scribe("host").0.placement(Placement::Dedicated)).await.unwrap();
+        let guest = team.spawn(scribe("guest").0.beside(&host)).await.unwrap();
+        let thread = thread_of(&host).await;
+        team.stop_child(host.path()).await;
+        // Neither a message nor a start of the guest's is lost with its host.
+        assert_eq!(thread_of(&guest).await, thread);
+        guest.ask(Poison).await.unwrap_err();
+        assert_eq!((thread_of(&guest).await, guest.ask(WhichLife).await.unwrap()), (thread, 1));
+        assert_eq!(runtime.snapshot().arbiters.len(), 1);
+        // Beside one that has stopped an actor lives as its placement says.
+        let late = team.spawn(scribe("late").0.beside(&host).placement(Placement::Dedicated)).await.unwrap();
+        assert_ne!(thread_of(&late).await, thread);
+        team.stop_child(guest.path()).await;
+        team.stop_child(late.path()).await;
+    });
+    assert!(runtime.snapshot().arbiters.is_empty());
+}
+
+#[test]
+fn an_actor_follows_its_neighbour_to_another_thread_when_it_starts_again() {
+    let runtime = runtime();
+    runtime.block_on(async {
+        let team = runtime.supervise(Supervisor::new("team")).await.unwrap();
+        let host = team.spawn(scribe("host").0.placement(Placement::Dedicated)).await.unwrap();
+        let guest = team.spawn(scribe("guest").0.beside(&host)).await.unwrap();
+        let first = thread_of(&host).await;
+        host.ask(EndThread).await.unwrap_err();
+        eventually(|| runtime.snapshot().restarts == 2);
+        assert_ne!(thread_of(&host).await, first);
+        guest.ask(Poison).await.unwrap_err();
+        assert_eq!(thread_of(&guest).await, thread_of(&host).await);
+    });
+}
+
+#[test]
+fn the_failure_of_the_root_is_told_once_and_the_callback_may_shut_down() {
+    let (tell, told) = std::sync::mpsc::channel();
+    let ends = Arc::new(Mutex::new(None::<Arc<Runtime>>));
+    let ended = ends.clone();
+    let builder = Runtime::builder().workers(1).on_root_failure(move |last| {
+        let runtime = ended.lock().unwrap().take();
+        let shut_down = runtime.map(|runtime| runtime.shutdown(SECOND));
+        tell.send((last.state, last.supervisors[0].exhausted, shut_down)).unwrap();
+        panic!("contained");
+    });
+    let runtime = Arc::new(builder.clone().build().unwrap());
+    *ends.lock().unwrap() = Some(runtime.clone());
+    let calm = builder.build().unwrap();
+    runtime.block_on(async {
+        let scribe = runtime.root().unwrap().spawn(scribe("scribe").0).await.unwrap();
+        for _ in 0..6 {
+            scribe.ask(Poison).await.unwrap_err();
+        }
+        scribe.stopped().await;
+    });
+    assert_eq!(heard(&told), ("failed", true, Some(Ok(()))));
+    runtime.shutdown(SECOND).unwrap();
+    // A runtime that is shut down has not failed.
+    calm.shutdown(SECOND).unwrap();
+    drop(calm);
+    drop(runtime);
+    assert!(told.recv_timeout(SECOND / 20).is_err());
 }
