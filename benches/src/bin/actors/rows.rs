@@ -12,7 +12,7 @@ use crate::work;
 const CROWD: usize = 100_000;
 
 /// Rounds of those rows: each takes seconds, and their spread is small.
-const CROWD_ROUNDS: usize = 3;
+const CROWD_ROUNDS: usize = 2;
 
 fn cell(system: &'static str, measure: impl FnMut(Duration) -> f64 + 'static) -> Cell {
     Cell { system, measure: Box::new(measure) }

@@ -13,7 +13,7 @@ use crate::hosts::on_tokio;
 use crate::system::{Hosted, Mailbox, System};
 
 /// Tells between two looks at the clock; on one thread the client then lets the actor go on.
-const BURST: u64 = 64;
+pub const BURST: u64 = 64;
 
 /// Asks in flight in the pipelined row.
 pub const IN_FLIGHT: u64 = 64;
@@ -21,6 +21,24 @@ pub const IN_FLIGHT: u64 = 64;
 /// Messages a second, in millions.
 pub fn millions(messages: u64, time: Duration) -> f64 {
     messages as f64 / time.as_secs_f64() / 1e6
+}
+
+/// What one producer did, by its own clock: the thread that waits for all of them has no core to itself.
+pub struct Share {
+    pub sent: u64,
+    pub began: Instant,
+    /// When the last of its messages had been handled.
+    pub ended: Instant,
+}
+
+impl Share {
+    /// All messages, and the time from the first producer's begin to the last one's end.
+    pub fn together(shares: impl Iterator<Item = Self>) -> (u64, Duration) {
+        let shares: Vec<_> = shares.collect();
+        let began = shares.iter().map(|share| share.began).min().expect("there is a producer");
+        let ended = shares.iter().map(|share| share.ended).max().expect("there is a producer");
+        (shares.iter().map(|share| share.sent).sum(), ended - began)
+    }
 }
 
 /// Tells from `producers` threads. The clock stops when the last message of the last producer has been handled.
@@ -37,15 +55,16 @@ pub fn tell_across<S: System>(producers: usize, time: Duration) -> f64 {
                 }
                 on_tokio(async move {
                     begin.wait();
-                    tell_until(&mailbox, Instant::now() + time, false).await
+                    let began = Instant::now();
+                    let sent = tell_until(&mailbox, began + time, false).await;
+                    Share { sent, began, ended: Instant::now() }
                 })
             })
         })
         .collect();
     begin.wait();
-    let began = Instant::now();
-    let sent = threads.into_iter().map(|thread| thread.join().expect("a producer panicked")).sum();
-    let took = began.elapsed();
+    let shares = threads.into_iter().map(|thread| thread.join().expect("a producer panicked"));
+    let (sent, took) = Share::together(shares);
     let handled = on_tokio(async move { mailbox.ask(0).await });
     drop(guard);
     assert_eq!(handled, sent, "{} lost messages", S::NAME);

@@ -7,7 +7,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::cores;
 use crate::system::{CAPACITY, Counter};
-use crate::work::{IN_FLIGHT, median, millions};
+use crate::work::{BURST, IN_FLIGHT, Share, median, millions};
 
 enum Request {
     Tell(u64),
@@ -58,27 +58,26 @@ impl Crossbeam {
 
     pub fn tell(producers: usize, time: Duration) -> f64 {
         let (counter, thread) = start();
-        let began = Instant::now();
         let clients: Vec<_> = (0..producers)
             .map(|_| {
                 let counter = counter.clone();
                 let client = move || {
                     let mut sent = 0;
-                    let end = Instant::now() + time;
-                    while Instant::now() < end {
-                        for _ in 0..64 {
+                    let began = Instant::now();
+                    while Instant::now() < began + time {
+                        for _ in 0..BURST {
                             counter.send(Request::Tell(1)).expect("the counter runs");
                         }
-                        sent += 64;
+                        sent += BURST;
                     }
                     ask(&counter, 0);
-                    sent
+                    Share { sent, began, ended: Instant::now() }
                 };
                 from_client(client, producers == 1)
             })
             .collect();
-        let sent = clients.into_iter().map(|client| client.join().expect("a producer panicked")).sum();
-        let took = began.elapsed();
+        let shares = clients.into_iter().map(|client| client.join().expect("a producer panicked"));
+        let (sent, took) = Share::together(shares);
         assert_eq!(ask(&counter, 0), sent, "{} lost messages", Self::NAME);
         drop(counter);
         thread.join().expect("the counter panicked");
