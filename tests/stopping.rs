@@ -265,12 +265,26 @@ fn when_an_actor_ends_actixs_own_system_everybody_hears_all_the_same() {
     };
     eventually(|| waits.depth() == 2);
     let _ = heard(&ask(&scribe, Do(Box::new(|| actix::System::current().stop()))));
-    // Threads end one after another: an incarnation that was started again in between may have handled them. What counts
-    // is that nobody is left waiting.
-    let _ = heard(&queued);
-    let _ = with_deadline.join().unwrap();
+    // Threads end one after another, so an incarnation that was started again in between may have handled a message: then
+    // the answer is right, and otherwise it says that the actor is gone. Nobody is left waiting.
+    let gone = |error: &Error| {
+        matches!(error, Error::ActorStopped { .. } | Error::ActorRestarting { .. } | Error::RuntimeClosed)
+    };
+    match heard(&queued) {
+        Ok(answer) => assert_eq!(answer, 1),
+        Err(error) => assert!(gone(&error), "{error}"),
+    }
+    match with_deadline.join().unwrap() {
+        Ok(answer) => assert_eq!(answer, 2),
+        Err(refused) => assert!(gone(&refused.error), "{refused}"),
+    }
+    // And once they have ended nothing is spawned any more.
     let own = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let _ = own.block_on(runtime.spawn(cast::scribe("late").0));
+    let mut late = 0;
+    eventually(|| {
+        late += 1;
+        own.block_on(runtime.spawn(cast::scribe(&format!("late-{late}")).0)).is_err()
+    });
     runtime.shutdown(SECOND).unwrap();
     assert_eq!(runtime.snapshot().state, "closed");
 }

@@ -17,8 +17,7 @@ use crate::{images, inference, leaks, pool, scheduler, send, snapshot};
 /// The least memory a runtime is of any use with.
 const MEMORY_LIMIT_MIN: usize = 64;
 
-/// Of the computing threads: the event loop, which they serve, goes first. It costs no throughput, and cuts the loop's lag
-/// beside busy workers several times.
+/// Of the computing threads: the event loop, which they serve, goes first. Figures: docs/performance.md, "Niceness".
 const DEFAULT_NICENESS: i32 = 10;
 
 /// How far closing has come.

@@ -140,7 +140,7 @@ pub fn runtime() -> Runtime {
 
 /// Waits until `done` holds, for ten seconds at the most.
 #[track_caller]
-pub fn eventually(done: impl Fn() -> bool) {
+pub fn eventually(mut done: impl FnMut() -> bool) {
     let began = Instant::now();
     while !done() {
         assert!(began.elapsed() < 10 * SECOND, "it never came to be");
