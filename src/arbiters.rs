@@ -11,11 +11,11 @@ use std::time::{Duration, Instant};
 
 use actix::System;
 use core_affinity::CoreId;
-use futures_util::future::LocalBoxFuture;
 use parking_lot::Mutex;
 use tokio::runtime::Handle as Timers;
 
 use crate::Error;
+use crate::executor::{Spawner, executor};
 use crate::observe::ArbiterSnapshot;
 
 /// The cores this process may use, by the system's numbers, read when it was first asked for.
@@ -121,6 +121,7 @@ pub(crate) struct Arbiter {
     spec: ThreadSpec,
     found: Found,
     handle: actix::ArbiterHandle,
+    spawner: Spawner,
     thread: Mutex<Option<actix::Arbiter>>,
     /// Dangles once the thread has ended.
     runs: Weak<()>,
@@ -195,15 +196,14 @@ impl Arbiter {
         ended
     }
 
-    /// Runs a future that need not be `Send`, made on the arbiter's thread. Nothing happens if the thread is gone.
-    pub(crate) fn spawn_local<F>(&self, make: impl FnOnce() -> F + Send + 'static)
-    where
-        F: Future<Output = ()> + 'static,
-    {
-        self.handle.spawn_fn(move || {
-            let task: LocalBoxFuture<'static, ()> = Box::pin(make());
-            tokio::task::spawn_local(task);
-        });
+    /// Calls `make` on the arbiter's thread, where it may spawn local tasks. Dropped if the thread is gone.
+    pub(crate) fn spawn_local(&self, make: impl FnOnce() + Send + 'static) {
+        self.spawner.run(make);
+    }
+
+    /// The same among actix's own tasks.
+    pub(crate) fn spawn_actix(&self, make: impl FnOnce() + Send + 'static) {
+        self.handle.spawn_fn(make);
     }
 }
 
@@ -264,7 +264,7 @@ fn wait_until(limit: Instant, done: impl Fn() -> bool) -> bool {
 }
 
 /// Makes an arbiter. Must be called on the system thread, where actix knows what it belongs to.
-pub(crate) fn open(of: RuntimeId, spec: ThreadSpec) -> Result<Arbiter, Error> {
+pub(crate) fn open(of: RuntimeId, spec: ThreadSpec, spin: Duration) -> Result<Arbiter, Error> {
     if System::try_current().is_none() {
         return Err(Error::RuntimeClosed);
     }
@@ -280,5 +280,7 @@ pub(crate) fn open(of: RuntimeId, spec: ThreadSpec) -> Result<Arbiter, Error> {
     let arbiter = made.map_err(|error| Error::Setup { reason: error.to_string() })?;
     let found = told.recv().unwrap_or_default();
     let (handle, thread) = (arbiter.handle(), Mutex::new(Some(arbiter)));
-    Ok(Arbiter { spec, found, handle, thread, runs, is_lost: AtomicBool::new(false), tenants: AtomicUsize::new(0) })
+    let (spawner, begin) = executor(spin);
+    handle.spawn_fn(begin);
+    Ok(Arbiter { spec, found, handle, spawner, thread, runs, is_lost: AtomicBool::new(false), tenants: AtomicUsize::new(0) })
 }

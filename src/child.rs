@@ -4,6 +4,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use crate::cell::Neighbour;
+use crate::mailbox::CAPACITY_MAX;
 use crate::{Actor, Address};
 
 /// What a full mailbox does with one more message.
@@ -160,9 +161,9 @@ impl<A: Actor> Child<A> {
         self
     }
 
-    /// How many messages may wait (at least one), and what happens when they do. Default: 64, [`Overflow::Block`].
+    /// How many messages may wait (at least one, at most 16,777,216), and what happens when they do. Default: 64, [`Overflow::Block`].
     pub fn mailbox(mut self, capacity: usize, overflow: Overflow) -> Self {
-        self.settings.capacity = capacity.max(1);
+        self.settings.capacity = capacity.clamp(1, CAPACITY_MAX);
         self.settings.overflow = overflow;
         self
     }

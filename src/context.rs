@@ -7,7 +7,8 @@ use tokio::task::AbortHandle;
 use tracing::error;
 
 use crate::cell::Core;
-use crate::mailbox::Claim;
+use crate::mailbox::Lease;
+use crate::reply::drop_unwanted;
 use crate::panics::{self, Panicked};
 use crate::{Actor, Address, Error, ExitReason, Handle, Handler, Message};
 
@@ -15,7 +16,7 @@ use crate::{Actor, Address, Error, ExitReason, Handle, Handler, Message};
 pub struct Context<A: Actor> {
     core: Arc<Core<A>>,
     /// The incarnation's right to the mailbox.
-    claim: Claim,
+    lease: Arc<Lease>,
     runtime: Handle,
     stopping: bool,
     /// Timers and watches of this incarnation.
@@ -25,13 +26,13 @@ pub struct Context<A: Actor> {
 /// Timers and watches end with the incarnation; `started` renews them.
 impl<A: Actor> Drop for Context<A> {
     fn drop(&mut self) {
-        self.timers.iter().for_each(AbortHandle::abort);
+        self.end();
     }
 }
 
 impl<A: Actor> Context<A> {
-    pub(crate) fn new(core: Arc<Core<A>>, claim: Claim, runtime: Handle) -> Self {
-        Self { core, claim, runtime, stopping: false, timers: Vec::new() }
+    pub(crate) fn new(core: Arc<Core<A>>, lease: Arc<Lease>, runtime: Handle) -> Self {
+        Self { core, lease, runtime, stopping: false, timers: Vec::new() }
     }
 
     /// The actor's own address.
@@ -136,11 +137,18 @@ impl<A: Actor> Context<A> {
         self.stopping
     }
 
-    pub(crate) fn core(&self) -> &Arc<Core<A>> {
-        &self.core
+    /// Answers the message in hand, unless that was done on behalf of a thread that did not come back in time.
+    #[inline]
+    pub(crate) fn answer<R: Send + 'static>(&self, answer: R) {
+        let in_hand = self.lease.open().and_then(|window| self.core.in_hand.take(&window));
+        match in_hand {
+            Some(replier) => replier.typed().send(Ok(answer)),
+            None => drop_unwanted(answer),
+        }
     }
 
-    pub(crate) fn claim(&self) -> Claim {
-        self.claim
+    /// Ends the timers and watches.
+    pub(crate) fn end(&mut self) {
+        self.timers.drain(..).for_each(|timer| timer.abort());
     }
 }

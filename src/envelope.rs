@@ -1,17 +1,10 @@
-//! A queued message: what it is, who waits for it and until when.
+//! What a message travels in: itself, who waits for its answer and until when.
 
-use std::any::Any;
-use std::future::Future;
-use std::pin::Pin;
 use std::time::{Duration, Instant};
 
-use crate::in_hand::InHand;
-use crate::panics::{self, Panicked};
-use crate::reply::ReplyTo;
+use crate::panics;
+use crate::reply::{ErasedReplier, Replier, drop_unwanted};
 use crate::{Actor, Context, Error, Handler, Message};
-
-pub(crate) type Parcel<A> = Box<dyn Deliver<A> + Send>;
-pub(crate) type Delivery<'a> = Pin<Box<dyn Future<Output = Result<(), Panicked>> + 'a>>;
 
 /// When the asker stops waiting, and how long that was, for the error.
 #[derive(Debug, Clone, Copy)]
@@ -31,79 +24,135 @@ impl Deadline {
     }
 }
 
-/// A message whose type is known to its actor's handler only.
-pub(crate) trait Deliver<A: Actor> {
-    /// Runs the handler. A panic is answered to the asker and returned.
-    fn deliver<'a>(self: Box<Self>, actor: &'a mut A, ctx: &'a mut Context<A>) -> Delivery<'a>;
-
-    /// Answers without delivering.
-    fn fail(self: Box<Self>, error: Error);
-
-    /// The envelope itself, to give a refused message back to its sender.
-    fn into_any(self: Box<Self>) -> Box<dyn Any>;
-
-    /// Nobody waits for it any more, or its deadline has passed: it is not to be handled.
-    fn is_abandoned(&self) -> bool;
-
-    /// The deadline, if it has passed by `now`.
-    fn expired(&self, now: Instant) -> Option<Deadline>;
+/// What is to be done with a message that has been reached.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Fate {
+    Deliver,
+    /// Nobody waits for it any more.
+    Abandoned,
+    Expired(Deadline),
 }
 
-pub(crate) struct Envelope<M: Message> {
+impl Fate {
+    #[inline]
+    fn of<R: Send + 'static>(replier: Option<&Replier<R>>, deadline: Option<Deadline>) -> Self {
+        if replier.is_some_and(Replier::is_abandoned) {
+            return Self::Abandoned;
+        }
+        match deadline {
+            Some(deadline) if deadline.at <= Instant::now() => Self::Expired(deadline),
+            _ => Self::Deliver,
+        }
+    }
+}
+
+/// A message for actors of type `A`, in what it needs to travel.
+pub(crate) trait Envelope<A: Actor>: Send + Sized + 'static {
+    /// Whether somebody may wait for an answer.
+    const ASKS: bool;
+
+    fn fate(&self) -> Fate;
+
+    /// The duty to answer goes to whoever has the message in hand.
+    fn take_replier(&mut self) -> Option<ErasedReplier>;
+
+    /// Runs the handler, and answers.
+    fn deliver(self, actor: &mut A, ctx: &mut Context<A>) -> impl Future<Output = ()>;
+
+    /// Answers without delivering.
+    fn fail(self, error: Error);
+}
+
+/// A message that nobody waits for.
+pub(crate) struct Told<M>(pub(crate) M);
+
+impl<A: Handler<M>, M: Message> Envelope<A> for Told<M> {
+    const ASKS: bool = false;
+
+    #[inline]
+    fn fate(&self) -> Fate {
+        Fate::Deliver
+    }
+
+    fn take_replier(&mut self) -> Option<ErasedReplier> {
+        None
+    }
+
+    #[inline]
+    async fn deliver(self, actor: &mut A, ctx: &mut Context<A>) {
+        let unwanted = actor.handle(self.0, ctx).await;
+        if std::mem::needs_drop::<M::Reply>() {
+            drop_unwanted(unwanted);
+        }
+    }
+
+    fn fail(self, _: Error) {
+        drop_message(self.0);
+    }
+}
+
+/// A message that somebody waits for.
+pub(crate) struct Asked<M: Message> {
     pub(crate) message: M,
-    pub(crate) reply: ReplyTo<M::Reply>,
+    pub(crate) replier: Option<Replier<M::Reply>>,
+}
+
+impl<A: Handler<M>, M: Message> Envelope<A> for Asked<M> {
+    const ASKS: bool = true;
+
+    #[inline]
+    fn fate(&self) -> Fate {
+        Fate::of(self.replier.as_ref(), self.replier.as_ref().and_then(Replier::deadline))
+    }
+
+    #[inline]
+    fn take_replier(&mut self) -> Option<ErasedReplier> {
+        self.replier.take().map(Into::into)
+    }
+
+    #[inline]
+    async fn deliver(self, actor: &mut A, ctx: &mut Context<A>) {
+        let answer = actor.handle(self.message, ctx).await;
+        ctx.answer(answer);
+    }
+
+    fn fail(self, error: Error) {
+        drop_message(self.message);
+        if let Some(replier) = self.replier {
+            replier.send(Err(error));
+        }
+    }
+}
+
+/// The same with a deadline of its own: for answers that go into a sink.
+pub(crate) struct Sunk<M: Message> {
+    pub(crate) asked: Asked<M>,
     pub(crate) deadline: Option<Deadline>,
 }
 
-impl<A, M> Deliver<A> for Envelope<M>
-where
-    A: Handler<M>,
-    M: Message,
-{
-    fn deliver<'a>(self: Box<Self>, actor: &'a mut A, ctx: &'a mut Context<A>) -> Delivery<'a> {
-        let Self { message, reply, deadline } = *self;
-        let core = ctx.core().clone();
-        let mut in_hand = match InHand::new(core, ctx.claim(), reply) {
-            Ok(in_hand) => in_hand,
-            Err(reply) => {
-                Deliver::<A>::fail(Box::new(Self { message, reply, deadline }), ctx.core().ended());
-                return Box::pin(std::future::ready(Ok(())));
-            }
-        };
-        Box::pin(async move {
-            let outcome = panics::catch_async(async { actor.handle(message, ctx).await }).await;
-            match outcome {
-                Ok(answer) => {
-                    in_hand.answer(Ok(answer));
-                    Ok(())
-                }
-                Err(panicked) => {
-                    let path = in_hand.path().to_owned();
-                    in_hand.answer(Err(Error::ActorPanicked { path, reason: panicked.0.clone() }));
-                    Err(panicked)
-                }
-            }
-        })
+impl<A: Handler<M>, M: Message> Envelope<A> for Sunk<M> {
+    const ASKS: bool = true;
+
+    fn fate(&self) -> Fate {
+        Fate::of(self.asked.replier.as_ref(), self.deadline)
     }
 
-    fn fail(self: Box<Self>, error: Error) {
-        let Self { message, reply, .. } = *self;
-        // The message's own `Drop` is user code as well; its panic must not take the queue with it.
-        if let Err(panicked) = panics::catch(move || drop(message)) {
-            tracing::error!(reason = panicked.0, "a message panicked as it was dropped");
-        }
-        reply.send(Err(error));
+    fn take_replier(&mut self) -> Option<ErasedReplier> {
+        Envelope::<A>::take_replier(&mut self.asked)
     }
 
-    fn into_any(self: Box<Self>) -> Box<dyn Any> {
-        self
+    async fn deliver(self, actor: &mut A, ctx: &mut Context<A>) {
+        self.asked.deliver(actor, ctx).await;
     }
 
-    fn is_abandoned(&self) -> bool {
-        self.reply.is_abandoned()
+    fn fail(self, error: Error) {
+        Envelope::<A>::fail(self.asked, error);
     }
+}
 
-    fn expired(&self, now: Instant) -> Option<Deadline> {
-        self.deadline.filter(|deadline| deadline.at <= now)
+/// A message's own `Drop` is user code as well; its panic must not take the queue with it.
+fn drop_message<M>(message: M) {
+    if let Err(panicked) = panics::catch(move || drop(message)) {
+        tracing::error!(reason = panicked.0, "a message panicked as it was dropped");
     }
 }

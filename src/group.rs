@@ -212,7 +212,8 @@ impl<A: Actor> Group<A> {
         A: Handler<M>,
         M: Message + Clone,
     {
-        let tells: Vec<_> = self.members().iter().map(|member| member.tell(message.clone())).collect();
+        let members = self.members();
+        let tells: Vec<_> = members.iter().map(|member| member.tell(message.clone())).collect();
         let mut living = tells.len();
         let mut refusals = Vec::new();
         for refusal in join_all(tells).await.into_iter().filter_map(Result::err) {
@@ -295,7 +296,7 @@ where
             let deadline = deadline.and_then(Deadline::after);
             loop {
                 let Some(member) = group.choose(by) else { return Err(nobody(message)) };
-                match member.ask_until(message, deadline).await {
+                match member.ask(message).until(deadline).await {
                     Err(SendError { error: Error::ActorStopped { .. }, message: Some(returned) }) => message = returned,
                     outcome => return outcome,
                 }

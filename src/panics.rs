@@ -5,11 +5,8 @@
 //! log, and every other panic in the process goes to the hook that was there before.
 
 use std::cell::{Cell, RefCell};
-use std::future::Future;
 use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
-use std::pin::pin;
 use std::sync::Once;
-use std::task::Poll;
 
 thread_local! {
     static GUARDED: Cell<u32> = const { Cell::new(0) };
@@ -98,17 +95,6 @@ fn payload_text(payload: &(dyn std::any::Any + Send)) -> String {
         .map(|text| (*text).to_owned())
         .or_else(|| payload.downcast_ref::<String>().cloned())
         .unwrap_or_else(|| "a panic whose payload is not text".to_owned())
-}
-
-/// Polls `future` to its end; a panic in any poll ends it with an error.
-pub(crate) async fn catch_async<F: Future>(future: F) -> Result<F::Output, Panicked> {
-    let mut future = pin!(future);
-    std::future::poll_fn(move |cx| match catch(|| future.as_mut().poll(cx)) {
-        Ok(Poll::Pending) => Poll::Pending,
-        Ok(Poll::Ready(output)) => Poll::Ready(Ok(output)),
-        Err(panicked) => Poll::Ready(Err(panicked)),
-    })
-    .await
 }
 
 /// Runs code that may panic on a thread that must not: its panic is kept off the terminal and becomes an error with the

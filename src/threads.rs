@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
@@ -22,6 +22,8 @@ pub(crate) struct ThreadSettings {
     pub(crate) pin: bool,
     /// Of dedicated threads.
     pub(crate) niceness: Option<i32>,
+    /// How long a thread whose actors have nothing to do looks for more before it waits.
+    pub(crate) spin: Duration,
 }
 
 /// An arbiter that actors share.
@@ -98,7 +100,7 @@ impl Threads {
     }
 
     fn place(&self, placement: Placement, path: &str) -> Result<Arc<Arbiter>, Error> {
-        let ThreadSettings { workers, pin, niceness } = self.settings;
+        let ThreadSettings { workers, pin, niceness, .. } = self.settings;
         let cores = allowed_cores();
         let pinned = |index: usize| pin.then(|| cores[index % cores.len()]);
         let own = |core| ThreadSpec { name: path.to_owned(), core, niceness };
@@ -140,7 +142,7 @@ impl Threads {
     }
 
     fn open(&self, spec: ThreadSpec) -> Result<Arc<Arbiter>, Error> {
-        let arbiter = Arc::new(arbiters::open(self.of, spec)?);
+        let arbiter = Arc::new(arbiters::open(self.of, spec, self.settings.spin)?);
         let mut arbiters = self.arbiters.lock();
         if arbiters.closed {
             // Dropped, it ends.

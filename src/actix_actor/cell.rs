@@ -75,9 +75,9 @@ impl<A: Actor> Cell for ActixCell<A> {
         };
         let core = self.core.clone();
         // If the thread ends now the closure is dropped, and with it the report, which then says so.
-        arbiter.spawn_local(move || async move {
+        arbiter.spawn_actix(move || {
             if let Some(life) = Life::begin(core, claim, parts, report) {
-                life.await;
+                actix::spawn(life);
             }
         });
     }

@@ -1,0 +1,526 @@
+//! One life of an actor, from its factory to its drop, as one future on its thread.
+//!
+//! ```text
+//! unborn ─factory─▶ starting ─▶ running ──drain──▶ draining
+//!    │                 │           │ stop, restart, halt │
+//!    │ failed          │           ▼                     ▼
+//!    ╰─────────────────┴──▶ over ◀── stopping (`stopped`) ◀╯      a panic anywhere: over
+//! ```
+//!
+//! Hooks and handlers are futures in the [`Room`]; at most one is there, and while it is, nothing else touches the actor or
+//! its context. One poll handles messages until there are none, a handler waits, or the turn is over. Panics are caught
+//! once a poll and not once a message: what was in hand is known from `in_hand.rs`.
+
+use std::pin::Pin;
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::task::{Context as TaskContext, Poll};
+use std::time::{Duration, Instant};
+
+use tracing::{debug, error};
+
+use crate::child::Factory;
+use crate::envelope::Fate;
+use crate::executor;
+use crate::mailbox::{Lease, Rest, Signal};
+use crate::observe::ActorState;
+use crate::panics::{self, Panicked};
+use crate::parcel::Parcel;
+use crate::room::{Outcome, Room};
+use crate::supervision::Report;
+use crate::{Actor, Context, Error, ExitReason, Handle};
+
+use super::Core;
+
+/// The most messages an actor handles before the other tasks of its thread get a turn.
+pub(crate) const TURN: u32 = 64;
+
+/// What a turn should last at most: messages that take longer make it shorter, down to one.
+const TURN_TIME: Duration = Duration::from_micros(100);
+
+/// Tries to see a message that its sender is just about to publish, before others get a turn.
+const SOON: u32 = 64;
+
+/// What lives and dies with the incarnation, at one place in memory: the future in the room points here.
+struct Life<A: Actor> {
+    // Dropped in this order: the room's occupant borrows the other two.
+    room: Room,
+    ctx: Context<A>,
+    actor: Option<A>,
+}
+
+enum Stage {
+    Unborn,
+    Starting,
+    Running,
+    Draining,
+    /// In `stopped`, after this.
+    Stopping(ExitReason),
+}
+
+pub(super) struct Incarnation<A: Actor> {
+    core: Arc<Core<A>>,
+    lease: Arc<Lease>,
+    factory: Arc<Factory<A>>,
+    /// What a hook or handler may still take once a signal has come.
+    bound: Duration,
+    /// Taken at the end.
+    report: Option<Report>,
+    /// Made by `Box`, freed by `Drop`; used by this incarnation's thread alone.
+    life: NonNull<Life<A>>,
+    stage: Stage,
+    attends: bool,
+    asleep: bool,
+    /// A signal that came while something was in the room.
+    heard: Option<Signal>,
+    /// When it has to be out, then.
+    timer: Option<Pin<Box<tokio::time::Sleep>>>,
+    turn: Turn,
+}
+
+/// How many messages are left of this turn, and how long they take.
+struct Turn {
+    size: u32,
+    left: u32,
+    began: Option<Instant>,
+}
+
+impl<A: Actor> Incarnation<A> {
+    /// Spawns it on the current thread.
+    pub(super) fn new(
+        core: Arc<Core<A>>,
+        lease: Arc<Lease>,
+        factory: Arc<Factory<A>>,
+        bound: Duration,
+        runtime: Handle,
+        report: Report,
+    ) {
+        let ctx = Context::new(core.clone(), lease.clone(), runtime);
+        let life = Box::new(Life { room: Room::new(), ctx, actor: None });
+        tokio::task::spawn_local(Self {
+            core,
+            lease,
+            factory,
+            bound,
+            report: Some(report),
+            life: NonNull::from(Box::leak(life)),
+            stage: Stage::Unborn,
+            attends: false,
+            asleep: false,
+            heard: None,
+            timer: None,
+            turn: Turn { size: TURN, left: TURN, began: None },
+        });
+    }
+
+    fn room(&mut self) -> &mut Room {
+        // SAFETY: `life` lives as long as `self`; the occupant borrows the other fields and not this one.
+        unsafe { &mut (*self.life.as_ptr()).room }
+    }
+
+    /// # Panics
+    /// In debug builds, if the room is occupied: then the actor and its context are not ours to touch.
+    fn ctx(&mut self) -> &mut Context<A> {
+        debug_assert!(!self.room().is_occupied());
+        // SAFETY: `life` lives as long as `self`, and nothing else borrows the context while the room is empty.
+        unsafe { &mut (*self.life.as_ptr()).ctx }
+    }
+
+    /// The actor and its context, for a future that is to enter the room.
+    fn parts(&mut self) -> (*mut A, *mut Context<A>) {
+        debug_assert!(!self.room().is_occupied());
+        let life = self.life.as_ptr();
+        // SAFETY: `life` lives as long as `self`, and nothing else borrows these while the room is empty.
+        unsafe {
+            let actor = (*life).actor.as_mut().expect("it has been born");
+            (&raw mut *actor, &raw mut (*life).ctx)
+        }
+    }
+
+    /// Goes on until there is nothing to do now, or nothing at all: then why.
+    fn advance(&mut self, cx: &mut TaskContext<'_>) -> Poll<ExitReason> {
+        self.attend(cx);
+        if self.room().is_occupied()
+            && let Poll::Ready(outcome) = self.room().poll(cx)
+        {
+            self.timer = None;
+            if let Some(end) = self.after(outcome) {
+                return Poll::Ready(end);
+            }
+        }
+        loop {
+            if self.room().is_occupied() {
+                // It has just been polled.
+                if !self.is_given_up(cx) {
+                    self.core.mailbox.make_room_before_a_wait();
+                    return Poll::Pending;
+                }
+                if let Some(end) = self.give_up() {
+                    return Poll::Ready(end);
+                }
+            }
+            let step = match self.stage {
+                Stage::Unborn => self.be_born(cx),
+                Stage::Running => self.run(cx),
+                Stage::Draining => self.drain(cx),
+                Stage::Starting | Stage::Stopping(_) => unreachable!("a hook is in the room in these stages"),
+            };
+            match step {
+                Step::On => {}
+                Step::Wait => return Poll::Pending,
+                Step::Over(end) => return Poll::Ready(end),
+            }
+        }
+    }
+
+    /// Says whom to wake, and that it is up.
+    fn attend(&mut self, cx: &TaskContext<'_>) {
+        if self.attends && !self.asleep {
+            return;
+        }
+        let Some(window) = self.lease.open() else { return };
+        if !self.attends {
+            // A task has one waker for all its life.
+            self.core.mailbox.attend(&window, cx.waker());
+            self.attends = true;
+        }
+        if self.asleep {
+            self.core.mailbox.get_up(&window);
+            self.asleep = false;
+        }
+    }
+
+    fn be_born(&mut self, cx: &mut TaskContext<'_>) -> Step {
+        let actor = match (self.factory)() {
+            Ok(actor) => actor,
+            Err(reason) => return Step::Over(ExitReason::StartFailed(reason.to_string())),
+        };
+        // SAFETY: `life` lives as long as `self`, and the room is empty.
+        unsafe { (*self.life.as_ptr()).actor = Some(actor) };
+        self.stage = Stage::Starting;
+        let (actor, ctx) = self.parts();
+        // SAFETY: the room drops the future before `Life` drops the actor and the context; nothing else uses them till then.
+        let entered = unsafe {
+            let (actor, ctx) = (&mut *actor, &mut *ctx);
+            self.room().enter(async move { Outcome::Started(actor.started(ctx).await) }, cx)
+        };
+        self.entered(entered)
+    }
+
+    fn entered(&mut self, entered: Poll<Outcome>) -> Step {
+        match entered {
+            Poll::Ready(outcome) => self.after(outcome).map_or(Step::On, Step::Over),
+            Poll::Pending => Step::On,
+        }
+    }
+
+    /// What follows from the end of what was in the room.
+    fn after(&mut self, outcome: Outcome) -> Option<ExitReason> {
+        match outcome {
+            Outcome::Handled => {
+                self.core.info.count_handled();
+                None
+            }
+            Outcome::Started(Ok(())) => {
+                if !self.lease.is_revoked() {
+                    self.core.info.advance(ActorState::Starting, ActorState::Running);
+                }
+                self.stage = Stage::Running;
+                if let Some(report) = &self.report {
+                    report.started();
+                }
+                None
+            }
+            Outcome::Started(Err(reason)) => Some(ExitReason::StartFailed(reason.to_string())),
+            Outcome::Stopped => Some(self.stop_reason()),
+        }
+    }
+
+    fn stop_reason(&mut self) -> ExitReason {
+        match std::mem::replace(&mut self.stage, Stage::Running) {
+            Stage::Stopping(reason) => reason,
+            _ => unreachable!("`stopped` runs in one stage"),
+        }
+    }
+
+    fn run(&mut self, cx: &mut TaskContext<'_>) -> Step {
+        loop {
+            // `started` may have asked for the end already.
+            if self.ctx().is_stopping() {
+                return self.stop(ExitReason::Normal, cx);
+            }
+            match self.heard.take().or_else(|| self.lease.hear()) {
+                None => {}
+                Some(Signal::Restart | Signal::Halt) => return self.stop(self.told_to_end(), cx),
+                Some(Signal::Drain) => {
+                    self.stage = Stage::Draining;
+                    return Step::On;
+                }
+            }
+            match self.next(cx) {
+                Next::Delivered => {}
+                Next::InTheRoom => return Step::On,
+                Next::TurnOver => return Step::Wait,
+                Next::Nothing => match self.rest(cx) {
+                    Rest::More => {}
+                    Rest::Asleep | Rest::Soon => return Step::Wait,
+                },
+            }
+        }
+    }
+
+    /// Handles what is queued, then ends. The mailbox is closed, so that is a finite number.
+    fn drain(&mut self, cx: &mut TaskContext<'_>) -> Step {
+        loop {
+            let halted = self.heard.take().into_iter().chain(self.lease.hear()).any(|signal| signal == Signal::Halt);
+            if halted || self.ctx().is_stopping() {
+                return self.stop(ExitReason::Shutdown, cx);
+            }
+            match self.next(cx) {
+                Next::Delivered => {}
+                Next::InTheRoom => return Step::On,
+                Next::TurnOver => return Step::Wait,
+                Next::Nothing => match self.rest(cx) {
+                    Rest::More => {}
+                    Rest::Asleep => return self.stop(ExitReason::Shutdown, cx),
+                    Rest::Soon => return Step::Wait,
+                },
+            }
+        }
+    }
+
+    /// Takes the next message and runs its handler.
+    #[inline]
+    fn next(&mut self, cx: &mut TaskContext<'_>) -> Next {
+        if self.turn.left == 0 {
+            executor::end_turn(cx, self.turn.end());
+            return Next::TurnOver;
+        }
+        if self.turn.left == self.turn.size {
+            self.core.mailbox.note_depth();
+        }
+        let Some(window) = self.lease.open() else { return Next::Delivered };
+        let Some(mut parcel) = self.core.mailbox.take(&window) else { return Next::Nothing };
+        self.turn.left -= 1;
+        if parcel.asks() {
+            let fate = parcel.fate();
+            if !matches!(fate, Fate::Deliver) {
+                drop(window);
+                self.skip(parcel, fate);
+                return Next::Delivered;
+            }
+            if let Some(replier) = parcel.take_replier() {
+                self.core.in_hand.put(&window, replier);
+            }
+        }
+        drop(window);
+        self.core.mailbox.make_room();
+        let (actor, ctx) = self.parts();
+        let room = self.room();
+        // SAFETY: the room drops the future before `Life` drops the actor and the context; nothing else uses them till then.
+        if unsafe { parcel.deliver(room, actor, ctx, cx) } {
+            self.core.info.count_handled();
+            Next::Delivered
+        } else {
+            Next::InTheRoom
+        }
+    }
+
+    #[cold]
+    fn skip(&self, parcel: Parcel<A>, fate: Fate) {
+        let info = &self.core.info;
+        info.count_skipped();
+        match fate {
+            Fate::Expired(deadline) => parcel.fail(deadline.error(info.path())),
+            Fate::Abandoned | Fate::Deliver => parcel.fail(self.core.stopped()),
+        }
+    }
+
+    /// There is no message: sleeps, unless one has just come or is about to.
+    fn rest(&mut self, cx: &mut TaskContext<'_>) -> Rest {
+        self.turn.rest();
+        for attempt in 0..SOON {
+            let Some(window) = self.lease.open() else { return Rest::More };
+            match self.core.mailbox.rest(&window) {
+                Rest::Asleep => {
+                    self.asleep = true;
+                    return Rest::Asleep;
+                }
+                Rest::More => return Rest::More,
+                Rest::Soon if attempt % 8 == 7 => return Rest::More,
+                Rest::Soon => std::hint::spin_loop(),
+            }
+        }
+        // Its sender does not run: perhaps for want of this core.
+        std::thread::yield_now();
+        executor::end_turn(cx, Instant::now());
+        Rest::Soon
+    }
+
+    fn told_to_end(&self) -> ExitReason {
+        if self.core.info.is_final() { ExitReason::Shutdown } else { ExitReason::Restart }
+    }
+
+    /// Whether what is in the room has had its time: a halt leaves it nothing, another signal the child's bound.
+    fn is_given_up(&mut self, cx: &mut TaskContext<'_>) -> bool {
+        while let Some(signal) = self.lease.hear() {
+            self.heard = self.heard.max(Some(signal));
+            if signal == Signal::Halt {
+                return true;
+            }
+            self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(self.bound)));
+        }
+        self.timer.as_mut().is_some_and(|timer| timer.as_mut().poll(cx).is_ready())
+    }
+
+    /// Drops what is in the room; why the incarnation ends, unless `stopped` is to run.
+    fn give_up(&mut self) -> Option<ExitReason> {
+        self.timer = None;
+        let room = self.room();
+        if let Err(Panicked(reason)) = panics::catch(|| room.clear()) {
+            error!(path = self.core.info.path(), reason, "a handler panicked as it was given up");
+        }
+        self.answer_in_hand(|core| core.ended());
+        match self.stage {
+            Stage::Starting => Some(ExitReason::StartFailed("it was stopped before it had started".to_owned())),
+            Stage::Stopping(_) => {
+                debug!(path = self.core.info.path(), "`stopped` was given up at its bound");
+                Some(self.stop_reason())
+            }
+            Stage::Unborn | Stage::Running | Stage::Draining => {
+                self.heard = Some(Signal::Halt);
+                self.stage = Stage::Running;
+                None
+            }
+        }
+    }
+
+    fn answer_in_hand(&self, error: impl FnOnce(&Core<A>) -> Error) {
+        let in_hand = self.lease.open().and_then(|window| self.core.in_hand.take(&window));
+        if let Some(replier) = in_hand {
+            replier.fail(error(&self.core));
+        }
+    }
+
+    /// Runs the `stopped` hook, unless the thread has come back when the actor already lives elsewhere.
+    fn stop(&mut self, reason: ExitReason, cx: &mut TaskContext<'_>) -> Step {
+        if self.lease.is_revoked() {
+            return Step::Over(reason);
+        }
+        self.stage = Stage::Stopping(reason);
+        self.heard = None;
+        let (actor, ctx) = self.parts();
+        // SAFETY: the room drops the future before `Life` drops the actor and the context; nothing else uses them till then.
+        let entered = unsafe {
+            let (actor, ctx) = (&mut *actor, &mut *ctx);
+            let hook = async move {
+                actor.stopped(ctx).await;
+                Outcome::Stopped
+            };
+            self.room().enter(hook, cx)
+        };
+        self.entered(entered)
+    }
+
+    /// A hook, a handler or the factory panicked: its asker hears, and the state is broken.
+    fn after_panic(&mut self, reason: String) -> ExitReason {
+        let path = self.core.info.path();
+        match &self.stage {
+            Stage::Unborn => ExitReason::StartFailed(format!("its factory panicked: {reason}")),
+            Stage::Starting => ExitReason::StartFailed(format!("`started` panicked: {reason}")),
+            Stage::Stopping(_) => {
+                error!(path, reason, "an actor panicked in `stopped`");
+                ExitReason::Panicked(reason)
+            }
+            Stage::Running | Stage::Draining => {
+                error!(path, reason, "an actor panicked");
+                self.answer_in_hand(|_| Error::ActorPanicked { path: path.to_owned(), reason: reason.clone() });
+                ExitReason::Panicked(reason)
+            }
+        }
+    }
+
+    /// Drops the state, and tells the supervisor.
+    fn conclude(&mut self, reason: ExitReason) {
+        let life = self.life.as_ptr();
+        // SAFETY: `life` lives as long as `self`; the room goes first, which borrows the actor.
+        let (room, actor) = unsafe { (&mut (*life).room, &mut (*life).actor) };
+        for dropped in [panics::catch(|| room.clear()), panics::catch(|| drop(actor.take()))] {
+            if let Err(Panicked(reason)) = dropped {
+                error!(path = self.core.info.path(), reason, "an actor panicked as it was dropped");
+            }
+        }
+        self.ctx().end();
+        self.lease.give_back();
+        match (self.report.take(), reason) {
+            (Some(report), ExitReason::StartFailed(reason)) => report.start_failed(reason),
+            (Some(report), reason) => report.exited(reason),
+            (None, _) => {}
+        }
+    }
+}
+
+enum Step {
+    On,
+    Wait,
+    Over(ExitReason),
+}
+
+enum Next {
+    /// Handled to its end, or skipped.
+    Delivered,
+    /// The handler waits.
+    InTheRoom,
+    TurnOver,
+    Nothing,
+}
+
+impl Turn {
+    /// Ends it, and makes the next as long as its messages allow: the one clock reading of a turn. Returns the time.
+    fn end(&mut self) -> Instant {
+        let now = Instant::now();
+        let grown = match self.began.replace(now) {
+            // `size` messages were handled since.
+            Some(began) if now.duration_since(began) > TURN_TIME => self.size / 2,
+            _ => self.size * 2,
+        };
+        self.size = grown.clamp(1, TURN);
+        self.left = self.size;
+        now
+    }
+
+    /// The mailbox is empty: what follows is another burst, whose begin is not known.
+    fn rest(&mut self) {
+        self.began = None;
+        self.left = self.size;
+    }
+}
+
+impl<A: Actor> Future for Incarnation<A> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<()> {
+        // Nothing of this is pinned: what must not move lies behind `life`.
+        let this = self.get_mut();
+        let end = match panics::catch(|| this.advance(cx)) {
+            Ok(Poll::Pending) => return Poll::Pending,
+            Ok(Poll::Ready(end)) => end,
+            Err(Panicked(reason)) => this.after_panic(reason),
+        };
+        this.conclude(end);
+        Poll::Ready(())
+    }
+}
+
+impl<A: Actor> Drop for Incarnation<A> {
+    fn drop(&mut self) {
+        // SAFETY: made by `Box` and freed here alone. Its thread ends, or the incarnation is over and the actor is gone.
+        let life = unsafe { Box::from_raw(self.life.as_ptr()) };
+        if let Err(Panicked(reason)) = panics::catch(move || drop(life)) {
+            error!(path = self.core.info.path(), reason, "an actor panicked as its thread ended");
+        }
+        // Nothing is in hand, unless the thread ends with a handler that waits.
+        self.answer_in_hand(|core| core.ended());
+        self.lease.give_back();
+    }
+}

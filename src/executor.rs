@@ -1,0 +1,229 @@
+//! The task on each arbiter that runs actors, and decides when their thread may wait, spin or must see to its timers.
+//!
+//! An arbiter is actix's: a thread with a single-threaded tokio runtime. Waking a task of such a runtime from another thread
+//! costs a write to the kernel, and letting the thread wait costs a context switch; both are far dearer than handling a
+//! message. So actors are tasks of a [`LocalSet`] that is polled by one task of the runtime, the [`Executor`], whose waker is
+//! a [`Bell`]: whoever rings it while the executor runs, or spins, sets a flag and is done.
+//!
+//! ```text
+//!            rung                        spun in vain
+//!   RUNNING ─────▶ RUNG      RUNNING ──────────────────▶ PARKED ── rung: the runtime's own wake ─▶ RUNG
+//!      ▲             │
+//!      └─────────────┘ the executor polls its tasks again
+//! ```
+//!
+//! No ring is lost: the executor makes the state `RUNNING` *before* it polls its tasks, and leaves with `PARKED` only by a
+//! compare-and-swap from `RUNNING`, so a ring in between keeps it there.
+//!
+//! The runtime itself must get its turn, or timers and sockets would starve: after [`ROUND`] the executor steps back until the
+//! runtime has looked at them (`tokio::task::yield_now` is what waits for that).
+
+use std::cell::Cell;
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::{Duration, Instant};
+
+use futures_util::task::AtomicWaker;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::task::LocalSet;
+
+use crate::arbiters::allowed_cores;
+
+/// How long actors may go on before their thread's timers and sockets get a turn.
+pub(crate) const ROUND: Duration = Duration::from_micros(200);
+
+/// Spins in vain before spinning pauses, and pauses before it is tried again: a thread that is asked now and then does not
+/// burn its core for nothing.
+const CREDIT: u32 = 8;
+const PROBE_EVERY: u32 = 32;
+
+const RUNNING: u8 = 0;
+const RUNG: u8 = 1;
+const PARKED: u8 = 2;
+
+thread_local! {
+    /// When the runtime last had its turn.
+    static ROUND_BEGAN: Cell<Option<Instant>> = const { Cell::new(None) };
+    /// A task waits for the runtime's turn.
+    static WAITS_FOR_DRIVER: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Threads of this process that spin now.
+static SPINNING: AtomicUsize = AtomicUsize::new(0);
+
+/// Tells one thread from another; never zero.
+#[inline]
+pub(crate) fn token() -> usize {
+    thread_local!(static HERE: u8 = const { 0 });
+    // A thread that is being torn down is nobody's home.
+    HERE.try_with(|here| std::ptr::from_ref(here).addr()).unwrap_or(1)
+}
+
+/// Ends an actor's turn at `now`: the other tasks of its thread go first, and its timers too where they have waited for
+/// long. The caller returns `Pending`.
+pub(crate) fn end_turn(cx: &mut Context<'_>, now: Instant) {
+    let began = ROUND_BEGAN.get();
+    if began.is_some_and(|began| now.duration_since(began) < ROUND) {
+        return cx.waker().wake_by_ref();
+    }
+    WAITS_FOR_DRIVER.set(true);
+    wait_for_driver(cx);
+}
+
+/// Wakes the task once the runtime has looked at its timers and sockets.
+fn wait_for_driver(cx: &mut Context<'_>) {
+    // Its first poll leaves the waker with the runtime, which keeps it when the future is dropped.
+    let _ = pin!(tokio::task::yield_now()).poll(cx);
+}
+
+/// What wakes the executor.
+struct Bell {
+    state: AtomicU8,
+    /// The executor's task, as its runtime knows it.
+    task: AtomicWaker,
+}
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if self.state.swap(RUNG, Ordering::AcqRel) == PARKED {
+            self.task.wake();
+        }
+    }
+}
+
+type Work = Box<dyn FnOnce() + Send>;
+
+/// Hands work over to an executor. What is left when it ends is dropped.
+#[derive(Clone)]
+pub(crate) struct Spawner(UnboundedSender<Work>);
+
+impl Spawner {
+    /// Calls `work` on the executor's thread, where it may spawn local tasks.
+    pub(crate) fn run(&self, work: impl FnOnce() + Send + 'static) {
+        // Refused, it is dropped.
+        let _ = self.0.send(Box::new(work));
+    }
+}
+
+/// Makes an executor's two ends.
+pub(crate) fn executor(spin: Duration) -> (Spawner, impl FnOnce() + Send) {
+    let (to, work) = unbounded_channel();
+    let begin = move || {
+        let executor = AssertLocal(Executor::new(work, spin));
+        drop(tokio::spawn(executor));
+    };
+    (Spawner(to), begin)
+}
+
+/// Says that a task stays on its thread, where tokio asks for one that may travel.
+struct AssertLocal(Executor);
+
+// SAFETY: it is made, spawned, polled and dropped by the one thread of a `current_thread` runtime: such a runtime runs and
+// drops its tasks on the thread that drives it, and an arbiter drops its runtime on its own thread.
+unsafe impl Send for AssertLocal {}
+
+impl Future for AssertLocal {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.0.turn(cx);
+        Poll::Pending
+    }
+}
+
+struct Executor {
+    tasks: LocalSet,
+    bell: Arc<Bell>,
+    waker: Waker,
+    spin: Duration,
+    credit: u32,
+    pauses: u32,
+}
+
+impl Executor {
+    fn new(mut work: UnboundedReceiver<Work>, spin: Duration) -> Self {
+        let tasks = LocalSet::new();
+        tasks.spawn_local(async move {
+            while let Some(work) = work.recv().await {
+                work();
+            }
+        });
+        let bell = Arc::new(Bell { state: AtomicU8::new(RUNNING), task: AtomicWaker::new() });
+        let waker = Waker::from(bell.clone());
+        // Where there is but one core, whoever spins keeps everybody else from running.
+        let spin = if allowed_cores().len() > 1 { spin } else { Duration::ZERO };
+        Self { tasks, bell, waker, spin, credit: CREDIT, pauses: 0 }
+    }
+
+    fn turn(&mut self, cx: &mut Context<'_>) {
+        self.bell.task.register(cx.waker());
+        ROUND_BEGAN.set(Some(Instant::now()));
+        loop {
+            self.bell.state.store(RUNNING, Ordering::SeqCst);
+            // It is done when it has no tasks, and may be polled again when it has.
+            let _ = Pin::new(&mut self.tasks).poll(&mut Context::from_waker(&self.waker));
+            let must_step_back =
+                WAITS_FOR_DRIVER.take() || ROUND_BEGAN.get().is_some_and(|began| began.elapsed() > ROUND);
+            let has_work = self.bell.state.load(Ordering::Acquire) == RUNG;
+            if has_work && !must_step_back {
+                continue;
+            }
+            if must_step_back {
+                if has_work {
+                    wait_for_driver(cx);
+                    return;
+                }
+            } else if self.spin_for_a_ring() {
+                continue;
+            }
+            let parked = self.bell.state.compare_exchange(RUNNING, PARKED, Ordering::AcqRel, Ordering::Acquire);
+            if parked.is_ok() {
+                return;
+            }
+        }
+    }
+
+    /// Waits for a ring for a moment, where that has been worth it.
+    fn spin_for_a_ring(&mut self) -> bool {
+        if self.spin.is_zero() || !self.is_worth_it() {
+            return false;
+        }
+        let most = allowed_cores().len() - 1;
+        let rung = SPINNING.fetch_add(1, Ordering::Relaxed) < most && self.bell.is_rung_within(self.spin);
+        SPINNING.fetch_sub(1, Ordering::Relaxed);
+        self.credit = if rung { (self.credit + 2).min(CREDIT) } else { self.credit.saturating_sub(1) };
+        rung
+    }
+
+    fn is_worth_it(&mut self) -> bool {
+        if self.credit > 0 {
+            return true;
+        }
+        self.pauses += 1;
+        self.pauses % PROBE_EVERY == 0
+    }
+}
+
+impl Bell {
+    fn is_rung_within(&self, spin: Duration) -> bool {
+        let began = Instant::now();
+        loop {
+            for _ in 0..32 {
+                if self.state.load(Ordering::Acquire) == RUNG {
+                    return true;
+                }
+                std::hint::spin_loop();
+            }
+            if began.elapsed() > spin {
+                return false;
+            }
+        }
+    }
+}

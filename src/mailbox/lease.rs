@@ -1,0 +1,91 @@
+//! An incarnation's right to consume its mailbox, which can be taken back from a thread that does not answer.
+//!
+//! The incarnation touches what it shares with its successors (the queue's head, the reply of the message in hand) only
+//! inside a [`Window`]: it says that the window is open, then looks whether the lease has been revoked. Whoever revokes
+//! says so first, then waits until no window is open. One of the two sees the other (`fence.rs`), so after `revoke` has
+//! returned the shared state belongs to whoever revoked, and a thread that comes back late finds its windows shut. No
+//! foreign code runs inside a window: it is open for some nanoseconds, or for as long as the system does not run its thread.
+//!
+//! A lease is made anew for each incarnation, so a late thread cannot take its successor's window for its own.
+
+use crate::fence;
+use crate::sync::{AtomicBool, AtomicU8, Ordering, wait_a_little};
+
+use super::Signal;
+
+pub(crate) struct Lease {
+    open: AtomicBool,
+    revoked: AtomicBool,
+    /// Its own incarnation has given it back.
+    is_over: AtomicBool,
+    /// The strongest signal that was sent and not heard.
+    signal: AtomicU8,
+}
+
+/// While it lives, the lease holds. Made by its own incarnation's thread, one at a time.
+pub(crate) struct Window<'a> {
+    lease: &'a Lease,
+}
+
+impl Drop for Window<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.lease.open.store(false, Ordering::Release);
+    }
+}
+
+impl Lease {
+    pub(crate) fn new() -> Self {
+        Self { open: AtomicBool::new(false), revoked: AtomicBool::new(false), is_over: AtomicBool::new(false), signal: AtomicU8::new(0) }
+    }
+
+    /// `None` once it is revoked.
+    #[inline]
+    pub(crate) fn open(&self) -> Option<Window<'_>> {
+        self.open.store(true, Ordering::Relaxed);
+        fence::light();
+        let window = Window { lease: self };
+        (!self.revoked.load(Ordering::Acquire)).then_some(window)
+    }
+
+    /// The incarnation is over and opens no more windows: revoking is free from here on.
+    pub(crate) fn give_back(&self) {
+        self.is_over.store(true, Ordering::Release);
+    }
+
+    /// Takes the right back. When this returns no window is open, and none will be.
+    pub(crate) fn revoke(&self) {
+        self.revoked.store(true, Ordering::Release);
+        if self.is_over.load(Ordering::Acquire) {
+            return;
+        }
+        fence::heavy();
+        let mut turn = 0;
+        while self.open.load(Ordering::Acquire) {
+            wait_a_little(turn);
+            turn += 1;
+        }
+    }
+
+    pub(crate) fn is_revoked(&self) -> bool {
+        self.revoked.load(Ordering::Acquire)
+    }
+
+    /// Leaves word for the incarnation. A signal that leaves less time replaces one that leaves more, never the other way
+    /// round.
+    pub(crate) fn signal(&self, signal: Signal) {
+        self.signal.fetch_max(signal as u8, Ordering::SeqCst);
+    }
+
+    /// What has been sent since the last time. A lease that is revoked says `Halt` for ever.
+    #[inline]
+    pub(crate) fn hear(&self) -> Option<Signal> {
+        if self.is_revoked() {
+            return Some(Signal::Halt);
+        }
+        if self.signal.load(Ordering::Acquire) == 0 {
+            return None;
+        }
+        Signal::from_bits(self.signal.swap(0, Ordering::AcqRel))
+    }
+}

@@ -1,0 +1,66 @@
+//! Those who wait for room in a full mailbox, in the order they came.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use parking_lot::Mutex;
+
+use super::Refused;
+
+/// Whether a message that waits for room has a sender who waits with it.
+pub(crate) enum Sender<T> {
+    Waits(Arc<Turn<T>>),
+    /// Gone: the message carries whatever is to be answered.
+    Detached,
+}
+
+pub(super) struct Waiting<T> {
+    pub(super) item: T,
+    pub(super) sender: Sender<T>,
+}
+
+/// Almost always there is nobody, which takes a word.
+pub(super) type Line<T> = Option<Box<VecDeque<Waiting<T>>>>;
+
+/// Where a waiting sender learns what became of its message.
+pub(crate) struct Turn<T>(Mutex<TurnState<T>>);
+
+pub(super) enum TurnState<T> {
+    InLine(Option<Waker>),
+    Queued,
+    Refused(Option<T>),
+}
+
+impl<T> Turn<T> {
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new(Self(Mutex::new(TurnState::InLine(None))))
+    }
+
+    /// Ends the wait and returns whom to wake.
+    pub(super) fn decide(&self, outcome: TurnState<T>) -> Option<Waker> {
+        match std::mem::replace(&mut *self.0.lock(), outcome) {
+            TurnState::InLine(waker) => waker,
+            TurnState::Queued | TurnState::Refused(_) => None,
+        }
+    }
+
+    pub(super) fn is_in_line(&self) -> bool {
+        matches!(*self.0.lock(), TurnState::InLine(_))
+    }
+
+    pub(super) fn poll(&self, cx: &Context<'_>) -> Poll<Result<(), Refused<T>>> {
+        match &mut *self.0.lock() {
+            TurnState::InLine(waker) => {
+                if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+                    *waker = Some(cx.waker().clone());
+                }
+                Poll::Pending
+            }
+            TurnState::Queued => Poll::Ready(Ok(())),
+            TurnState::Refused(item) => {
+                Poll::Ready(Err(Refused::Closed(item.take().expect("a turn is over once it is refused"))))
+            }
+        }
+    }
+}

@@ -1,0 +1,467 @@
+//! The bounded queue between senders and one actor. Start with `README.md`: how it works, and why no wake-up is lost.
+//!
+//! It belongs to the actor's address, not to an incarnation: a crash leaves it as it is, and the next incarnation goes on
+//! with the next message. Signals have a lane of their own, which is never full and is looked at before each message.
+//!
+//! An incarnation consumes it under a [`Lease`](lease::Lease). A later lease, or the end, revokes it: a thread that returns
+//! late hears `Halt`, whatever it asks for.
+//!
+//! Invariants:
+//! - at most `capacity` messages are queued, and none is pushed once it is closed;
+//! - while somebody is in line nobody else's message is queued: messages keep the order of their senders' calls;
+//! - a message leaves exactly once: to the actor, to an overflow victim's answer, back to its sender, or to the final seal;
+//! - whoever makes something to do for a consumer that sleeps wakes it.
+//!
+//! Wakers are called, and messages dropped, after locks are released: both may run foreign code.
+
+mod lease;
+mod line;
+#[cfg(all(test, ironcliw_loom))]
+mod loom_tests;
+mod ring;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::{Context as TaskContext, Poll, Waker};
+
+use parking_lot::{Mutex, MutexGuard};
+
+use crate::Overflow;
+
+pub(crate) use lease::{Lease, Window};
+pub(crate) use line::{Sender, Turn};
+pub(crate) use ring::{Batch, CAPACITY_MAX};
+
+use line::{Line, TurnState, Waiting};
+use ring::{Refusal, Ring, Who};
+
+/// What a supervisor tells an incarnation, past the queue. A greater one leaves less time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub(crate) enum Signal {
+    /// End now; the queue is kept for the next incarnation.
+    Restart = 1,
+    /// Handle what is queued, then end for good.
+    Drain = 2,
+    /// End at the next await, whatever came before.
+    Halt = 3,
+}
+
+impl Signal {
+    fn from_bits(bits: u8) -> Option<Self> {
+        match bits {
+            0 => None,
+            1 => Some(Self::Restart),
+            2 => Some(Self::Drain),
+            _ => Some(Self::Halt),
+        }
+    }
+}
+
+/// Why a message was not queued. It is given back.
+pub(crate) enum Refused<T> {
+    Full(T),
+    Closed(T),
+}
+
+/// What became of the queue when one message was pushed.
+pub(crate) enum Pushed<T> {
+    Queued,
+    /// Queued, and this older one was pushed out.
+    Evicted(T),
+    /// Not queued, by [`Overflow::DropNewest`].
+    Dropped(T),
+}
+
+/// What a consumer that found no message is to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rest {
+    /// Wait to be woken.
+    Asleep,
+    /// Look again.
+    More,
+    /// A sender is about to publish its message: look again in a moment.
+    Soon,
+}
+
+/// Proof that no incarnation consumes the mailbox, nor will while this lives.
+pub(crate) struct Revoked<'a> {
+    _lease: MutexGuard<'a, Option<Arc<Lease>>>,
+}
+
+/// How often a sender looks whether there is room before it gets in line: some hundred nanoseconds, in which a consumer
+/// that runs frees many places.
+const PATIENCE: u32 = 6;
+
+pub(crate) struct Mailbox<T> {
+    ring: Ring<T>,
+    overflow: Overflow,
+    /// [`Overflow::DropOldest`] alone: its senders take from the queue as well, which a ring's cannot.
+    deque: Option<Box<Mutex<VecDeque<T>>>>,
+    line: Mutex<Line<T>>,
+    /// Whether there is a line, for the consumer to see in passing.
+    has_line: AtomicBool,
+    lease: Mutex<Option<Arc<Lease>>>,
+    consumer: Mutex<Option<Waker>>,
+    /// The thread that consumes, as `executor::token`.
+    home: AtomicUsize,
+    high_water: AtomicUsize,
+}
+
+impl<T> Mailbox<T> {
+    pub(crate) fn new(capacity: usize, overflow: Overflow) -> Self {
+        let deque = (overflow == Overflow::DropOldest).then(|| Box::new(Mutex::new(VecDeque::new())));
+        Self {
+            ring: Ring::new(capacity),
+            overflow,
+            deque,
+            line: Mutex::new(None),
+            has_line: AtomicBool::new(false),
+            lease: Mutex::new(None),
+            consumer: Mutex::new(None),
+            home: AtomicUsize::new(0),
+            high_water: AtomicUsize::new(0),
+        }
+    }
+
+    pub(crate) fn overflow(&self) -> Overflow {
+        self.overflow
+    }
+
+    pub(crate) fn capacity(&self) -> usize {
+        self.ring.capacity()
+    }
+
+    pub(crate) fn depth(&self) -> usize {
+        match &self.deque {
+            Some(deque) => deque.lock().len(),
+            None => self.ring.len(),
+        }
+    }
+
+    /// The most messages that were seen waiting, at the begin of a turn or by a sender that found no room.
+    pub(crate) fn high_water(&self) -> usize {
+        self.high_water.load(Ordering::Relaxed).max(self.depth())
+    }
+
+    /// Queues without waiting, by this mailbox's policy.
+    #[inline]
+    pub(crate) fn push(&self, item: T) -> Result<Pushed<T>, Refused<T>> {
+        if let Some(deque) = &self.deque {
+            return self.push_evicting(deque, item);
+        }
+        match self.ring.push(item, Who::Anybody) {
+            Ok(()) => {
+                self.call_consumer();
+                Ok(Pushed::Queued)
+            }
+            Err((Refusal::Closed, item)) => Err(Refused::Closed(item)),
+            Err((Refusal::Full | Refusal::Line, item)) => {
+                self.note_full();
+                if self.overflow == Overflow::DropNewest { Ok(Pushed::Dropped(item)) } else { Err(Refused::Full(item)) }
+            }
+        }
+    }
+
+    fn push_evicting(&self, deque: &Mutex<VecDeque<T>>, item: T) -> Result<Pushed<T>, Refused<T>> {
+        let evicted = {
+            let mut queue = deque.lock();
+            if self.ring.is_closed() {
+                return Err(Refused::Closed(item));
+            }
+            let evicted = if queue.len() == self.capacity() { queue.pop_front() } else { None };
+            queue.push_back(item);
+            self.high_water.fetch_max(queue.len(), Ordering::Relaxed);
+            evicted
+        };
+        // The lock orders this after a consumer that looked before it, and so after what that consumer said.
+        self.call_consumer();
+        Ok(evicted.map_or(Pushed::Queued, Pushed::Evicted))
+    }
+
+    /// Queues what there is room for, of a batch, in order. `Ok` says whether all of it was queued.
+    pub(crate) fn push_batch<const N: usize>(&self, batch: &mut Batch<T, N>) -> Result<bool, ()> {
+        debug_assert!(self.deque.is_none());
+        match self.ring.push_batch(batch) {
+            Ok(()) => {
+                self.call_consumer();
+                Ok(batch.is_empty())
+            }
+            Err(Refusal::Closed) => Err(()),
+            Err(Refusal::Full | Refusal::Line) => {
+                self.note_full();
+                Ok(false)
+            }
+        }
+    }
+
+    /// Queues, or puts the message in line where there is no room.
+    pub(crate) fn push_or_line_up(&self, item: T, sender: Sender<T>) -> Result<(), Refused<T>> {
+        let item = match self.push(item) {
+            Err(Refused::Full(item)) => item,
+            Err(closed) => return Err(closed),
+            Ok(_) => {
+                if let Sender::Waits(turn) = sender {
+                    turn.decide(TurnState::Queued);
+                }
+                return Ok(());
+            }
+        };
+        {
+            let mut line = self.line.lock();
+            if self.ring.is_closed() {
+                return Err(Refused::Closed(item));
+            }
+            line.get_or_insert_default().push_back(Waiting { item, sender });
+            self.has_line.store(true, Ordering::Relaxed);
+            self.ring.form_line();
+        }
+        // Room that came before there was a line for the consumer to see.
+        if !self.ring.is_full() {
+            self.serve_line();
+        }
+        Ok(())
+    }
+
+    /// Looks for a moment whether room comes by itself, if another thread consumes.
+    pub(crate) fn await_room(&self) -> bool {
+        let home = self.home.load(Ordering::Relaxed);
+        if home == 0 || home == crate::executor::token() || self.has_line.load(Ordering::Relaxed) {
+            return false;
+        }
+        for turn in 0..PATIENCE {
+            for _ in 0..8 << turn {
+                std::hint::spin_loop();
+            }
+            if !self.ring.is_full() {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Gets in line. Whoever does not poll the place to its end must [leave](Self::leave) it.
+    pub(crate) fn line_up(&self, item: T) -> Result<Place<T>, Refused<T>> {
+        let turn = Turn::new();
+        self.push_or_line_up(item, Sender::Waits(turn.clone()))?;
+        Ok(Place { turn })
+    }
+
+    /// The sender does not wait any more; a message that is still in line is dropped.
+    pub(crate) fn leave(&self, place: &Place<T>) {
+        if !place.turn.is_in_line() {
+            return;
+        }
+        let left = {
+            let mut line = self.line.lock();
+            let is_own =
+                |waiting: &Waiting<T>| matches!(&waiting.sender, Sender::Waits(turn) if Arc::ptr_eq(turn, &place.turn));
+            let left = line.as_mut().and_then(|line| line.iter().position(is_own).and_then(|at| line.remove(at)));
+            if left.is_some() {
+                self.dissolve_if_empty(&mut line);
+            }
+            left
+        };
+        drop(left);
+    }
+
+    /// Lets those in line in, as many as there is room for.
+    #[cold]
+    pub(crate) fn serve_line(&self) {
+        let mut served = Vec::new();
+        {
+            let mut line = self.line.lock();
+            while let Some(Waiting { item, sender }) = line.as_mut().and_then(|line| line.pop_front()) {
+                match self.ring.push(item, Who::FromTheLine) {
+                    Ok(()) => {
+                        if let Sender::Waits(turn) = sender {
+                            served.extend(turn.decide(TurnState::Queued));
+                        }
+                    }
+                    Err((_, item)) => {
+                        line.as_mut().expect("it was just taken from").push_front(Waiting { item, sender });
+                        break;
+                    }
+                }
+            }
+            self.dissolve_if_empty(&mut line);
+        }
+        self.call_consumer();
+        served.into_iter().for_each(Waker::wake);
+    }
+
+    fn dissolve_if_empty(&self, line: &mut Line<T>) {
+        if line.as_ref().is_none_or(|line| line.is_empty()) {
+            *line = None;
+            self.has_line.store(false, Ordering::Relaxed);
+            self.ring.dissolve_line();
+        }
+    }
+
+    /// After something was queued.
+    #[inline]
+    fn call_consumer(&self) {
+        if self.ring.must_wake() {
+            self.wake_consumer();
+        }
+    }
+
+    /// Our own runtime's wakers, which run nobody else's code: they may be called under the lock.
+    #[cold]
+    fn wake_consumer(&self) {
+        if let Some(consumer) = &*self.consumer.lock() {
+            consumer.wake_by_ref();
+        }
+    }
+
+    #[cold]
+    fn note_full(&self) {
+        self.high_water.fetch_max(self.capacity(), Ordering::Relaxed);
+    }
+
+    /// Sends a signal to the present incarnation.
+    pub(crate) fn signal(&self, signal: Signal) {
+        if let Some(lease) = &*self.lease.lock() {
+            lease.signal(signal);
+        }
+        self.wake_consumer();
+    }
+
+    /// Begins an incarnation's lease, which ends that of any earlier one.
+    pub(crate) fn lease(&self) -> Arc<Lease> {
+        let lease = Arc::new(Lease::new());
+        let mut present = self.lease.lock();
+        if let Some(earlier) = present.replace(lease.clone()) {
+            earlier.revoke();
+        }
+        drop(present);
+        // An earlier incarnation may sit in its handler and wait for somebody else.
+        self.wake_consumer();
+        lease
+    }
+
+    /// Ends whatever lease there is. While the proof lives no other begins.
+    pub(crate) fn revoke(&self) -> Revoked<'_> {
+        let mut present = self.lease.lock();
+        if let Some(earlier) = present.take() {
+            earlier.revoke();
+            self.wake_consumer();
+        }
+        Revoked { _lease: present }
+    }
+
+    /// The consumer says whom to wake, and where it lives.
+    pub(crate) fn attend(&self, _: &Window<'_>, waker: &Waker) {
+        *self.consumer.lock() = Some(waker.clone());
+        self.home.store(crate::executor::token(), Ordering::Relaxed);
+    }
+
+    /// The next message, if there is one.
+    #[inline]
+    pub(crate) fn take(&self, _: &Window<'_>) -> Option<T> {
+        if let Some(deque) = &self.deque {
+            return deque.lock().pop_front();
+        }
+        // SAFETY: the window says that the caller's lease holds, and there is one lease at a time.
+        unsafe { self.ring.pop() }
+    }
+
+    /// After messages were taken: whoever waits for room may come in, once there is enough of it for several.
+    #[inline]
+    pub(crate) fn make_room(&self) {
+        if self.has_line.load(Ordering::Relaxed) {
+            let elbow_room = self.capacity().div_ceil(4);
+            if self.ring.len() + elbow_room <= self.capacity() {
+                self.serve_line();
+            }
+        }
+    }
+
+    /// Before the consumer waits for something else than messages.
+    pub(crate) fn make_room_before_a_wait(&self) {
+        if self.ring.look().has_line {
+            self.serve_line();
+        }
+    }
+
+    /// After `take` found nothing: whether to go to sleep.
+    pub(crate) fn rest(&self, _: &Window<'_>) -> Rest {
+        self.ring.set_asleep(true);
+        let look = self.ring.look();
+        let is_spent = match &self.deque {
+            Some(deque) => deque.lock().is_empty(),
+            None => look.is_spent,
+        };
+        if is_spent && !look.has_line {
+            return Rest::Asleep;
+        }
+        self.ring.set_asleep(false);
+        if look.has_line {
+            self.serve_line();
+            return Rest::More;
+        }
+        if self.deque.is_some() { Rest::More } else { Rest::Soon }
+    }
+
+    /// The consumer is up, whoever woke it.
+    pub(crate) fn get_up(&self, _: &Window<'_>) {
+        self.ring.set_asleep(false);
+    }
+
+    /// At the begin of a turn.
+    pub(crate) fn note_depth(&self) {
+        let depth = self.depth();
+        if depth > self.high_water.load(Ordering::Relaxed) {
+            self.high_water.fetch_max(depth, Ordering::Relaxed);
+        }
+    }
+
+    /// Takes no more messages. What is queued stays until it is taken; those in line get theirs back, and the messages of
+    /// those who did not wait are returned, to be answered.
+    #[must_use]
+    pub(crate) fn close(&self) -> Vec<T> {
+        let line = {
+            // Under both locks' eyes: whoever pushes or lines up afterwards sees it closed.
+            let _queue = self.deque.as_ref().map(|deque| deque.lock());
+            self.ring.close();
+            let mut line = self.line.lock();
+            let left = line.take();
+            self.dissolve_if_empty(&mut line);
+            left
+        };
+        let mut detached = Vec::new();
+        for Waiting { item, sender } in line.into_iter().flat_map(|line| *line) {
+            match sender {
+                Sender::Waits(turn) => {
+                    if let Some(waker) = turn.decide(TurnState::Refused(Some(item))) {
+                        waker.wake();
+                    }
+                }
+                Sender::Detached => detached.push(item),
+            }
+        }
+        detached
+    }
+
+    /// The next of what is still queued once nobody consumes it. The mailbox must be closed.
+    pub(crate) fn take_left(&self, _: &Revoked<'_>) -> Option<T> {
+        debug_assert!(self.ring.is_closed());
+        if let Some(deque) = &self.deque {
+            return deque.lock().pop_front();
+        }
+        // SAFETY: every lease is revoked, and the proof keeps others from beginning.
+        unsafe { self.ring.pop_reserved() }
+    }
+}
+
+/// A sender's place in line.
+pub(crate) struct Place<T> {
+    turn: Arc<Turn<T>>,
+}
+
+impl<T> Place<T> {
+    pub(crate) fn poll(&self, cx: &TaskContext<'_>) -> Poll<Result<(), Refused<T>>> {
+        self.turn.poll(cx)
+    }
+}

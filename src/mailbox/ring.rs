@@ -1,0 +1,496 @@
+//! A bounded queue of many producers and one consumer that grows on demand.
+//!
+//! Positions count messages since the queue was made and never wrap: `tail` is the next to be reserved, `head` the next to
+//! be taken. A producer reserves a position by compare-and-swap on the tail word, writes its slot and publishes the slot's
+//! stamp. The consumer waits for the stamp of its position, moves the value out and publishes `head`; it writes to no
+//! slot, so a slot's cache line travels once a message, and several messages share a line.
+//!
+//! Slots live in segments, each several times the size of the one before, up to the capacity. One that is full while the
+//! queue is not is *sealed*: the tail word names the segment that takes further messages, so the same compare-and-swap that
+//! reserves a position decides the segment it is in. The consumer empties a segment up to the base of the next one. Older
+//! segments are kept until the queue is dropped: together they are smaller than the last one.
+//!
+//! | field | written by | when |
+//! | --- | --- | --- |
+//! | tail word | producers; whoever closes | reserving, growing (under the lock), closing, lining up |
+//! | head | the consumer | after a value was moved out |
+//! | a slot's value | the producer that reserved it, until it publishes the stamp; then the consumer, until it publishes `head` | |
+//! | a slot's stamp | that producer | once the value is there: position + 1 |
+//!
+//! Why a slot is never written while it is read: a producer reserves position `p` only if it has seen a head above `p -
+//! size`, and the consumer publishes that head after it moved the slot's earlier value out. Why an earlier value is never
+//! read twice: its stamp is smaller than the one the consumer waits for.
+
+use std::mem::MaybeUninit;
+use std::ptr;
+
+use crate::sync::{AtomicBool, AtomicPtr, AtomicU64, Mutex, Ordering, UnsafeCell, fence, loom_fence, wait_a_little};
+
+/// Slots of the first segment: enough for an actor that is asked now and then.
+const FIRST: u64 = 4;
+
+/// How much larger each segment is than the one before, as a shift: the kept ones add up to a seventh of the last.
+const GROWTH: u32 = 3;
+
+/// The most messages a mailbox may be told to hold.
+pub(crate) const CAPACITY_MAX: usize = 1 << 24;
+
+/// In the tail word, below the segment's number and the position.
+const CLOSED: u64 = 1;
+/// Somebody waits for room: whoever comes now waits behind them.
+const LINE: u64 = 2;
+const FLAGS: u32 = 2;
+const SEGMENT_BITS: u32 = 6;
+const POSITION: u32 = FLAGS + SEGMENT_BITS;
+const ONE: u64 = 1 << POSITION;
+
+/// Fields that one side writes often, away from what the other side writes.
+#[repr(align(64))]
+struct CacheLine<T>(T);
+
+struct Slot<T> {
+    stamp: AtomicU64,
+    value: UnsafeCell<MaybeUninit<T>>,
+}
+
+struct Segment<T> {
+    /// 1 is the first; 0 in the tail word means none yet.
+    number: u64,
+    /// The position of its first message. Written before its number is in the tail word.
+    base: AtomicU64,
+    slots: Box<[Slot<T>]>,
+    previous: *mut Segment<T>,
+    next: AtomicPtr<Segment<T>>,
+}
+
+impl<T> Segment<T> {
+    fn size(&self) -> u64 {
+        self.slots.len() as u64
+    }
+
+    #[inline]
+    fn slot(&self, position: u64) -> &Slot<T> {
+        let at = (position & (self.size() - 1)) as usize;
+        debug_assert!(at < self.slots.len());
+        // SAFETY: the number of slots is a power of two, so the mask keeps the index below it.
+        unsafe { self.slots.get_unchecked(at) }
+    }
+}
+
+struct Producers<T> {
+    tail: AtomicU64,
+    /// A head that some producer has seen: never above the real one.
+    head_seen: AtomicU64,
+    /// The consumer waits to be woken. It stands here because every producer reads it after it has written the tail.
+    asleep: AtomicBool,
+    /// The newest segment; those before hang on it.
+    newest: AtomicPtr<Segment<T>>,
+}
+
+struct Consumer<T> {
+    head: AtomicU64,
+    /// Where `head` is. The consumer's own.
+    segment: UnsafeCell<*mut Segment<T>>,
+}
+
+/// What the consumer sees when nothing is published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Look {
+    /// Nothing is reserved either: else a producer is about to publish.
+    pub(crate) is_spent: bool,
+    /// Somebody waits for room.
+    pub(crate) has_line: bool,
+}
+
+/// Why nothing was reserved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    Full,
+    Closed,
+    /// There is a line of those who wait for room.
+    Line,
+}
+
+/// Whose reservation it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Who {
+    Anybody,
+    /// Somebody from the line, whose lock is held.
+    FromTheLine,
+}
+
+pub(crate) struct Ring<T> {
+    producers: CacheLine<Producers<T>>,
+    consumer: CacheLine<Consumer<T>>,
+    capacity: u64,
+    /// Held while a segment is added.
+    growing: Mutex<()>,
+}
+
+// SAFETY: values move from the producer that wrote them to the consumer that takes them, as through any channel; segments
+// are reached by shared reference and freed by `Drop` alone.
+unsafe impl<T: Send> Send for Ring<T> {}
+// SAFETY: as above; slots are handed over by their stamps and by `head` (see the table at the top), and taking is `unsafe`.
+unsafe impl<T: Send> Sync for Ring<T> {}
+
+impl<T> Ring<T> {
+    pub(crate) fn new(capacity: usize) -> Self {
+        assert!((1..=CAPACITY_MAX).contains(&capacity), "a mailbox holds 1 to {CAPACITY_MAX} messages");
+        Self {
+            producers: CacheLine(Producers {
+                tail: AtomicU64::new(0),
+                head_seen: AtomicU64::new(0),
+                asleep: AtomicBool::new(false),
+                newest: AtomicPtr::new(ptr::null_mut()),
+            }),
+            consumer: CacheLine(Consumer { head: AtomicU64::new(0), segment: UnsafeCell::new(ptr::null_mut()) }),
+            capacity: capacity as u64,
+            growing: Mutex::new(()),
+        }
+    }
+
+    pub(crate) fn capacity(&self) -> usize {
+        self.capacity as usize
+    }
+
+    /// Messages that wait now; an instant later it may be another number.
+    pub(crate) fn len(&self) -> usize {
+        let head = self.consumer.0.head.load(Ordering::Relaxed);
+        let tail = self.producers.0.tail.load(Ordering::Relaxed) >> POSITION;
+        tail.saturating_sub(head).min(self.capacity) as usize
+    }
+
+    /// What there is beside published values. The consumer asks after it has said that it sleeps.
+    pub(crate) fn look(&self) -> Look {
+        // After the store that says so, before the load below: a producer reserves first and looks who sleeps afterwards, so
+        // either it is seen here or it sees the sleeper.
+        fence(Ordering::SeqCst);
+        let tail = self.producers.0.tail.load(Ordering::SeqCst);
+        let is_spent = tail >> POSITION == self.consumer.0.head.load(Ordering::Relaxed);
+        Look { is_spent, has_line: tail & LINE != 0 }
+    }
+
+    /// The consumer says that it sleeps, or that it is up.
+    pub(crate) fn set_asleep(&self, asleep: bool) {
+        self.producers.0.asleep.store(asleep, Ordering::Relaxed);
+    }
+
+    /// After a push: whether the consumer sleeps and the caller is the one to wake it.
+    #[inline]
+    pub(crate) fn must_wake(&self) -> bool {
+        let asleep = &self.producers.0.asleep;
+        loom_fence();
+        asleep.load(Ordering::SeqCst) && asleep.swap(false, Ordering::AcqRel)
+    }
+
+    /// Whether there is no room, by the newest head.
+    pub(crate) fn is_full(&self) -> bool {
+        loom_fence();
+        let head = self.consumer.0.head.load(Ordering::SeqCst);
+        let tail = self.producers.0.tail.load(Ordering::SeqCst) >> POSITION;
+        tail.saturating_sub(head) >= self.capacity
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.producers.0.tail.load(Ordering::Acquire) & CLOSED != 0
+    }
+
+    /// No reservation succeeds afterwards.
+    pub(crate) fn close(&self) {
+        self.producers.0.tail.fetch_or(CLOSED, Ordering::SeqCst);
+    }
+
+    /// From here on everybody is refused but those from the line. The line's lock is held.
+    pub(crate) fn form_line(&self) {
+        self.producers.0.tail.fetch_or(LINE, Ordering::SeqCst);
+        loom_fence();
+    }
+
+    pub(crate) fn dissolve_line(&self) {
+        self.producers.0.tail.fetch_and(!LINE, Ordering::SeqCst);
+    }
+
+    /// Reserves up to `wanted` positions in a row, at least one.
+    #[inline]
+    fn reserve(&self, wanted: u64, who: Who) -> Result<(&Segment<T>, u64, u64), Refusal> {
+        let producers = &self.producers.0;
+        let mut word = producers.tail.load(Ordering::Acquire);
+        loop {
+            if word & (CLOSED | LINE) != 0 {
+                if word & CLOSED != 0 {
+                    return Err(Refusal::Closed);
+                }
+                if who == Who::Anybody {
+                    return Err(Refusal::Line);
+                }
+            }
+            let position = word >> POSITION;
+            let number = (word >> FLAGS) & ((1 << SEGMENT_BITS) - 1);
+            let Some(segment) = self.segment(number) else {
+                word = self.grow(number);
+                continue;
+            };
+            let mut free = self.free(segment, position, producers.head_seen.load(Ordering::Acquire));
+            if free == 0 {
+                let head = self.consumer.0.head.load(Ordering::SeqCst);
+                producers.head_seen.store(head, Ordering::Release);
+                free = self.free(segment, position, head);
+                if free == 0 {
+                    // Against the newest head and the tail that it was read after: else it is another's news.
+                    let now = producers.tail.load(Ordering::Acquire);
+                    if now != word {
+                        word = now;
+                        continue;
+                    }
+                    if position.saturating_sub(head) >= self.capacity {
+                        return Err(Refusal::Full);
+                    }
+                    word = self.grow(number);
+                    continue;
+                }
+            }
+            let granted = free.min(wanted);
+            let next = word + granted * ONE;
+            match producers.tail.compare_exchange_weak(word, next, Ordering::SeqCst, Ordering::Acquire) {
+                Ok(_) => return Ok((segment, position, granted)),
+                Err(now) => word = now,
+            }
+        }
+    }
+
+    /// Positions from `position` on that are free, if the consumer is at `head` or further.
+    #[inline]
+    fn free(&self, segment: &Segment<T>, position: u64, head: u64) -> u64 {
+        let in_queue = self.capacity.saturating_sub(position.saturating_sub(head));
+        let began = segment.base.load(Ordering::Relaxed).max(head);
+        in_queue.min(segment.size().saturating_sub(position.saturating_sub(began)))
+    }
+
+    /// The segment of this number, if there is one yet.
+    #[inline]
+    fn segment(&self, number: u64) -> Option<&Segment<T>> {
+        if number == 0 {
+            return None;
+        }
+        let mut segment = self.producers.0.newest.load(Ordering::Acquire);
+        loop {
+            // SAFETY: segments live as long as the ring, and a number in the tail word is that of one that is linked.
+            let found = unsafe { &*segment };
+            if found.number == number {
+                return Some(found);
+            }
+            segment = found.previous;
+        }
+    }
+
+    /// Adds the segment after number `sealed`, unless somebody has, and returns the tail word.
+    #[cold]
+    fn grow(&self, sealed: u64) -> u64 {
+        let producers = &self.producers.0;
+        let _growing = self.growing.lock();
+        let mut word = producers.tail.load(Ordering::Acquire);
+        if (word >> FLAGS) & ((1 << SEGMENT_BITS) - 1) != sealed || word & CLOSED != 0 {
+            return word;
+        }
+        let full = self.capacity.next_power_of_two();
+        let size = full.min(FIRST << (GROWTH * sealed as u32).min(32));
+        let previous = producers.newest.load(Ordering::Relaxed);
+        let slot = |_| Slot { stamp: AtomicU64::new(0), value: UnsafeCell::new(MaybeUninit::uninit()) };
+        let segment = Box::into_raw(Box::new(Segment {
+            number: sealed + 1,
+            base: AtomicU64::new(word >> POSITION),
+            slots: (0..size).map(slot).collect(),
+            previous,
+            next: AtomicPtr::new(ptr::null_mut()),
+        }));
+        // Reached by number: nobody uses it before its number is in the tail word.
+        producers.newest.store(segment, Ordering::Release);
+        loop {
+            // SAFETY: just made, and shared at most.
+            unsafe { (*segment).base.store(word >> POSITION, Ordering::Relaxed) };
+            let next = word + (1 << FLAGS);
+            match producers.tail.compare_exchange(word, next, Ordering::SeqCst, Ordering::Acquire) {
+                Ok(_) => {
+                    // SAFETY: segments live as long as the ring.
+                    if let Some(previous) = unsafe { previous.as_ref() } {
+                        previous.next.store(segment, Ordering::Release);
+                    }
+                    return next;
+                }
+                // Others went on in the old segment, or closed.
+                Err(now) => word = now,
+            }
+        }
+    }
+
+    /// Queues one value.
+    #[inline]
+    pub(crate) fn push(&self, value: T, who: Who) -> Result<(), (Refusal, T)> {
+        match self.reserve(1, who) {
+            Ok((segment, position, _)) => {
+                // SAFETY: the position is reserved and not yet published.
+                unsafe { publish(segment, position, value) };
+                Ok(())
+            }
+            Err(refusal) => Err((refusal, value)),
+        }
+    }
+
+    /// Queues as many of the batch as there is room for, in order, in one reservation.
+    pub(crate) fn push_batch<const N: usize>(&self, batch: &mut Batch<T, N>) -> Result<(), Refusal> {
+        let wanted = (batch.end - batch.begin) as u64;
+        if wanted == 0 {
+            return Ok(());
+        }
+        let (segment, position, granted) = self.reserve(wanted, Who::Anybody)?;
+        for place in 0..granted {
+            let value = batch.next().expect("no more is granted than wanted");
+            // SAFETY: the position is reserved and not yet published.
+            unsafe { publish(segment, position + place, value) };
+        }
+        Ok(())
+    }
+
+    /// Takes the first value, if it has been published.
+    ///
+    /// # Safety
+    /// No other thread may take at the same time.
+    #[inline]
+    pub(crate) unsafe fn pop(&self) -> Option<T> {
+        let consumer = &self.consumer.0;
+        let head = consumer.head.load(Ordering::Relaxed);
+        loop {
+            let segment = consumer.segment.with(|segment| {
+                // SAFETY: only the consumer, which the caller is, reads or writes this.
+                unsafe { *segment }
+            });
+            // SAFETY: null before the first message; else a segment, which lives as long as the ring.
+            if let Some(segment) = unsafe { segment.as_ref() } {
+                let slot = segment.slot(head);
+                if slot.stamp.load(Ordering::Acquire) == head + 1 {
+                    let value = slot.value.with(|value| {
+                        // SAFETY: the stamp says that the value is there, and it is taken once: `head` goes on.
+                        unsafe { (*value).assume_init_read() }
+                    });
+                    consumer.head.store(head + 1, Ordering::Release);
+                    return Some(value);
+                }
+            }
+            if !self.turn_page(segment, head) {
+                return None;
+            }
+        }
+    }
+
+    /// Goes on to the next segment, if `head` is its first position.
+    #[cold]
+    fn turn_page(&self, present: *mut Segment<T>, head: u64) -> bool {
+        // SAFETY: null, or a segment, which lives as long as the ring.
+        let next = match unsafe { present.as_ref() } {
+            Some(present) => present.next.load(Ordering::Acquire),
+            None if self.producers.0.tail.load(Ordering::Acquire) >> POSITION == 0 => return false,
+            None => ptr::from_ref(self.segment(1).expect("a position has a segment")).cast_mut(),
+        };
+        // SAFETY: as above; `next` is linked once its base is final.
+        let begins_here = unsafe { next.as_ref() }.is_some_and(|next| next.base.load(Ordering::Relaxed) == head);
+        if begins_here {
+            self.consumer.0.segment.with_mut(|segment| {
+                // SAFETY: called by `pop` alone, whose caller is the only consumer.
+                unsafe { *segment = next };
+            });
+        }
+        begins_here
+    }
+
+    /// Takes the first value, waiting for a producer that has reserved it and not yet published.
+    ///
+    /// # Safety
+    /// As [`Ring::pop`].
+    pub(crate) unsafe fn pop_reserved(&self) -> Option<T> {
+        let mut turn = 0;
+        loop {
+            // SAFETY: the caller's promise.
+            if let Some(value) = unsafe { self.pop() } {
+                return Some(value);
+            }
+            if self.look().is_spent {
+                return None;
+            }
+            wait_a_little(turn);
+            turn += 1;
+        }
+    }
+}
+
+/// # Safety
+/// `position` must have been reserved in `segment` by the caller, and not yet published.
+#[inline]
+unsafe fn publish<T>(segment: &Segment<T>, position: u64, value: T) {
+    let slot = segment.slot(position);
+    slot.value.with_mut(|place| {
+        // SAFETY: reserved, so nobody else touches it until the stamp says so.
+        unsafe { (*place).write(value) };
+    });
+    slot.stamp.store(position + 1, Ordering::Release);
+}
+
+impl<T> Drop for Ring<T> {
+    fn drop(&mut self) {
+        // SAFETY: exclusive access; every reservation was published by a call that has returned.
+        while unsafe { self.pop() }.is_some() {}
+        let mut segment = self.producers.0.newest.load(Ordering::Acquire);
+        while !segment.is_null() {
+            // SAFETY: made by `Box::into_raw` in `grow`, reached here once.
+            let owned = unsafe { Box::from_raw(segment) };
+            segment = owned.previous;
+        }
+    }
+}
+
+/// Up to `N` values in a row, to be queued together.
+pub(crate) struct Batch<T, const N: usize> {
+    values: [MaybeUninit<T>; N],
+    begin: usize,
+    end: usize,
+}
+
+impl<T, const N: usize> Batch<T, N> {
+    pub(crate) fn new() -> Self {
+        Self { values: [const { MaybeUninit::uninit() }; N], begin: 0, end: 0 }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.begin == self.end
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.end - self.begin
+    }
+
+    /// Takes values until it is full or there are no more.
+    #[inline]
+    pub(crate) fn fill(&mut self, values: impl Iterator<Item = T>) {
+        debug_assert!(self.is_empty());
+        (self.begin, self.end) = (0, 0);
+        for value in values.take(N) {
+            self.values[self.end].write(value);
+            self.end += 1;
+        }
+    }
+
+    #[inline]
+    pub(crate) fn next(&mut self) -> Option<T> {
+        if self.is_empty() {
+            return None;
+        }
+        self.begin += 1;
+        // SAFETY: values from `begin` to `end` are there, and this one is passed over from here on.
+        Some(unsafe { self.values[self.begin - 1].assume_init_read() })
+    }
+}
+
+impl<T, const N: usize> Drop for Batch<T, N> {
+    fn drop(&mut self) {
+        while self.next().is_some() {}
+    }
+}
