@@ -35,10 +35,12 @@ use crate::arbiters::allowed_cores;
 /// How long actors may go on before their thread's timers and sockets get a turn.
 pub(crate) const ROUND: Duration = Duration::from_micros(200);
 
-/// Spins in vain before spinning pauses, and pauses before it is tried again: a thread that is asked now and then does not
-/// burn its core for nothing.
+/// Spins in vain before spinning pauses: a thread that is asked now and then does not burn its core for nothing.
 const CREDIT: u32 = 8;
-const PROBE_EVERY: u32 = 32;
+
+/// Waits before it is tried again, for an eighth of the time: at first, and at most after each time in vain has doubled it.
+const PROBE_FIRST: u32 = 32;
+const PROBE_LAST: u32 = 4096;
 
 const RUNNING: u8 = 0;
 const RUNG: u8 = 1;
@@ -47,6 +49,8 @@ const PARKED: u8 = 2;
 thread_local! {
     /// When the runtime last had its turn.
     static ROUND_BEGAN: Cell<Option<Instant>> = const { Cell::new(None) };
+    /// Whether this thread may look for work that has not come yet.
+    static MAY_SPIN: Cell<bool> = const { Cell::new(false) };
     /// A task waits for the runtime's turn.
     static WAITS_FOR_DRIVER: Cell<bool> = const { Cell::new(false) };
 }
@@ -60,6 +64,11 @@ pub(crate) fn token() -> usize {
     thread_local!(static HERE: u8 = const { 0 });
     // A thread that is being torn down is nobody's home.
     HERE.try_with(|here| std::ptr::from_ref(here).addr()).unwrap_or(1)
+}
+
+/// Whether tasks of this thread may look for a moment for work that has not come yet.
+pub(crate) fn may_spin() -> bool {
+    MAY_SPIN.get()
 }
 
 /// Ends an actor's turn at `now`: the other tasks of its thread go first, and its timers too where they have waited for
@@ -144,7 +153,9 @@ struct Executor {
     waker: Waker,
     spin: Duration,
     credit: u32,
-    pauses: u32,
+    /// Waits since the last try, and before the next.
+    waits: u32,
+    probe: u32,
 }
 
 impl Executor {
@@ -159,7 +170,8 @@ impl Executor {
         let waker = Waker::from(bell.clone());
         // Where there is but one core, whoever spins keeps everybody else from running.
         let spin = if allowed_cores().len() > 1 { spin } else { Duration::ZERO };
-        Self { tasks, bell, waker, spin, credit: CREDIT, pauses: 0 }
+        MAY_SPIN.set(!spin.is_zero());
+        Self { tasks, bell, waker, spin, credit: CREDIT, waits: 0, probe: PROBE_FIRST }
     }
 
     fn turn(&mut self, cx: &mut Context<'_>) {
@@ -192,22 +204,30 @@ impl Executor {
 
     /// Waits for a ring for a moment, where that has been worth it.
     fn spin_for_a_ring(&mut self) -> bool {
-        if self.spin.is_zero() || !self.is_worth_it() {
+        let spin = if self.credit > 0 {
+            self.spin
+        } else {
+            self.waits += 1;
+            if self.waits < self.probe {
+                return false;
+            }
+            self.waits = 0;
+            self.spin / 8
+        };
+        if spin.is_zero() {
             return false;
         }
         let most = allowed_cores().len() - 1;
-        let rung = SPINNING.fetch_add(1, Ordering::Relaxed) < most && self.bell.is_rung_within(self.spin);
+        let rung = SPINNING.fetch_add(1, Ordering::Relaxed) < most && self.bell.is_rung_within(spin);
         SPINNING.fetch_sub(1, Ordering::Relaxed);
-        self.credit = if rung { (self.credit + 2).min(CREDIT) } else { self.credit.saturating_sub(1) };
-        rung
-    }
-
-    fn is_worth_it(&mut self) -> bool {
-        if self.credit > 0 {
-            return true;
+        if rung {
+            (self.credit, self.probe) = ((self.credit + 2).min(CREDIT), PROBE_FIRST);
+        } else if self.credit > 0 {
+            self.credit -= 1;
+        } else {
+            self.probe = (self.probe * 2).min(PROBE_LAST);
         }
-        self.pauses += 1;
-        self.pauses % PROBE_EVERY == 0
+        rung
     }
 }
 

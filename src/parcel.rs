@@ -1,39 +1,98 @@
 //! A [`Parcel`]: an envelope whose type only its own functions know, stored in place if it is small.
 //!
-//! A mailbox is a queue of parcels of one size. An envelope of up to [`INLINE`] bytes lies in the parcel itself, so sending
-//! it allocates nothing; a larger one is boxed. One indirect call then moves it out and runs its handler.
+//! An envelope of up to [`INLINE`] bytes lies in the parcel itself, so sending it allocates nothing; a larger one is boxed.
+//! In a mailbox's slot, one of up to a word takes the narrow part alone. A [`Letter`] is a parcel that lies in a slot: its
+//! handler is run by one indirect call, which moves the envelope from the slot to where the handler runs.
 
 use std::any::TypeId;
 use std::mem::{ManuallyDrop, MaybeUninit};
 use std::task::Context as TaskContext;
 
 use crate::envelope::{Envelope, Fate};
+use crate::mailbox::{Mailbox, Put, Stow, Window};
 use crate::reply::ErasedReplier;
 use crate::room::{Outcome, Room};
 use crate::{Actor, Context, Error};
 
 const WORDS: usize = 6;
 
-/// The largest envelope that is stored in place, in bytes: with its two words of its own and the queue's stamp, a parcel
-/// fills a cache line.
+/// The largest envelope that is stored in place, in bytes: a message of four words with its sender's reply slot.
 const INLINE: usize = WORDS * size_of::<u64>();
 
-type Payload = [MaybeUninit<u64>; WORDS];
+type Word = MaybeUninit<u64>;
+type Payload = [Word; WORDS];
 
-/// What can be done with an envelope of one type.
-struct Vtable<A: Actor> {
+/// What can be done with an envelope of one type. `*mut Word` is where it lies: by itself, or a pointer to it.
+pub(crate) struct Vtable<A: Actor> {
     type_of: fn() -> TypeId,
+    /// It takes more than a word.
+    is_wide: bool,
     asks: bool,
-    fate: unsafe fn(*const Payload) -> Fate,
-    take_replier: unsafe fn(*mut Payload) -> Option<ErasedReplier>,
-    deliver: unsafe fn(*mut Payload, &mut Room, *mut A, *mut Context<A>, &mut TaskContext<'_>) -> bool,
-    fail: unsafe fn(*mut Payload, Error),
-    drop: unsafe fn(*mut Payload),
+    fate: unsafe fn(*const Word) -> Fate,
+    take_replier: unsafe fn(*mut Word) -> Option<ErasedReplier>,
+    deliver: unsafe fn(*mut Word, Receipt<'_, A>, &mut Room, *mut A, *mut Context<A>, &mut TaskContext<'_>) -> bool,
+    fail: unsafe fn(*mut Word, Error),
+    drop: unsafe fn(*mut Word),
 }
 
 pub(crate) struct Parcel<A: Actor> {
     vtable: &'static Vtable<A>,
     payload: Payload,
+}
+
+/// As a mailbox keeps it.
+impl<A: Actor> Stow for Parcel<A> {
+    type Narrow = (&'static Vtable<A>, Word);
+    type Wide = Payload;
+
+    #[inline]
+    unsafe fn stow(self, narrow: *mut Self::Narrow, wide: *mut Self::Wide) {
+        let parcel = ManuallyDrop::new(self);
+        // SAFETY: the caller's promise.
+        unsafe {
+            if parcel.vtable.is_wide {
+                narrow.write((parcel.vtable, MaybeUninit::uninit()));
+                wide.write(parcel.payload);
+            } else {
+                narrow.write((parcel.vtable, parcel.payload[0]));
+            }
+        }
+    }
+
+    #[inline]
+    unsafe fn unstow(narrow: *const Self::Narrow, wide: *const Self::Wide) -> Self {
+        // SAFETY: the caller's promise; `stow` has written what is read here.
+        unsafe {
+            let (vtable, word) = narrow.read();
+            let payload = if vtable.is_wide {
+                wide.read()
+            } else {
+                let mut payload = [MaybeUninit::uninit(); WORDS];
+                payload[0] = word;
+                payload
+            };
+            Self { vtable, payload }
+        }
+    }
+}
+
+/// An envelope on its way into a slot.
+pub(crate) struct Unpacked<E>(pub(crate) E);
+
+impl<A: Actor, E: Envelope<A>> Put<Parcel<A>> for Unpacked<E> {
+    #[inline]
+    unsafe fn put(self, narrow: *mut (&'static Vtable<A>, Word), wide: *mut Payload) {
+        let vtable = Of::<A, E>::VTABLE;
+        // SAFETY: the caller's promise; what is written is what `Parcel::stow` would write.
+        unsafe {
+            if Of::<A, E>::IN_PLACE && size_of::<E>() > size_of::<Word>() {
+                (&raw mut (*narrow).0).write(vtable);
+                wide.cast::<E>().write(self.0);
+            } else {
+                narrow.write((vtable, Of::<A, E>::put(self.0)[0]));
+            }
+        }
+    }
 }
 
 // SAFETY: what is inside is an `Envelope`, which is `Send`; the vtable is static.
@@ -46,6 +105,7 @@ impl<A: Actor, E: Envelope<A>> Of<A, E> {
 
     const VTABLE: &'static Vtable<A> = &Vtable {
         type_of: TypeId::of::<E>,
+        is_wide: Self::IN_PLACE && size_of::<E>() > size_of::<Word>(),
         asks: E::ASKS,
         fate: Self::fate,
         take_replier: Self::take_replier,
@@ -54,6 +114,7 @@ impl<A: Actor, E: Envelope<A>> Of<A, E> {
         drop: Self::drop,
     };
 
+    #[inline]
     fn put(envelope: E) -> Payload {
         let mut payload = [MaybeUninit::uninit(); WORDS];
         if Self::IN_PLACE {
@@ -67,51 +128,55 @@ impl<A: Actor, E: Envelope<A>> Of<A, E> {
     }
 
     /// # Safety
-    /// `payload` was made by [`Self::put`] and holds its envelope still, of which it holds nothing afterwards.
+    /// `place` is where an envelope that was [put](Self::put) lies, of which it holds nothing afterwards.
     #[inline]
-    unsafe fn take(payload: *mut Payload) -> E {
+    unsafe fn take(place: *mut Word) -> E {
         if Self::IN_PLACE {
             // SAFETY: what `put` has written.
-            unsafe { payload.cast::<E>().read() }
+            unsafe { place.cast::<E>().read() }
         } else {
             // SAFETY: what `put` has written, taken once.
-            unsafe { *Box::from_raw(payload.cast::<*mut E>().read()) }
+            unsafe { *Box::from_raw(place.cast::<*mut E>().read()) }
         }
     }
 
     /// # Safety
-    /// `payload` was made by [`Self::put`] and holds its envelope still.
+    /// `place` is where an envelope that was [put](Self::put) lies.
     #[inline]
-    unsafe fn at(payload: *const Payload) -> *mut E {
+    unsafe fn at(place: *const Word) -> *mut E {
         if Self::IN_PLACE {
-            payload.cast::<E>().cast_mut()
+            place.cast::<E>().cast_mut()
         } else {
             // SAFETY: what `put` has written.
-            unsafe { payload.cast::<*mut E>().read() }
+            unsafe { place.cast::<*mut E>().read() }
         }
     }
 
-    unsafe fn fate(payload: *const Payload) -> Fate {
-        // SAFETY: the caller's promise is that of `at`, and it holds the parcel by reference.
-        unsafe { (*Self::at(payload)).fate() }
+    unsafe fn fate(place: *const Word) -> Fate {
+        // SAFETY: the caller's promise is that of `at`, and that nobody else has it.
+        unsafe { (*Self::at(place)).fate() }
     }
 
-    unsafe fn take_replier(payload: *mut Payload) -> Option<ErasedReplier> {
-        // SAFETY: the caller's promise is that of `at`, and it holds the parcel by unique reference.
-        unsafe { (*Self::at(payload)).take_replier() }
+    unsafe fn take_replier(place: *mut Word) -> Option<ErasedReplier> {
+        // SAFETY: the caller's promise is that of `at`, and that nobody else has it.
+        unsafe { (*Self::at(place)).take_replier() }
     }
 
     /// # Safety
     /// That of [`Self::take`] and of [`Room::enter`]: actor and context live, and are not used, while the room is occupied.
+    /// If the envelope lies in a slot, it is the one in front.
     unsafe fn deliver(
-        payload: *mut Payload,
+        place: *mut Word,
+        receipt: Receipt<'_, A>,
         room: &mut Room,
         actor: *mut A,
         ctx: *mut Context<A>,
         cx: &mut TaskContext<'_>,
     ) -> bool {
         // SAFETY: the caller's promise.
-        let (envelope, actor, ctx) = unsafe { (Self::take(payload), &mut *actor, &mut *ctx) };
+        let (envelope, actor, ctx) = unsafe { (Self::take(place), &mut *actor, &mut *ctx) };
+        // SAFETY: it has been moved out.
+        unsafe { receipt.give() };
         let work = async move {
             envelope.deliver(actor, ctx).await;
             Outcome::Handled
@@ -120,21 +185,58 @@ impl<A: Actor, E: Envelope<A>> Of<A, E> {
         unsafe { room.enter(work, cx) }.is_ready()
     }
 
-    unsafe fn fail(payload: *mut Payload, error: Error) {
+    unsafe fn fail(place: *mut Word, error: Error) {
         // SAFETY: the caller's promise is that of `take`.
-        unsafe { Self::take(payload) }.fail(error);
+        unsafe { Self::take(place) }.fail(error);
     }
 
-    unsafe fn drop(payload: *mut Payload) {
+    unsafe fn drop(place: *mut Word) {
         // SAFETY: the caller's promise is that of `take`.
-        drop(unsafe { Self::take(payload) });
+        drop(unsafe { Self::take(place) });
     }
 }
 
-impl<A: Actor> Parcel<A> {
+/// Says that a message was moved out of its mailbox, before its handler runs.
+pub(crate) struct Receipt<'a, A: Actor> {
+    pub(crate) window: Window<'a>,
+    /// The mailbox in whose front slot it lay, if it lay in one.
+    pub(crate) slot_of: Option<&'a Mailbox<Parcel<A>>>,
+}
+
+impl<A: Actor> Receipt<'_, A> {
+    /// # Safety
+    /// The message was moved out.
     #[inline]
-    pub(crate) fn new<E: Envelope<A>>(envelope: E) -> Self {
-        Self { vtable: Of::<A, E>::VTABLE, payload: Of::<A, E>::put(envelope) }
+    pub(crate) unsafe fn give(self) {
+        let Some(mailbox) = self.slot_of else { return };
+        // SAFETY: the caller's promise.
+        unsafe { mailbox.pass_over(&self.window) };
+        drop(self.window);
+        mailbox.make_room();
+    }
+}
+
+/// A parcel that lies where a mailbox keeps it.
+pub(crate) struct Letter<A: Actor> {
+    vtable: &'static Vtable<A>,
+    place: *mut Word,
+}
+
+impl<A: Actor> Letter<A> {
+    /// # Safety
+    /// Both are the parts of a slot that holds a parcel which nobody else touches, for as long as the letter is used.
+    #[inline]
+    pub(crate) unsafe fn lying_in(narrow: *mut (&'static Vtable<A>, Word), wide: *mut Payload) -> Self {
+        // SAFETY: the caller's promise.
+        let vtable = unsafe { (*narrow).0 };
+        // SAFETY: as above; no reference is made.
+        let place = if vtable.is_wide { wide.cast() } else { unsafe { &raw mut (*narrow).1 } };
+        Self { vtable, place }
+    }
+
+    /// The same for a parcel of the caller's own, which must not be dropped afterwards.
+    pub(crate) fn of(parcel: &mut ManuallyDrop<Parcel<A>>) -> Self {
+        Self { vtable: parcel.vtable, place: parcel.payload.as_mut_ptr() }
     }
 
     /// Whether somebody may wait for an answer.
@@ -144,37 +246,59 @@ impl<A: Actor> Parcel<A> {
     }
 
     pub(crate) fn fate(&self) -> Fate {
-        // SAFETY: a parcel that can be named holds its envelope.
-        unsafe { (self.vtable.fate)(&raw const self.payload) }
+        // SAFETY: the letter's own promise.
+        unsafe { (self.vtable.fate)(self.place) }
     }
 
     pub(crate) fn take_replier(&mut self) -> Option<ErasedReplier> {
-        // SAFETY: a parcel that can be named holds its envelope.
-        unsafe { (self.vtable.take_replier)(&raw mut self.payload) }
+        // SAFETY: the letter's own promise.
+        unsafe { (self.vtable.take_replier)(self.place) }
     }
 
-    /// Begins to run the handler in `room`; whether it is done already.
+    /// The parcel, moved out.
+    pub(crate) fn into_parcel(self) -> Parcel<A> {
+        let mut payload = [MaybeUninit::uninit(); WORDS];
+        let words = if self.vtable.is_wide { WORDS } else { 1 };
+        // SAFETY: the letter's own promise: so many words lie there.
+        unsafe { self.place.copy_to_nonoverlapping(payload.as_mut_ptr(), words) };
+        Parcel { vtable: self.vtable, payload }
+    }
+
+    /// Moves the message out, gives the receipt and begins to run the handler in `room`; whether it is done already.
     ///
     /// # Safety
-    /// That of [`Room::enter`]: actor and context live, and are not used, while the room is occupied.
+    /// That of [`Room::enter`]: actor and context live, and are not used, while the room is occupied. If the receipt names a
+    /// mailbox, the letter lies in its front slot.
     #[inline]
     pub(crate) unsafe fn deliver(
         self,
+        receipt: Receipt<'_, A>,
         room: &mut Room,
         actor: *mut A,
         ctx: *mut Context<A>,
         cx: &mut TaskContext<'_>,
     ) -> bool {
-        let mut parcel = ManuallyDrop::new(self);
-        // SAFETY: the envelope is taken once, for the parcel is not dropped; the rest is the caller's promise.
-        unsafe { (parcel.vtable.deliver)(&raw mut parcel.payload, room, actor, ctx, cx) }
+        // SAFETY: the letter's own promise, and the caller's.
+        unsafe { (self.vtable.deliver)(self.place, receipt, room, actor, ctx, cx) }
+    }
+}
+
+impl<A: Actor> Parcel<A> {
+    #[inline]
+    pub(crate) fn new<E: Envelope<A>>(envelope: E) -> Self {
+        Self { vtable: Of::<A, E>::VTABLE, payload: Of::<A, E>::put(envelope) }
+    }
+
+    pub(crate) fn fate(&self) -> Fate {
+        // SAFETY: a parcel that can be named holds its envelope.
+        unsafe { (self.vtable.fate)(self.payload.as_ptr()) }
     }
 
     /// Answers without delivering.
     pub(crate) fn fail(self, error: Error) {
         let mut parcel = ManuallyDrop::new(self);
         // SAFETY: the envelope is taken once, for the parcel is not dropped.
-        unsafe { (parcel.vtable.fail)(&raw mut parcel.payload, error) };
+        unsafe { (parcel.vtable.fail)(parcel.payload.as_mut_ptr(), error) };
     }
 
     /// The envelope again, to give a refused message back to its sender.
@@ -185,13 +309,13 @@ impl<A: Actor> Parcel<A> {
         assert_eq!((self.vtable.type_of)(), TypeId::of::<E>(), "a mailbox gives back what it was given");
         let mut parcel = ManuallyDrop::new(self);
         // SAFETY: it is an `E`, taken once, for the parcel is not dropped.
-        unsafe { Of::<A, E>::take(&raw mut parcel.payload) }
+        unsafe { Of::<A, E>::take(parcel.payload.as_mut_ptr()) }
     }
 }
 
 impl<A: Actor> Drop for Parcel<A> {
     fn drop(&mut self) {
         // SAFETY: a parcel that is dropped holds its envelope.
-        unsafe { (self.vtable.drop)(&raw mut self.payload) };
+        unsafe { (self.vtable.drop)(self.payload.as_mut_ptr()) };
     }
 }

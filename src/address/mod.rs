@@ -13,7 +13,7 @@ use std::time::Duration;
 use crate::cell::Core;
 use crate::envelope::{Asked, Deadline, Sunk, Told};
 use crate::mailbox::{Pushed, Refused, Sender};
-use crate::parcel::Parcel;
+use crate::parcel::{Parcel, Unpacked};
 use crate::reply::{Replier, ReplySink};
 use crate::{Actor, Error, ExitReason, Handler, Message, Overflow};
 
@@ -170,7 +170,8 @@ impl<A: Actor> Address<A> {
         A: Handler<M>,
         M: Message,
     {
-        self.core.try_send(Parcel::new(Told(message))).map_err(|(error, parcel)| {
+        let Err(Unpacked(told)) = self.core.mailbox.push_now(Unpacked(Told(message))) else { return Ok(()) };
+        self.core.try_send(Parcel::new(told)).map_err(|(error, parcel)| {
             let message = Some(parcel.open::<Told<M>>().0);
             SendError { error, message }
         })
@@ -240,7 +241,7 @@ impl<A: Actor> Address<A> {
 
 impl<A: Actor> Core<A> {
     /// Queues without waiting, by the mailbox's policy, and answers for whatever that drops.
-    #[inline]
+    #[cold]
     fn try_send(&self, parcel: Parcel<A>) -> Result<(), (Error, Parcel<A>)> {
         match self.mailbox.push(parcel) {
             Ok(Pushed::Queued) => Ok(()),

@@ -6,7 +6,7 @@ use std::task::{Context, Poll, ready};
 use crate::cell::Core;
 use crate::envelope::Envelope;
 use crate::mailbox::{Batch, Place, Refused};
-use crate::parcel::Parcel;
+use crate::parcel::{Parcel, Unpacked};
 use crate::{Actor, Error, Overflow};
 
 /// Messages that are queued together.
@@ -41,7 +41,7 @@ impl<A: Actor, E: Envelope<A>> Sending<A, E> {
         if let Self::Unsent(_) = self
             && let Self::Unsent(envelope) = std::mem::replace(self, Self::Sent)
         {
-            match send(core, Parcel::new(envelope)) {
+            match send(core, envelope) {
                 Ok(None) => return Poll::Ready(Ok(())),
                 Ok(Some(place)) => *self = Self::InLine(place),
                 Err(refused) => return Poll::Ready(Err(refused)),
@@ -56,7 +56,18 @@ impl<A: Actor, E: Envelope<A>> Sending<A, E> {
 
 /// Queues, or gets in line where the policy is to wait.
 #[inline]
-fn send<A: Actor>(core: &Core<A>, parcel: Parcel<A>) -> Result<Option<Place<Parcel<A>>>, (Error, Parcel<A>)> {
+fn send<A: Actor, E: Envelope<A>>(
+    core: &Core<A>,
+    envelope: E,
+) -> Result<Option<Place<Parcel<A>>>, (Error, Parcel<A>)> {
+    match core.mailbox.push_now(Unpacked(envelope)) {
+        Ok(()) => Ok(None),
+        Err(Unpacked(envelope)) => send_by_policy(core, Parcel::new(envelope)),
+    }
+}
+
+#[cold]
+fn send_by_policy<A: Actor>(core: &Core<A>, parcel: Parcel<A>) -> Result<Option<Place<Parcel<A>>>, (Error, Parcel<A>)> {
     let mailbox = &core.mailbox;
     if mailbox.overflow() != Overflow::Block {
         return core.try_send(parcel).map(|()| None);
@@ -124,7 +135,7 @@ pub(super) async fn batches<A: Actor>(
             // Closed or full, it is the next message's way that tells.
             let _ = core.mailbox.push_batch(&mut batch);
             let Some(parcel) = batch.next() else { break };
-            if let Some(place) = send(core, parcel)? {
+            if let Some(place) = send_by_policy(core, parcel)? {
                 let waits = Waits { core, place };
                 poll_fn(|cx| waits.place.poll(cx)).await.map_err(|refused| core.give_back(refused))?;
             }

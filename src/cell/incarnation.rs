@@ -11,6 +11,7 @@
 //! its context. One poll handles messages until there are none, a handler waits, or the turn is over. Panics are caught
 //! once a poll and not once a message: what was in hand is known from `in_hand.rs`.
 
+use std::mem::ManuallyDrop;
 use std::pin::Pin;
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -25,7 +26,7 @@ use crate::executor;
 use crate::mailbox::{Lease, Rest, Signal};
 use crate::observe::ActorState;
 use crate::panics::{self, Panicked};
-use crate::parcel::Parcel;
+use crate::parcel::{Letter, Parcel, Receipt};
 use crate::room::{Outcome, Room};
 use crate::supervision::Report;
 use crate::{Actor, Context, Error, ExitReason, Handle};
@@ -37,6 +38,13 @@ pub(crate) const TURN: u32 = 64;
 
 /// What a turn should last at most: messages that take longer make it shorter, down to one.
 const TURN_TIME: Duration = Duration::from_micros(100);
+
+/// Messages in a row that make a burst.
+const BURST: u32 = 4;
+
+/// Times to linger in vain before it is left, and empty mailboxes before it is tried again.
+const LINGER_CREDIT: u8 = 4;
+const LINGER_PROBE: u8 = 64;
 
 /// Tries to see a message that its sender is just about to publish, before others get a turn.
 const SOON: u32 = 64;
@@ -83,6 +91,8 @@ struct Turn {
     size: u32,
     left: u32,
     began: Option<Instant>,
+    credit: u8,
+    pauses: u8,
 }
 
 impl<A: Actor> Incarnation<A> {
@@ -109,7 +119,7 @@ impl<A: Actor> Incarnation<A> {
             asleep: false,
             heard: None,
             timer: None,
-            turn: Turn { size: TURN, left: TURN, began: None },
+            turn: Turn { size: TURN, left: TURN, began: None, credit: LINGER_CREDIT, pauses: 0 },
         });
     }
 
@@ -300,25 +310,40 @@ impl<A: Actor> Incarnation<A> {
             self.core.mailbox.note_depth();
         }
         let Some(window) = self.lease.open() else { return Next::Delivered };
-        let Some(mut parcel) = self.core.mailbox.take(&window) else { return Next::Nothing };
+        let mailbox = &self.core.mailbox;
+        let mut own;
+        let (mut letter, slot_of) = if let Some((narrow, wide)) = mailbox.front(&window) {
+            // SAFETY: a slot's parcel is the consumer's until it is passed over, and the window says who that is.
+            (unsafe { Letter::lying_in(narrow, wide) }, Some(mailbox))
+        } else if let Some(parcel) = mailbox.take_from_deque(&window) {
+            own = ManuallyDrop::new(parcel);
+            (Letter::of(&mut own), None)
+        } else {
+            return Next::Nothing;
+        };
         self.turn.left -= 1;
-        if parcel.asks() {
-            let fate = parcel.fate();
+        if letter.asks() {
+            let fate = letter.fate();
             if !matches!(fate, Fate::Deliver) {
-                drop(window);
+                let parcel = letter.into_parcel();
+                // SAFETY: it has been moved out.
+                unsafe { Receipt { window, slot_of }.give() };
                 self.skip(parcel, fate);
                 return Next::Delivered;
             }
-            if let Some(replier) = parcel.take_replier() {
+            if let Some(replier) = letter.take_replier() {
                 self.core.in_hand.put(&window, replier);
             }
         }
-        drop(window);
-        self.core.mailbox.make_room();
-        let (actor, ctx) = self.parts();
-        let room = self.room();
-        // SAFETY: the room drops the future before `Life` drops the actor and the context; nothing else uses them till then.
-        if unsafe { parcel.deliver(room, actor, ctx, cx) } {
+        let life = self.life.as_ptr();
+        // SAFETY: `life` lives as long as `self`, the room is empty, and it drops the future before `Life` drops the actor
+        // and the context, which nothing else uses till then. The letter lies in front of the mailbox that is named.
+        let is_done = unsafe {
+            let actor = (*life).actor.as_mut().expect("it has been born");
+            let (actor, ctx, room) = (&raw mut *actor, &raw mut (*life).ctx, &mut (*life).room);
+            letter.deliver(Receipt { window, slot_of }, room, actor, ctx, cx)
+        };
+        if is_done {
             self.core.info.count_handled();
             Next::Delivered
         } else {
@@ -338,6 +363,14 @@ impl<A: Actor> Incarnation<A> {
 
     /// There is no message: sleeps, unless one has just come or is about to.
     fn rest(&mut self, cx: &mut TaskContext<'_>) -> Rest {
+        if self.may_linger() {
+            let Some(window) = self.lease.open() else { return Rest::More };
+            let has_come = self.core.mailbox.linger(&window);
+            self.turn.lingered(has_come);
+            if has_come {
+                return Rest::More;
+            }
+        }
         self.turn.rest();
         for attempt in 0..SOON {
             let Some(window) = self.lease.open() else { return Rest::More };
@@ -355,6 +388,11 @@ impl<A: Actor> Incarnation<A> {
         std::thread::yield_now();
         executor::end_turn(cx, Instant::now());
         Rest::Soon
+    }
+
+    /// Whether to let messages come together before sleeping: where they come in bursts, and it has been of use.
+    fn may_linger(&mut self) -> bool {
+        self.turn.is_burst() && executor::may_spin() && self.turn.is_worth_lingering()
     }
 
     fn told_to_end(&self) -> ExitReason {
@@ -487,6 +525,19 @@ impl Turn {
         self.size = grown.clamp(1, TURN);
         self.left = self.size;
         now
+    }
+
+    fn is_burst(&self) -> bool {
+        self.began.is_some() || self.size - self.left >= BURST
+    }
+
+    fn is_worth_lingering(&mut self) -> bool {
+        self.pauses = (self.pauses + 1) % LINGER_PROBE;
+        self.credit > 0 || self.pauses == 0
+    }
+
+    fn lingered(&mut self, has_come: bool) {
+        self.credit = if has_come { LINGER_CREDIT } else { self.credit.saturating_sub(1) };
     }
 
     /// The mailbox is empty: what follows is another burst, whose begin is not known.

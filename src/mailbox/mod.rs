@@ -31,7 +31,7 @@ use crate::Overflow;
 
 pub(crate) use lease::{Lease, Window};
 pub(crate) use line::{Sender, Turn};
-pub(crate) use ring::{Batch, CAPACITY_MAX};
+pub(crate) use ring::{Batch, CAPACITY_MAX, Put, Stow};
 
 use line::{Line, TurnState, Waiting};
 use ring::{Refusal, Ring, Who};
@@ -90,11 +90,14 @@ pub(crate) struct Revoked<'a> {
     _lease: MutexGuard<'a, Option<Arc<Lease>>>,
 }
 
-/// How often a sender looks whether there is room before it gets in line: some hundred nanoseconds, in which a consumer
-/// that runs frees many places.
-const PATIENCE: u32 = 6;
+/// How often a sender looks whether there is room before it gets in line: some microseconds, in which a consumer that runs
+/// frees many places.
+const PATIENCE: u32 = 32;
 
-pub(crate) struct Mailbox<T> {
+/// Of the processor's pauses: about a microsecond where one takes some 40 cycles.
+const LINGER: u32 = 64;
+
+pub(crate) struct Mailbox<T: Stow> {
     ring: Ring<T>,
     overflow: Overflow,
     /// [`Overflow::DropOldest`] alone: its senders take from the queue as well, which a ring's cannot.
@@ -109,7 +112,7 @@ pub(crate) struct Mailbox<T> {
     high_water: AtomicUsize,
 }
 
-impl<T> Mailbox<T> {
+impl<T: Stow> Mailbox<T> {
     pub(crate) fn new(capacity: usize, overflow: Overflow) -> Self {
         let deque = (overflow == Overflow::DropOldest).then(|| Box::new(Mutex::new(VecDeque::new())));
         Self {
@@ -143,6 +146,17 @@ impl<T> Mailbox<T> {
     /// The most messages that were seen waiting, at the begin of a turn or by a sender that found no room.
     pub(crate) fn high_water(&self) -> usize {
         self.high_water.load(Ordering::Relaxed).max(self.depth())
+    }
+
+    /// Queues if that takes no more than a free place, whatever the policy; else [`Mailbox::push`] says what is to be done.
+    #[inline]
+    pub(crate) fn push_now<V: Put<T>>(&self, item: V) -> Result<(), V> {
+        if self.deque.is_some() {
+            return Err(item);
+        }
+        self.ring.push(item, Who::Anybody).map_err(|(_, item)| item)?;
+        self.call_consumer();
+        Ok(())
     }
 
     /// Queues without waiting, by this mailbox's policy.
@@ -230,11 +244,11 @@ impl<T> Mailbox<T> {
         if home == 0 || home == crate::executor::token() || self.has_line.load(Ordering::Relaxed) {
             return false;
         }
-        for turn in 0..PATIENCE {
-            for _ in 0..8 << turn {
-                std::hint::spin_loop();
-            }
-            if !self.ring.is_full() {
+        // Room for one would be taken by one message, at the price of the cache lines that all of this needs.
+        let enough = self.capacity() - self.capacity().div_ceil(4);
+        for _ in 0..PATIENCE {
+            (0..8).for_each(|_| std::hint::spin_loop());
+            if self.ring.len() <= enough {
                 return true;
             }
         }
@@ -357,14 +371,35 @@ impl<T> Mailbox<T> {
         self.home.store(crate::executor::token(), Ordering::Relaxed);
     }
 
-    /// The next message, if there is one.
+    /// Where the next message lies, if there is one. It is to be moved out, and passed over.
     #[inline]
-    pub(crate) fn take(&self, _: &Window<'_>) -> Option<T> {
-        if let Some(deque) = &self.deque {
-            return deque.lock().pop_front();
-        }
+    pub(crate) fn front(&self, _: &Window<'_>) -> Option<(*mut T::Narrow, *mut T::Wide)> {
         // SAFETY: the window says that the caller's lease holds, and there is one lease at a time.
-        unsafe { self.ring.pop() }
+        unsafe { self.ring.front() }
+    }
+
+    /// # Safety
+    /// The message that [`Mailbox::front`] has found in this window was moved out.
+    #[inline]
+    pub(crate) unsafe fn pass_over(&self, _: &Window<'_>) {
+        // SAFETY: the caller's promise; as in `front`.
+        unsafe { self.ring.advance() }
+    }
+
+    /// The next message of a mailbox that drops the oldest, if there is one: `front` finds none of these.
+    #[inline]
+    pub(crate) fn take_from_deque(&self, _: &Window<'_>) -> Option<T> {
+        self.deque.as_ref().and_then(|deque| deque.lock().pop_front())
+    }
+
+    /// Lets messages come together for about a microsecond, after `take` found nothing; whether there is one. Between two
+    /// cores a cache line that is fetched for one message costs as much as one that is fetched for several.
+    pub(crate) fn linger(&self, _: &Window<'_>) -> bool {
+        if self.deque.is_some() {
+            return false;
+        }
+        (0..LINGER).for_each(|_| std::hint::spin_loop());
+        self.ring.is_ready()
     }
 
     /// After messages were taken: whoever waits for room may come in, once there is enough of it for several.

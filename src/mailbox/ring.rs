@@ -3,7 +3,11 @@
 //! Positions count messages since the queue was made and never wrap: `tail` is the next to be reserved, `head` the next to
 //! be taken. A producer reserves a position by compare-and-swap on the tail word, writes its slot and publishes the slot's
 //! stamp. The consumer waits for the stamp of its position, moves the value out and publishes `head`; it writes to no
-//! slot, so a slot's cache line travels once a message, and several messages share a line.
+//! slot, so a slot's cache lines travel in one direction.
+//!
+//! What limits the rate between two cores is how many cache lines travel, so a slot is three: its stamp (4 bytes), a narrow
+//! part that every value has (16 bytes for a message) and a wide part that is written and read for large values only. Each
+//! kind lies in an array of its own; small messages share a line by threes.
 //!
 //! Slots live in segments, each several times the size of the one before, up to the capacity. One that is full while the
 //! queue is not is *sealed*: the tail word names the segment that takes further messages, so the same compare-and-swap that
@@ -15,7 +19,7 @@
 //! | tail word | producers; whoever closes | reserving, growing (under the lock), closing, lining up |
 //! | head | the consumer | after a value was moved out |
 //! | a slot's value | the producer that reserved it, until it publishes the stamp; then the consumer, until it publishes `head` | |
-//! | a slot's stamp | that producer | once the value is there: position + 1 |
+//! | a slot's stamp | that producer | once the value is there: the low half of position + 1 |
 //!
 //! Why a slot is never written while it is read: a producer reserves position `p` only if it has seen a head above `p -
 //! size`, and the consumer publishes that head after it moved the slot's earlier value out. Why an earlier value is never
@@ -24,7 +28,7 @@
 use std::mem::MaybeUninit;
 use std::ptr;
 
-use crate::sync::{AtomicBool, AtomicPtr, AtomicU64, Mutex, Ordering, UnsafeCell, fence, loom_fence, wait_a_little};
+use crate::sync::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Mutex, Ordering, UnsafeCell, fence, loom_fence, wait_a_little};
 
 /// Slots of the first segment: enough for an actor that is asked now and then.
 const FIRST: u64 = 4;
@@ -44,40 +48,129 @@ const SEGMENT_BITS: u32 = 6;
 const POSITION: u32 = FLAGS + SEGMENT_BITS;
 const ONE: u64 = 1 << POSITION;
 
+/// Slots between the one that is taken and the one whose cache lines are asked for.
+const AHEAD: u64 = 16;
+
+#[inline(always)]
+fn prefetch(place: *const u8) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch is a hint, whatever the address.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(place.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = place;
+}
+
 /// Fields that one side writes often, away from what the other side writes.
 #[repr(align(64))]
 struct CacheLine<T>(T);
 
-struct Slot<T> {
-    stamp: AtomicU64,
-    value: UnsafeCell<MaybeUninit<T>>,
+/// How a value lies in a slot.
+pub(crate) trait Stow: Sized {
+    /// The part that every value has.
+    type Narrow;
+    /// The part that only some have.
+    type Wide;
+
+    /// # Safety
+    /// Both must be valid for writes; `narrow` is written whole, `wide` as far as the value needs it.
+    unsafe fn stow(self, narrow: *mut Self::Narrow, wide: *mut Self::Wide);
+
+    /// # Safety
+    /// Both must be as `stow` has left them, and of one value only one may be made.
+    unsafe fn unstow(narrow: *const Self::Narrow, wide: *const Self::Wide) -> Self;
 }
 
-struct Segment<T> {
+/// What becomes a `T` when it is written into a slot: a value that need not be packed up before its place is known.
+pub(crate) trait Put<T: Stow>: Sized {
+    /// # Safety
+    /// As [`Stow::stow`].
+    unsafe fn put(self, narrow: *mut T::Narrow, wide: *mut T::Wide);
+}
+
+impl<T: Stow> Put<T> for T {
+    #[inline]
+    unsafe fn put(self, narrow: *mut T::Narrow, wide: *mut T::Wide) {
+        // SAFETY: the caller's promise.
+        unsafe { self.stow(narrow, wide) };
+    }
+}
+
+type Part<T> = UnsafeCell<MaybeUninit<T>>;
+
+struct Slot<'a, T: Stow> {
+    stamp: &'a AtomicU32,
+    narrow: &'a Part<T::Narrow>,
+    wide: &'a Part<T::Wide>,
+}
+
+/// What a slot's stamp is once the value of `position` is there. One lap of a segment is shorter than 2³² positions, and
+/// every lap stamps every slot, so the low half tells one from another.
+#[inline(always)]
+fn stamp_of(position: u64) -> u32 {
+    (position as u32).wrapping_add(1)
+}
+
+struct Segment<T: Stow> {
     /// 1 is the first; 0 in the tail word means none yet.
     number: u64,
     /// The position of its first message. Written before its number is in the tail word.
     base: AtomicU64,
-    slots: Box<[Slot<T>]>,
+    stamps: Box<[AtomicU32]>,
+    narrow: Box<[Part<T::Narrow>]>,
+    wide: Box<[Part<T::Wide>]>,
     previous: *mut Segment<T>,
     next: AtomicPtr<Segment<T>>,
 }
 
-impl<T> Segment<T> {
+impl<T: Stow> Segment<T> {
+    fn new(number: u64, base: u64, size: u64, previous: *mut Self) -> Self {
+        // As far from any stamp of the first lap as can be.
+        let never = stamp_of(base).wrapping_sub(1 << 31);
+        Self {
+            number,
+            base: AtomicU64::new(base),
+            stamps: (0..size).map(|_| AtomicU32::new(never)).collect(),
+            narrow: (0..size).map(|_| UnsafeCell::new(MaybeUninit::uninit())).collect(),
+            wide: (0..size).map(|_| UnsafeCell::new(MaybeUninit::uninit())).collect(),
+            previous,
+            next: AtomicPtr::new(ptr::null_mut()),
+        }
+    }
+
     fn size(&self) -> u64 {
-        self.slots.len() as u64
+        self.stamps.len() as u64
+    }
+
+    /// Asks for the cache lines of slots that follow soon, which another core has written: the processor does not foresee it.
+    #[inline]
+    fn prefetch(&self, position: u64) {
+        if position & 3 == 0 {
+            let at = ((position + AHEAD) & (self.size() - 1)) as usize;
+            prefetch(self.narrow.as_ptr().wrapping_add(at).cast());
+            if position & 15 == 0 {
+                prefetch(self.stamps.as_ptr().wrapping_add(at).cast());
+            }
+        }
     }
 
     #[inline]
-    fn slot(&self, position: u64) -> &Slot<T> {
+    fn slot(&self, position: u64) -> Slot<'_, T> {
         let at = (position & (self.size() - 1)) as usize;
-        debug_assert!(at < self.slots.len());
+        debug_assert!(at < self.stamps.len() && at < self.narrow.len() && at < self.wide.len());
         // SAFETY: the number of slots is a power of two, so the mask keeps the index below it.
-        unsafe { self.slots.get_unchecked(at) }
+        unsafe {
+            Slot {
+                stamp: self.stamps.get_unchecked(at),
+                narrow: self.narrow.get_unchecked(at),
+                wide: self.wide.get_unchecked(at),
+            }
+        }
     }
 }
 
-struct Producers<T> {
+struct Producers<T: Stow> {
     tail: AtomicU64,
     /// A head that some producer has seen: never above the real one.
     head_seen: AtomicU64,
@@ -87,7 +180,7 @@ struct Producers<T> {
     newest: AtomicPtr<Segment<T>>,
 }
 
-struct Consumer<T> {
+struct Consumer<T: Stow> {
     head: AtomicU64,
     /// Where `head` is. The consumer's own.
     segment: UnsafeCell<*mut Segment<T>>,
@@ -119,7 +212,7 @@ pub(crate) enum Who {
     FromTheLine,
 }
 
-pub(crate) struct Ring<T> {
+pub(crate) struct Ring<T: Stow> {
     producers: CacheLine<Producers<T>>,
     consumer: CacheLine<Consumer<T>>,
     capacity: u64,
@@ -129,11 +222,11 @@ pub(crate) struct Ring<T> {
 
 // SAFETY: values move from the producer that wrote them to the consumer that takes them, as through any channel; segments
 // are reached by shared reference and freed by `Drop` alone.
-unsafe impl<T: Send> Send for Ring<T> {}
+unsafe impl<T: Stow + Send> Send for Ring<T> {}
 // SAFETY: as above; slots are handed over by their stamps and by `head` (see the table at the top), and taking is `unsafe`.
-unsafe impl<T: Send> Sync for Ring<T> {}
+unsafe impl<T: Stow + Send> Sync for Ring<T> {}
 
-impl<T> Ring<T> {
+impl<T: Stow> Ring<T> {
     pub(crate) fn new(capacity: usize) -> Self {
         assert!((1..=CAPACITY_MAX).contains(&capacity), "a mailbox holds 1 to {CAPACITY_MAX} messages");
         Self {
@@ -158,6 +251,15 @@ impl<T> Ring<T> {
         let head = self.consumer.0.head.load(Ordering::Relaxed);
         let tail = self.producers.0.tail.load(Ordering::Relaxed) >> POSITION;
         tail.saturating_sub(head).min(self.capacity) as usize
+    }
+
+    /// Whether the first value has been published, for the consumer alone. Touches nothing that producers contend for.
+    pub(crate) fn is_ready(&self) -> bool {
+        let consumer = &self.consumer.0;
+        let head = consumer.head.load(Ordering::Relaxed);
+        // SAFETY: only the consumer writes this, and what it points to lives as long as the ring.
+        let segment = consumer.segment.with(|segment| unsafe { (*segment).as_ref() });
+        segment.is_none_or(|segment| segment.slot(head).stamp.load(Ordering::Relaxed) == stamp_of(head))
     }
 
     /// What there is beside published values. The consumer asks after it has said that it sleeps.
@@ -295,14 +397,7 @@ impl<T> Ring<T> {
         let full = self.capacity.next_power_of_two();
         let size = full.min(FIRST << (GROWTH * sealed as u32).min(32));
         let previous = producers.newest.load(Ordering::Relaxed);
-        let slot = |_| Slot { stamp: AtomicU64::new(0), value: UnsafeCell::new(MaybeUninit::uninit()) };
-        let segment = Box::into_raw(Box::new(Segment {
-            number: sealed + 1,
-            base: AtomicU64::new(word >> POSITION),
-            slots: (0..size).map(slot).collect(),
-            previous,
-            next: AtomicPtr::new(ptr::null_mut()),
-        }));
+        let segment = Box::into_raw(Box::new(Segment::new(sealed + 1, word >> POSITION, size, previous)));
         // Reached by number: nobody uses it before its number is in the tail word.
         producers.newest.store(segment, Ordering::Release);
         loop {
@@ -325,7 +420,7 @@ impl<T> Ring<T> {
 
     /// Queues one value.
     #[inline]
-    pub(crate) fn push(&self, value: T, who: Who) -> Result<(), (Refusal, T)> {
+    pub(crate) fn push<V: Put<T>>(&self, value: V, who: Who) -> Result<(), (Refusal, V)> {
         match self.reserve(1, who) {
             Ok((segment, position, _)) => {
                 // SAFETY: the position is reserved and not yet published.
@@ -351,12 +446,12 @@ impl<T> Ring<T> {
         Ok(())
     }
 
-    /// Takes the first value, if it has been published.
+    /// Where the first value lies, if it has been published.
     ///
     /// # Safety
-    /// No other thread may take at the same time.
+    /// No other thread may look or take at the same time.
     #[inline]
-    pub(crate) unsafe fn pop(&self) -> Option<T> {
+    pub(crate) unsafe fn front(&self) -> Option<(*mut T::Narrow, *mut T::Wide)> {
         let consumer = &self.consumer.0;
         let head = consumer.head.load(Ordering::Relaxed);
         loop {
@@ -367,18 +462,40 @@ impl<T> Ring<T> {
             // SAFETY: null before the first message; else a segment, which lives as long as the ring.
             if let Some(segment) = unsafe { segment.as_ref() } {
                 let slot = segment.slot(head);
-                if slot.stamp.load(Ordering::Acquire) == head + 1 {
-                    let value = slot.value.with(|value| {
-                        // SAFETY: the stamp says that the value is there, and it is taken once: `head` goes on.
-                        unsafe { (*value).assume_init_read() }
-                    });
-                    consumer.head.store(head + 1, Ordering::Release);
-                    return Some(value);
+                if slot.stamp.load(Ordering::Acquire) == stamp_of(head) {
+                    segment.prefetch(head);
+                    let narrow = slot.narrow.with_mut(|narrow| narrow.cast());
+                    return Some((narrow, slot.wide.with_mut(|wide| wide.cast())));
                 }
             }
             if !self.turn_page(segment, head) {
                 return None;
             }
+        }
+    }
+
+    /// Passes over the first value, whose slot is free from here on.
+    ///
+    /// # Safety
+    /// As [`Ring::front`], which has found it; the value was moved out.
+    #[inline]
+    pub(crate) unsafe fn advance(&self) {
+        let head = &self.consumer.0.head;
+        head.store(head.load(Ordering::Relaxed) + 1, Ordering::Release);
+    }
+
+    /// Takes the first value, if it has been published.
+    ///
+    /// # Safety
+    /// As [`Ring::front`].
+    #[inline]
+    pub(crate) unsafe fn pop(&self) -> Option<T> {
+        // SAFETY: the caller's promise; the value is read once, for its slot is passed over.
+        unsafe {
+            let (narrow, wide) = self.front()?;
+            let value = T::unstow(narrow, wide);
+            self.advance();
+            Some(value)
         }
     }
 
@@ -395,7 +512,7 @@ impl<T> Ring<T> {
         let begins_here = unsafe { next.as_ref() }.is_some_and(|next| next.base.load(Ordering::Relaxed) == head);
         if begins_here {
             self.consumer.0.segment.with_mut(|segment| {
-                // SAFETY: called by `pop` alone, whose caller is the only consumer.
+                // SAFETY: called by `front` alone, whose caller is the only consumer.
                 unsafe { *segment = next };
             });
         }
@@ -425,16 +542,16 @@ impl<T> Ring<T> {
 /// # Safety
 /// `position` must have been reserved in `segment` by the caller, and not yet published.
 #[inline]
-unsafe fn publish<T>(segment: &Segment<T>, position: u64, value: T) {
+unsafe fn publish<T: Stow>(segment: &Segment<T>, position: u64, value: impl Put<T>) {
     let slot = segment.slot(position);
-    slot.value.with_mut(|place| {
+    slot.narrow.with_mut(|narrow| {
         // SAFETY: reserved, so nobody else touches it until the stamp says so.
-        unsafe { (*place).write(value) };
+        slot.wide.with_mut(|wide| unsafe { value.put(narrow.cast(), wide.cast()) });
     });
-    slot.stamp.store(position + 1, Ordering::Release);
+    slot.stamp.store(stamp_of(position), Ordering::Release);
 }
 
-impl<T> Drop for Ring<T> {
+impl<T: Stow> Drop for Ring<T> {
     fn drop(&mut self) {
         // SAFETY: exclusive access; every reservation was published by a call that has returned.
         while unsafe { self.pop() }.is_some() {}

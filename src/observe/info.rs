@@ -106,8 +106,9 @@ impl Info {
         matches!(self.state(), ActorState::Stopping | ActorState::Stopped)
     }
 
+    /// Called by the actor's own thread alone, so it need not be one operation.
     pub(crate) fn count_handled(&self) {
-        self.handled.fetch_add(1, Ordering::Relaxed);
+        self.handled.store(self.handled.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     }
 
     pub(crate) fn count_skipped(&self) {
