@@ -69,7 +69,7 @@ pub use actor::{Actor, Handler, Message, StartError};
 pub use address::{Address, Ask, Recipient, SendError};
 pub use arbiters::{allowed_cores, pin_current_thread, set_thread_niceness};
 pub use child::{Backoff, Child, DEFAULT_MAILBOX, Overflow, Placement, Restart};
-pub use context::Context;
+pub use context::{Attached, Context, StreamEnd, TimerHandle};
 pub use error::Error;
 pub use group::{Group, GroupAsk, Router, least_loaded};
 pub use observe::{
