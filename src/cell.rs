@@ -19,6 +19,7 @@ use crate::mailbox::{Claim, Mailbox, Next, Signal};
 use crate::observe::{ActorSnapshot, ActorState, Info, SupervisorSnapshot};
 use crate::panics::{self, Panicked};
 use crate::supervision::Report;
+use crate::ties::Ties;
 use crate::{Actor, Context, Error, ExitReason, Handle};
 
 /// Messages handled in one go before the arbiter's other tasks and timers get a turn.
@@ -29,6 +30,7 @@ pub(crate) struct Core<A: Actor> {
     pub(crate) mailbox: Mailbox<A>,
     pub(crate) info: Arc<Info>,
     pub(crate) in_hand: Slot,
+    pub(crate) ties: Ties,
     /// The thread of the present incarnation; `None` until the first one starts and once none will.
     pub(crate) arbiter: Mutex<Option<Arc<Arbiter>>>,
     /// The clock of the runtime's own thread, for senders that are on no executor of tokio's.
@@ -43,6 +45,32 @@ impl<A: Actor> Core<A> {
     /// Why the message in hand gets no answer of its own.
     pub(crate) fn ended(&self) -> Error {
         if self.info.is_final() { self.stopped() } else { Error::ActorRestarting { path: self.info.path().to_owned() } }
+    }
+
+    /// Makes the incarnation of this claim fail for `reason`, the present one if no claim is given, with its bound for the
+    /// message in hand. Tells whether one lives that was not to fail already.
+    pub(crate) fn doom(&self, claim: Option<Claim>, reason: ExitReason) -> bool {
+        let present = self.mailbox.present_claim();
+        let lives = matches!(self.info.state(), ActorState::Starting | ActorState::Running);
+        if !lives || claim.is_some_and(|claim| claim != present) {
+            return false;
+        }
+        let is_news = self.ties.change(|bonds| {
+            let is_news = bonds.doom.as_ref().is_none_or(|(claim, _)| *claim != present);
+            if is_news {
+                bonds.doom = Some((present, reason));
+            }
+            is_news
+        });
+        if is_news {
+            self.mailbox.signal_to(present, Signal::Restart);
+        }
+        is_news
+    }
+
+    /// Why the incarnation of this claim is to fail, if it is.
+    fn doom_of(&self, claim: Claim) -> Option<ExitReason> {
+        self.ties.look(|bonds| bonds.doom.clone()).filter(|(of, _)| *of == claim).map(|(_, reason)| reason)
     }
 
     /// Takes no more messages; what is queued stays.
@@ -135,6 +163,15 @@ impl<A: Actor> ActorCell<A> {
     }
 }
 
+impl<A: Actor> ActorCell<A> {
+    /// Children that their parent's incarnation could not wait for.
+    fn hurry_children(&self) {
+        if let Some(nest) = self.core.ties.look(|bonds| bonds.nest.clone()) {
+            nest.stop(Duration::ZERO);
+        }
+    }
+}
+
 impl<A: Actor> Cell for ActorCell<A> {
     fn info(&self) -> &Arc<Info> {
         &self.core.info
@@ -176,6 +213,7 @@ impl<A: Actor> Cell for ActorCell<A> {
     fn give_up(&self) {
         self.core.mailbox.claim();
         self.core.in_hand.give_up(|| self.core.ended());
+        self.hurry_children();
         if let Some(arbiter) = self.core.arbiter.lock().take() {
             self.runtime.threads().lose(&arbiter, self.core.info.path());
         }
@@ -192,6 +230,7 @@ impl<A: Actor> Cell for ActorCell<A> {
             parcel.fail(self.core.stopped());
         }
         self.core.in_hand.give_up(|| self.core.stopped());
+        self.hurry_children();
         self.core.info.count_dead_letters(left);
         if let Some(arbiter) = self.core.arbiter.lock().take() {
             self.runtime.threads().leave(&arbiter);
@@ -254,6 +293,10 @@ struct Incarnation<A: Actor> {
 
 impl<A: Actor> Incarnation<A> {
     async fn live(self, report: Report) {
+        // Those of an incarnation whose thread was lost.
+        if !self.end_children().await {
+            return report.start_failed("it was stopped before it had started".to_owned());
+        }
         let mut actor = match panics::catch(|| (self.factory)()) {
             Ok(Ok(actor)) => actor,
             Ok(Err(reason)) => return report.start_failed(reason.to_string()),
@@ -270,13 +313,33 @@ impl<A: Actor> Incarnation<A> {
             }
             Err(reason) => reason,
         };
+        drop(ctx);
         if let Err(Panicked(reason)) = panics::catch(move || drop(actor)) {
             error!(path = self.core.info.path(), reason, "an actor panicked as it was dropped");
         }
+        self.end_children().await;
         match reason {
             ExitReason::StartFailed(reason) => report.start_failed(reason),
             reason => report.exited(reason),
         }
+    }
+
+    /// Stops the children there are and waits for their end. False if this incarnation is told to end meanwhile; what has
+    /// not ended by its bound stays among the ties.
+    async fn end_children(&self) -> bool {
+        let Some(nest) = self.core.ties.look(|bonds| bonds.nest.clone()) else { return true };
+        if !self.core.mailbox.is_held_by(self.claim) {
+            return false;
+        }
+        nest.stop(self.bound);
+        let (outcome, claim) = (self.hold(Box::pin(nest.end())).await, nest.claim);
+        if matches!(outcome, Held::GivenUp) {
+            nest.stop(Duration::ZERO);
+            return false;
+        }
+        let gone = self.core.ties.look(|bonds| bonds.nest.take_if(|nest| nest.claim == claim));
+        drop(gone);
+        matches!(outcome, Held::Finished((), None))
     }
 
     /// The `started` hook.
@@ -293,7 +356,10 @@ impl<A: Actor> Incarnation<A> {
             Held::Finished(Err(Panicked(reason)), _) => {
                 Err(ExitReason::StartFailed(format!("`started` panicked: {reason}")))
             }
-            Held::GivenUp => Err(ExitReason::StartFailed("it was stopped before it had started".to_owned())),
+            Held::GivenUp => Err(ExitReason::StartFailed(match self.core.doom_of(self.claim) {
+                Some(doom) => doom.to_string(),
+                None => "it was stopped before it had started".to_owned(),
+            })),
         }
     }
 
@@ -371,7 +437,11 @@ impl<A: Actor> Incarnation<A> {
     }
 
     fn told_to_end(&self) -> ExitReason {
-        if self.core.info.is_final() { ExitReason::Shutdown } else { ExitReason::Restart }
+        if self.core.info.is_final() {
+            ExitReason::Shutdown
+        } else {
+            self.core.doom_of(self.claim).unwrap_or(ExitReason::Restart)
+        }
     }
 
     /// Runs `work` to its end. Once a signal has come, it has the child's bound left; a halt leaves it nothing.

@@ -63,6 +63,7 @@ mod reply;
 mod runtime;
 mod supervision;
 mod threads;
+mod ties;
 
 pub use actix_actor::ActixChild;
 pub use actor::{Actor, Handler, Message, StartError};

@@ -269,6 +269,23 @@ impl<A> Mailbox<A> {
         claim
     }
 
+    /// The claim that holds now, or that the last incarnation held.
+    pub(crate) fn present_claim(&self) -> Claim {
+        self.state.lock().claim
+    }
+
+    /// Sends a signal to the incarnation of this claim alone.
+    pub(crate) fn signal_to(&self, claim: Claim, signal: Signal) {
+        let mut state = self.state.lock();
+        if state.claim != claim {
+            return;
+        }
+        state.signal = state.signal.max(Some(signal));
+        let consumer = state.consumer.take();
+        drop(state);
+        wake(consumer);
+    }
+
     pub(crate) fn is_held_by(&self, claim: Claim) -> bool {
         self.state.lock().claim == claim
     }

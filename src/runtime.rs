@@ -21,6 +21,7 @@ use crate::panics::Panicked;
 use crate::registry::Registry;
 use crate::supervision::{Command, GRACE, Supervisor, SupervisorRef, launch};
 use crate::threads::{ThreadSettings, Threads};
+use crate::ties::Ties;
 use crate::{ActixChild, Actor, Address, Error, panics};
 
 /// The longest name of an actor or supervisor, in bytes: paths stay readable and metrics labels short.
@@ -396,6 +397,7 @@ impl Handle {
             mailbox: Mailbox::new(child.settings.capacity, child.settings.overflow),
             info: Arc::new(Info::new(path, std::any::type_name::<A>())),
             in_hand: Slot::default(),
+            ties: Ties::default(),
             arbiter: Mutex::new(None),
             timers: self.shared.timers.clone(),
         });

@@ -1,11 +1,13 @@
 //! What a handler sees of the world around its actor: what it may set going for the time of one incarnation.
 
+mod children;
 mod streams;
 mod tasks;
 mod timers;
 
 use std::sync::Arc;
 
+pub(crate) use children::Nest;
 pub use streams::{Attached, StreamEnd};
 use tasks::Tasks;
 pub use timers::TimerHandle;

@@ -16,7 +16,7 @@ pub enum ExitReason {
     Panicked(String),
     /// Its factory or its `started` hook failed.
     StartFailed(String),
-    /// It is a supervisor and used up its restarts.
+    /// It is a supervisor and used up its restarts, or an actor whose children have.
     BudgetExhausted,
     /// Its thread did not come back within the bound, or is gone.
     ThreadLost,
