@@ -15,6 +15,7 @@ use crate::arbiters::Arbiter;
 use crate::child::{Factory, Settings};
 use crate::envelope::Parcel;
 use crate::in_hand::Slot;
+use crate::links::{self, Linked};
 use crate::mailbox::{Claim, Mailbox, Next, Signal};
 use crate::observe::{ActorSnapshot, ActorState, Info, SupervisorSnapshot};
 use crate::panics::{self, Panicked};
@@ -47,9 +48,34 @@ impl<A: Actor> Core<A> {
         if self.info.is_final() { self.stopped() } else { Error::ActorRestarting { path: self.info.path().to_owned() } }
     }
 
-    /// Makes the incarnation of this claim fail for `reason`, the present one if no claim is given, with its bound for the
-    /// message in hand. Tells whether one lives that was not to fail already.
-    pub(crate) fn doom(&self, claim: Option<Claim>, reason: ExitReason) -> bool {
+    /// Why the incarnation of this claim is to fail, if it is.
+    fn doom_of(&self, claim: Claim) -> Option<ExitReason> {
+        self.ties.look(|bonds| bonds.doom.clone()).filter(|(of, _)| *of == claim).map(|(_, reason)| reason)
+    }
+
+    /// Takes no more messages; what is queued stays.
+    fn close(&self) {
+        for parcel in self.mailbox.close() {
+            parcel.fail(self.stopped());
+        }
+    }
+
+    pub(crate) fn full(&self) -> Error {
+        Error::MailboxFull { path: self.info.path().to_owned(), capacity: self.mailbox.capacity() }
+    }
+}
+
+impl<A: Actor> Linked for Core<A> {
+    fn info(&self) -> &Info {
+        &self.info
+    }
+
+    fn ties(&self) -> &Ties {
+        &self.ties
+    }
+
+    /// The message in hand has its bound.
+    fn doom(&self, claim: Option<Claim>, reason: ExitReason) -> bool {
         let present = self.mailbox.present_claim();
         let lives = matches!(self.info.state(), ActorState::Starting | ActorState::Running);
         if !lives || claim.is_some_and(|claim| claim != present) {
@@ -66,22 +92,6 @@ impl<A: Actor> Core<A> {
             self.mailbox.signal_to(present, Signal::Restart);
         }
         is_news
-    }
-
-    /// Why the incarnation of this claim is to fail, if it is.
-    fn doom_of(&self, claim: Claim) -> Option<ExitReason> {
-        self.ties.look(|bonds| bonds.doom.clone()).filter(|(of, _)| *of == claim).map(|(_, reason)| reason)
-    }
-
-    /// Takes no more messages; what is queued stays.
-    fn close(&self) {
-        for parcel in self.mailbox.close() {
-            parcel.fail(self.stopped());
-        }
-    }
-
-    pub(crate) fn full(&self) -> Error {
-        Error::MailboxFull { path: self.info.path().to_owned(), capacity: self.mailbox.capacity() }
     }
 }
 
@@ -112,6 +122,9 @@ pub(crate) trait Cell: Send + Sync {
 
     /// Its thread did not come back: the incarnation loses its claim, and whoever waits for the message in hand hears.
     fn give_up(&self);
+
+    /// An incarnation has ended, and its supervisor is about to decide what follows.
+    fn on_exit(&self, _reason: &ExitReason) {}
 
     /// Takes no more messages and answers those that are left, whose number is returned. Called when no incarnation
     /// will follow.
@@ -219,6 +232,10 @@ impl<A: Actor> Cell for ActorCell<A> {
         }
     }
 
+    fn on_exit(&self, reason: &ExitReason) {
+        links::on_exit(self.core.as_ref(), reason);
+    }
+
     fn seal(&self) -> u64 {
         self.core.info.set_state(ActorState::Stopped);
         self.core.close();
@@ -236,6 +253,7 @@ impl<A: Actor> Cell for ActorCell<A> {
             self.runtime.threads().leave(&arbiter);
         }
         self.core.info.announce_end();
+        links::on_end(self.core.as_ref(), !self.runtime.is_ready());
         left
     }
 

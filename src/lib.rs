@@ -55,6 +55,7 @@ mod envelope;
 mod error;
 mod group;
 mod in_hand;
+mod links;
 mod mailbox;
 mod observe;
 mod panics;
@@ -70,7 +71,7 @@ pub use actor::{Actor, Handler, Message, StartError};
 pub use address::{Address, Ask, Recipient, SendError};
 pub use arbiters::{allowed_cores, pin_current_thread, set_thread_niceness};
 pub use child::{Backoff, Child, DEFAULT_MAILBOX, Overflow, Placement, Restart};
-pub use context::{Attached, Context, StreamEnd, TimerHandle};
+pub use context::{Attached, Context, Link, StreamEnd, TimerHandle};
 pub use error::Error;
 pub use group::{Group, GroupAsk, Router, least_loaded};
 pub use observe::{

@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 
 use crate::ExitReason;
 use crate::context::Nest;
+use crate::links::Half;
 use crate::mailbox::Claim;
 
 /// Made of nothing until there is something to keep.
@@ -20,6 +21,8 @@ pub(crate) struct Bonds {
     pub(crate) nest: Option<Nest>,
     /// Why the incarnation under this claim is to fail.
     pub(crate) doom: Option<(Claim, ExitReason)>,
+    /// The halves of links that are kept here.
+    pub(crate) links: Vec<Half>,
 }
 
 impl Ties {

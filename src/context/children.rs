@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::Context;
 use crate::cell::{Cell, Core};
+use crate::links::Linked;
 use crate::mailbox::{Claim, Signal};
 use crate::observe::ActorState;
 use crate::supervision::{Command, Report, launch};

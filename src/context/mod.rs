@@ -1,6 +1,7 @@
 //! What a handler sees of the world around its actor: what it may set going for the time of one incarnation.
 
 mod children;
+mod links;
 mod streams;
 mod tasks;
 mod timers;
@@ -8,6 +9,7 @@ mod timers;
 use std::sync::Arc;
 
 pub(crate) use children::Nest;
+pub use links::Link;
 pub use streams::{Attached, StreamEnd};
 use tasks::Tasks;
 pub use timers::TimerHandle;

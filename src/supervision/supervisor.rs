@@ -366,6 +366,7 @@ impl Task {
         entry.end_incarnation();
         let info = entry.cell.info();
         info.record_exit(&reason);
+        entry.cell.on_exit(&reason);
         if !info.is_final() {
             info.set_state(ActorState::Restarting);
         }
