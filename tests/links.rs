@@ -76,6 +76,8 @@ fn a_linked_actor_keeps_its_queue_and_finishes_what_it_has_in_hand_within_its_bo
         });
         eventually(|| host.depth() == 0 && queued.try_tell(note("queued")).is_ok() && host.depth() == 1);
         ask(&runtime, &cause, trip()).unwrap_err();
+        // It is back: its failure has reached the other by now.
+        ask(&runtime, &cause, note("again")).unwrap();
         if finishes {
             go.send(()).unwrap();
             assert!(in_hand.join().unwrap().unwrap());
