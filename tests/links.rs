@@ -68,13 +68,17 @@ fn a_linked_actor_keeps_its_queue_and_finishes_what_it_has_in_hand_within_its_bo
         let host = spawn(&runtime, &team, child.shutdown(bound));
         link(&runtime, &host, &cause);
         let (go, held) = tokio::sync::oneshot::channel::<()>();
-        let (sent, queued) = (host.clone(), host.clone());
+        let (begun, holds) = std::sync::mpsc::channel();
         let in_hand = std::thread::spawn({
-            let runtime = runtime.handle().clone();
-            let hold = run(move |_| Box::pin(async move { held.await.is_ok() }));
-            move || runtime.block_on(sent.ask(hold).into_future())
+            let (runtime, host) = (runtime.handle().clone(), host.clone());
+            let hold = run(move |_| {
+                begun.send(()).unwrap();
+                Box::pin(async move { held.await.is_ok() })
+            });
+            move || runtime.block_on(host.ask(hold).into_future())
         });
-        eventually(|| host.depth() == 0 && queued.try_tell(note("queued")).is_ok() && host.depth() == 1);
+        cast::heard(&holds);
+        host.try_tell(note("queued")).unwrap();
         ask(&runtime, &cause, trip()).unwrap_err();
         // It is back: its failure has reached the other by now.
         ask(&runtime, &cause, note("again")).unwrap();
