@@ -1,10 +1,11 @@
 //! An actor as its supervisor holds it: the parts that outlive an incarnation, and the loop that is one.
 
 use std::any::Any;
+use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
-use std::task::Poll;
+use std::task::{Context as TaskContext, Poll};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -46,6 +47,47 @@ impl<A: Actor> Core<A> {
     /// Why the message in hand gets no answer of its own.
     pub(crate) fn ended(&self) -> Error {
         if self.info.is_final() { self.stopped() } else { Error::ActorRestarting { path: self.info.path().to_owned() } }
+    }
+
+    /// Queues parcels before all others. What comes after the actor's end is lost, and counted.
+    pub(crate) fn put_first(&self, mut parcels: VecDeque<Parcel<A>>) {
+        if parcels.is_empty() {
+            return;
+        }
+        self.ties.change(|bonds| {
+            if let Some(later) = bonds.first.take().and_then(|first| first.downcast::<VecDeque<Parcel<A>>>().ok()) {
+                parcels.extend(*later);
+            }
+            bonds.first = Some(Box::new(parcels));
+        });
+        if self.info.state() == ActorState::Stopped {
+            self.info.count_dead_letters(self.fail_first());
+        }
+    }
+
+    pub(crate) fn take_first(&self) -> Option<Parcel<A>> {
+        self.ties.look(|bonds| {
+            let parcels = bonds.first.as_mut()?.downcast_mut::<VecDeque<Parcel<A>>>()?;
+            let first = parcels.pop_front();
+            if parcels.is_empty() {
+                bonds.first = None;
+            }
+            first
+        })
+    }
+
+    pub(crate) fn has_first(&self) -> bool {
+        self.ties.look(|bonds| Some(bonds.first.is_some())).unwrap_or(false)
+    }
+
+    /// Nobody will handle these.
+    fn fail_first(&self) -> u64 {
+        let mut left = 0;
+        while let Some(parcel) = self.take_first() {
+            left += 1;
+            parcel.fail(self.stopped());
+        }
+        left
     }
 
     /// Why the incarnation of this claim is to fail, if it is.
@@ -239,7 +281,7 @@ impl<A: Actor> Cell for ActorCell<A> {
     fn seal(&self) -> u64 {
         self.core.info.set_state(ActorState::Stopped);
         self.core.close();
-        let mut left = 0;
+        let mut left = self.core.fail_first();
         for parcel in self.core.mailbox.empty() {
             if !parcel.is_abandoned() {
                 left += 1;
@@ -388,7 +430,13 @@ impl<A: Actor> Incarnation<A> {
         while !ctx.is_stopping() {
             let next = match signal.take() {
                 Some(signal) => Next::Signal(signal),
-                None => poll_fn(|cx| self.core.mailbox.poll_next(self.claim, cx)).await,
+                None => {
+                    poll_fn(|cx| match self.next_first(ctx, cx) {
+                        Some(next) => Poll::Ready(next),
+                        None => self.core.mailbox.poll_next(self.claim, cx),
+                    })
+                    .await
+                }
             };
             let outcome = match next {
                 Next::Signal(Signal::Restart | Signal::Halt) => return self.told_to_end(),
@@ -404,11 +452,24 @@ impl<A: Actor> Incarnation<A> {
         ExitReason::Normal
     }
 
+    /// A signal, or one of the messages that go before the mailbox's, if there are any of these.
+    fn next_first(&self, ctx: &mut Context<A>, cx: &mut TaskContext<'_>) -> Option<Next<A>> {
+        if !ctx.has_first() {
+            return None;
+        }
+        match self.core.mailbox.poll_signal(self.claim, cx) {
+            Poll::Ready(signal) => Some(Next::Signal(signal)),
+            Poll::Pending => ctx.next_first().map(Next::Parcel),
+        }
+    }
+
     /// Handles what is queued, then ends. The mailbox is closed, so that is a finite number.
     async fn drain(&self, actor: &mut A, ctx: &mut Context<A>) -> ExitReason {
         let mut turn = 0;
         while !ctx.is_stopping() {
-            let outcome = match self.core.mailbox.try_next(self.claim) {
+            let next =
+                poll_fn(|cx| Poll::Ready(self.next_first(ctx, cx).or_else(|| self.core.mailbox.try_next(self.claim))));
+            let outcome = match next.await {
                 None | Some(Next::Signal(Signal::Halt)) => break,
                 Some(Next::Signal(Signal::Restart | Signal::Drain)) => continue,
                 Some(Next::Parcel(parcel)) => self.handle(parcel, actor, ctx).await,

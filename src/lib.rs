@@ -62,6 +62,7 @@ mod panics;
 mod registry;
 mod reply;
 mod runtime;
+mod stash;
 mod supervision;
 mod threads;
 mod ties;
@@ -81,4 +82,5 @@ pub use observe::{
 pub use panics::catch_panic;
 pub use reply::ReplySink;
 pub use runtime::{Builder, Handle, Runtime};
+pub use stash::{Stash, StashFull};
 pub use supervision::{ExitReason, Strategy, Supervisor, SupervisorRef};

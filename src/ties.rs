@@ -3,6 +3,8 @@
 //! It belongs to the actor's address, as the mailbox does. What concerns one incarnation alone carries that one's claim:
 //! a thread that returns late finds nothing of its own.
 
+use std::any::Any;
+
 use parking_lot::Mutex;
 
 use crate::ExitReason;
@@ -23,6 +25,8 @@ pub(crate) struct Bonds {
     pub(crate) doom: Option<(Claim, ExitReason)>,
     /// The halves of links that are kept here.
     pub(crate) links: Vec<Half>,
+    /// Messages that go before the mailbox's: a queue of the actor's parcels.
+    pub(crate) first: Option<Box<dyn Any + Send>>,
 }
 
 impl Ties {

@@ -6,6 +6,7 @@ mod streams;
 mod tasks;
 mod timers;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 pub(crate) use children::Nest;
@@ -15,6 +16,7 @@ use tasks::Tasks;
 pub use timers::TimerHandle;
 
 use crate::cell::Core;
+use crate::envelope::Parcel;
 use crate::mailbox::Claim;
 use crate::{Actor, Address, Handle};
 
@@ -25,13 +27,17 @@ pub struct Context<A: Actor> {
     claim: Claim,
     runtime: Handle,
     stopping: bool,
+    /// There may be messages that go before the mailbox's.
+    has_first: bool,
     /// Timers, watches and streams: they end with the incarnation; `started` renews them.
     tasks: Tasks,
 }
 
 impl<A: Actor> Context<A> {
     pub(crate) fn new(core: Arc<Core<A>>, claim: Claim, runtime: Handle) -> Self {
-        Self { core, claim, runtime, stopping: false, tasks: Tasks::default() }
+        // Those that an earlier incarnation left.
+        let has_first = core.has_first();
+        Self { core, claim, runtime, stopping: false, has_first, tasks: Tasks::default() }
     }
 
     /// The actor's own address.
@@ -58,6 +64,27 @@ impl<A: Actor> Context<A> {
     /// is finished, and what is still queued for it is answered with `ActorStopped`.
     pub fn stop(&mut self) {
         self.stopping = true;
+    }
+
+    /// Queues these before everything else.
+    pub(crate) fn handle_first(&mut self, parcels: VecDeque<Parcel<A>>) {
+        self.has_first |= !parcels.is_empty();
+        self.core.put_first(parcels);
+    }
+
+    /// The next of those that go before the mailbox's.
+    pub(crate) fn next_first(&mut self) -> Option<Parcel<A>> {
+        if !self.has_first {
+            return None;
+        }
+        let next = self.core.take_first();
+        self.has_first = next.is_some();
+        next
+    }
+
+    /// Whether there may be one.
+    pub(crate) fn has_first(&self) -> bool {
+        self.has_first
     }
 
     pub(crate) fn is_stopping(&self) -> bool {
