@@ -4,7 +4,7 @@ use std::any::Any;
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
 use std::time::{Duration, Instant};
 
@@ -141,11 +141,17 @@ impl<A: Actor> Linked for Core<A> {
 pub(crate) trait Neighbour: Send + Sync {
     /// Where it lives now.
     fn thread(&self) -> Option<Arc<Arbiter>>;
+
+    fn path(&self) -> &str;
 }
 
 impl<A: Actor> Neighbour for Core<A> {
     fn thread(&self) -> Option<Arc<Arbiter>> {
         self.arbiter.lock().clone()
+    }
+
+    fn path(&self) -> &str {
+        self.info.path()
     }
 }
 
@@ -190,35 +196,16 @@ pub(crate) struct ActorCell<A: Actor> {
     pub(crate) core: Arc<Core<A>>,
     pub(crate) factory: Arc<Factory<A>>,
     pub(crate) settings: Settings,
-    pub(crate) beside: Option<Weak<dyn Neighbour>>,
     pub(crate) runtime: Handle,
 }
 
 impl<A: Actor> ActorCell<A> {
-    /// The thread to live on: its neighbour's, or the one there is, or another if that is gone.
+    /// The thread to live on.
     fn arbiter(&self) -> Result<Arc<Arbiter>, Error> {
-        let threads = self.runtime.threads();
-        let neighbour = self.beside.as_ref().and_then(Weak::upgrade);
-        let wanted = neighbour.and_then(|neighbour| neighbour.thread()).filter(|thread| thread.is_alive());
-        let mut arbiter = self.core.arbiter.lock();
-        let is_right = |present: &&Arc<Arbiter>| wanted.as_ref().is_none_or(|wanted| Arc::ptr_eq(wanted, present));
-        if let Some(present) = arbiter.as_ref().filter(|arbiter| arbiter.is_alive()).filter(is_right) {
-            return Ok(present.clone());
-        }
-        match arbiter.take() {
-            Some(present) if present.is_alive() => threads.leave(&present),
-            Some(gone) => threads.close(&gone),
-            None => {}
-        }
-        let found = match wanted.filter(|wanted| threads.share(wanted)) {
-            Some(shared) => shared,
-            None => threads.assign(self.settings.placement, self.core.info.path())?,
-        };
-        Ok(arbiter.insert(found).clone())
+        let path = self.core.info.path();
+        self.runtime.threads().settle(&self.core.arbiter, &self.settings.placement, self.settings.niceness, path)
     }
-}
 
-impl<A: Actor> ActorCell<A> {
     /// Children that their parent's incarnation could not wait for.
     fn hurry_children(&self) {
         if let Some(nest) = self.core.ties.look(|bonds| bonds.nest.clone()) {

@@ -59,6 +59,7 @@ mod links;
 mod mailbox;
 mod observe;
 mod panics;
+mod placement;
 mod registry;
 mod reply;
 mod runtime;
@@ -71,7 +72,7 @@ pub use actix_actor::ActixChild;
 pub use actor::{Actor, Handler, Message, StartError};
 pub use address::{Address, Ask, Recipient, SendError};
 pub use arbiters::{allowed_cores, pin_current_thread, set_thread_niceness};
-pub use child::{Backoff, Child, DEFAULT_MAILBOX, Overflow, Placement, Restart};
+pub use child::{Backoff, Child, DEFAULT_MAILBOX, Overflow, Restart};
 pub use context::{Attached, Context, Link, StreamEnd, TimerHandle};
 pub use error::Error;
 pub use group::{Group, GroupAsk, Router, least_loaded};
@@ -80,6 +81,7 @@ pub use observe::{
     SupervisorSnapshot, What,
 };
 pub use panics::catch_panic;
+pub use placement::{Location, Placement};
 pub use reply::ReplySink;
 pub use runtime::{Builder, Handle, Runtime};
 pub use stash::{Stash, StashFull};

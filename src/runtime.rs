@@ -57,7 +57,14 @@ impl Builder {
         self
     }
 
-    /// The niceness of dedicated threads (Linux; elsewhere it has no effect). A positive one lets a latency-bound thread of
+    /// The niceness of the worker threads, which share the actors that are placed anywhere (Linux; elsewhere it has no
+    /// effect). Default: the process's own.
+    pub fn worker_niceness(mut self, niceness: i32) -> Self {
+        self.threads.worker_niceness = Some(niceness);
+        self
+    }
+
+    /// The niceness of dedicated threads, unless their actor [says otherwise](Child::niceness) (Linux; elsewhere it has no effect). A positive one lets a latency-bound thread of
     /// the same process, such as an event loop, go first. Default: the process's own.
     pub fn niceness(mut self, niceness: i32) -> Self {
         self.threads.niceness = Some(niceness);
@@ -405,7 +412,6 @@ impl Handle {
             core: core.clone(),
             factory: Arc::new(child.factory),
             settings: child.settings,
-            beside: child.beside,
             runtime: self.clone(),
         };
         Ok((Address { core }, Arc::new(cell)))
@@ -442,7 +448,12 @@ impl Runtime {
     /// A runtime to be configured.
     pub fn builder() -> Builder {
         Builder {
-            threads: ThreadSettings { workers: allowed_cores().len(), pin: true, niceness: None },
+            threads: ThreadSettings {
+                workers: allowed_cores().len(),
+                pin: true,
+                niceness: None,
+                worker_niceness: None,
+            },
             on_root_failure: None,
         }
     }
