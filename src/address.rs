@@ -1,4 +1,5 @@
-//! [`Address`]: how anybody sends to an actor, and the futures that sending returns.
+//! [`Address`]: how anybody sends to an actor, and the futures that sending returns. `recipient.rs` is the same without the
+//! actor's type.
 
 use std::fmt;
 use std::future::{Future, IntoFuture, poll_fn};
@@ -183,15 +184,6 @@ impl<A: Actor> Address<A> {
         }
     }
 
-    /// The same address, knowing only that the actor takes `M`.
-    pub fn recipient<M>(&self) -> Recipient<M>
-    where
-        A: Handler<M>,
-        M: Message,
-    {
-        Recipient { to: Arc::new(self.clone()) }
-    }
-
     /// An ask, now.
     pub(crate) async fn ask_until<M>(&self, message: M, deadline: Option<Deadline>) -> Result<M::Reply, SendError<M>>
     where
@@ -298,69 +290,5 @@ where
     fn into_future(self) -> Self::IntoFuture {
         let Self { address, message, deadline } = self;
         Box::pin(async move { address.ask_until(message, deadline.and_then(Deadline::after)).await })
-    }
-}
-
-trait Accept<M: Message>: Send + Sync {
-    fn tell(&self, message: M) -> Pin<Box<dyn Future<Output = Result<(), SendError<M>>> + Send>>;
-    fn try_tell(&self, message: M) -> Result<(), SendError<M>>;
-    fn path(&self) -> &str;
-}
-
-impl<A, M> Accept<M> for Address<A>
-where
-    A: Handler<M>,
-    M: Message,
-{
-    fn tell(&self, message: M) -> Pin<Box<dyn Future<Output = Result<(), SendError<M>>> + Send>> {
-        Box::pin(Self::tell(self, message))
-    }
-
-    fn try_tell(&self, message: M) -> Result<(), SendError<M>> {
-        Self::try_tell(self, message)
-    }
-
-    fn path(&self) -> &str {
-        Self::path(self)
-    }
-}
-
-/// Any actor that takes `M`, whatever else it is.
-pub struct Recipient<M: Message> {
-    to: Arc<dyn Accept<M>>,
-}
-
-impl<M: Message> Clone for Recipient<M> {
-    fn clone(&self) -> Self {
-        Self { to: self.to.clone() }
-    }
-}
-
-impl<M: Message> fmt::Debug for Recipient<M> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Recipient({})", self.path())
-    }
-}
-
-impl<M: Message> Recipient<M> {
-    /// As [`Address::tell`].
-    ///
-    /// # Errors
-    /// Those of [`Address::tell`].
-    pub async fn tell(&self, message: M) -> Result<(), SendError<M>> {
-        self.to.tell(message).await
-    }
-
-    /// As [`Address::try_tell`].
-    ///
-    /// # Errors
-    /// Those of [`Address::try_tell`].
-    pub fn try_tell(&self, message: M) -> Result<(), SendError<M>> {
-        self.to.try_tell(message)
-    }
-
-    /// The actor's path.
-    pub fn path(&self) -> &str {
-        self.to.path()
     }
 }

@@ -277,6 +277,8 @@ impl<A: Actor> Cell for ActorCell<A> {
         }
         self.core.in_hand.give_up(|| self.core.stopped());
         self.hurry_children();
+        let names = self.core.ties.look(|bonds| Some(std::mem::take(&mut bonds.names)));
+        drop(names);
         self.core.info.count_dead_letters(left);
         if let Some(arbiter) = self.core.arbiter.lock().take() {
             self.runtime.threads().leave(&arbiter);

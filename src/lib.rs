@@ -57,9 +57,11 @@ mod group;
 mod in_hand;
 mod links;
 mod mailbox;
+mod names;
 mod observe;
 mod panics;
 mod placement;
+mod recipient;
 mod registry;
 mod reply;
 mod runtime;
@@ -70,7 +72,7 @@ mod ties;
 
 pub use actix_actor::ActixChild;
 pub use actor::{Actor, Handler, Message, StartError};
-pub use address::{Address, Ask, Recipient, SendError};
+pub use address::{Address, Ask, SendError};
 pub use arbiters::{allowed_cores, pin_current_thread, set_thread_niceness};
 pub use child::{Backoff, Child, DEFAULT_MAILBOX, Overflow, Restart};
 pub use context::{Attached, Context, Link, StreamEnd, TimerHandle};
@@ -82,6 +84,7 @@ pub use observe::{
 };
 pub use panics::catch_panic;
 pub use placement::{Location, Placement};
+pub use recipient::{Recipient, RecipientAsk};
 pub use reply::ReplySink;
 pub use runtime::{Builder, Handle, Runtime};
 pub use stash::{Stash, StashFull};

@@ -16,6 +16,7 @@ use crate::cell::{ActorCell, Cell, Core};
 use crate::child::Child;
 use crate::in_hand::Slot;
 use crate::mailbox::{Mailbox, Signal};
+use crate::names::Names;
 use crate::observe::{ActorState, EventLog, Info, Section, Snapshot};
 use crate::panics::Panicked;
 use crate::registry::Registry;
@@ -105,6 +106,7 @@ impl Builder {
                 threads: Threads::new(id, self.threads),
                 began: Instant::now(),
                 registry: Registry::default(),
+                names: Arc::default(),
                 events: EventLog::new(),
                 making_user: tokio::sync::Mutex::default(),
                 seeds: AtomicU64::new(std::process::id().into()),
@@ -143,6 +145,7 @@ struct Shared {
     threads: Threads,
     began: Instant,
     registry: Registry,
+    names: Arc<Names>,
     events: EventLog,
     /// Held while `user` is made, so that two spawns cannot both make it.
     making_user: tokio::sync::Mutex<()>,
@@ -223,6 +226,41 @@ impl Handle {
     /// ```
     pub fn find<A: Actor>(&self, path: &str) -> Option<Address<A>> {
         self.shared.registry.find(path)
+    }
+
+    /// Lets an actor be found by a name of its choice, whatever its path. The name survives restarts and is free again
+    /// when the actor has ended for good. An actor may have several; to give it one that it has changes nothing.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use ironcliw::{Actor, Child, Runtime};
+    /// # struct Counter;
+    /// # impl Actor for Counter {}
+    /// # struct Clock;
+    /// # impl Actor for Clock {}
+    /// # let runtime = Runtime::builder().workers(1).build()?;
+    /// let counter = runtime.block_on(runtime.spawn(Child::new("counter", || Counter)))?;
+    /// runtime.register_name("the counter", &counter)?;
+    /// assert_eq!(runtime.whereis("the counter"), Some(counter));
+    /// assert!(runtime.whereis::<Clock>("the counter").is_none());
+    /// # runtime.shutdown(Duration::from_secs(5))?;
+    /// # Ok::<_, ironcliw::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::NameTaken`] if another actor has the name and lives; [`Error::ActorStopped`] if this one does not.
+    pub fn register_name<A: Actor>(&self, name: &str, address: &Address<A>) -> Result<(), Error> {
+        self.shared.names.register(name, address)
+    }
+
+    /// The actor of that name, if it is an `A` and has not stopped for good.
+    pub fn whereis<A: Actor>(&self, name: &str) -> Option<Address<A>> {
+        self.shared.names.find(name)
+    }
+
+    /// Frees a name, whoever has it, and tells whether a living actor had it.
+    pub fn unregister_name(&self, name: &str) -> bool {
+        self.shared.names.unregister(name)
     }
 
     /// The whole tree, read without disturbing it.

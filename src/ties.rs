@@ -11,6 +11,7 @@ use crate::ExitReason;
 use crate::context::Nest;
 use crate::links::Half;
 use crate::mailbox::Claim;
+use crate::names::Name;
 
 /// Made of nothing until there is something to keep.
 #[derive(Default)]
@@ -25,6 +26,8 @@ pub(crate) struct Bonds {
     pub(crate) doom: Option<(Claim, ExitReason)>,
     /// The halves of links that are kept here.
     pub(crate) links: Vec<Half>,
+    /// What else than its path the actor is known by. Dropped without the lock: that takes another.
+    pub(crate) names: Vec<Name>,
     /// Messages that go before the mailbox's: a queue of the actor's parcels.
     pub(crate) first: Option<Box<dyn Any + Send>>,
 }
