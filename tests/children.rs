@@ -124,13 +124,12 @@ fn children_are_at_their_parents_path_and_everybody_sees_them() {
 
 #[test]
 fn children_end_with_their_parents_incarnation_before_the_next_begins() {
-    let ends: [(&str, fn() -> Run<()>); 2] = [("panic", trip), ("stop", || act(|ctx| ctx.stop()))];
-    for (how, end) in ends {
+    for how in ["panic", "stop"] {
         let runtime = runtime();
         let (child, told) = parent("boss");
         let boss = runtime.block_on(runtime.spawn(child)).unwrap();
         let first = kid(&runtime, "user/boss/a");
-        let _ = ask(&runtime, &boss, end());
+        let _ = ask(&runtime, &boss, if how == "panic" { trip() } else { act(|ctx| ctx.stop()) });
         ask(&runtime, &boss, note("again")).unwrap();
         let expected = [&LIFE[..], &END, &LIFE, &["again"]].concat();
         // The parent's own notes are elsewhere.
