@@ -53,14 +53,17 @@ impl Placement {
     /// ```
     pub fn with<B: Actor>(other: &Address<B>) -> Self {
         let other: Arc<dyn Neighbour> = other.core.clone();
-        Self::With(Location { neighbour: Arc::downgrade(&other), otherwise: Box::default() })
+        Self::With(Location(Box::new(Beside { neighbour: Arc::downgrade(&other), otherwise: Self::default() })))
     }
 
     /// Where to live when the other actor is nowhere: [`Placement::Any`] unless told. Only [`Placement::With`] has a use
     /// for it.
     pub fn or(self, otherwise: Self) -> Self {
         match self {
-            Self::With(location) => Self::With(Location { otherwise: Box::new(otherwise), ..location }),
+            Self::With(mut location) => {
+                location.0.otherwise = otherwise;
+                Self::With(location)
+            }
             elsewhere => elsewhere,
         }
     }
@@ -68,30 +71,40 @@ impl Placement {
     /// The thread of the first actor to live beside that has one.
     pub(crate) fn thread_of_neighbour(&self) -> Option<Arc<Arbiter>> {
         let Self::With(location) = self else { return None };
-        let there = location.neighbour.upgrade().and_then(|neighbour| neighbour.thread());
-        there.filter(|thread| thread.is_alive()).or_else(|| location.otherwise.thread_of_neighbour())
+        let there = location.0.neighbour.upgrade().and_then(|neighbour| neighbour.thread());
+        there.filter(|thread| thread.is_alive()).or_else(|| location.0.otherwise.thread_of_neighbour())
     }
 }
 
 /// Wherever a certain actor lives: what [`Placement::with`] makes.
 #[derive(Clone)]
-pub struct Location {
+pub struct Location(Box<Beside>);
+
+#[derive(Clone)]
+struct Beside {
     neighbour: Weak<dyn Neighbour>,
-    pub(crate) otherwise: Box<Placement>,
+    otherwise: Placement,
+}
+
+impl Location {
+    /// Where to live when the other actor is nowhere.
+    pub(crate) fn otherwise(&self) -> &Placement {
+        &self.0.otherwise
+    }
 }
 
 impl fmt::Debug for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let neighbour = self.neighbour.upgrade();
+        let neighbour = self.0.neighbour.upgrade();
         let path = neighbour.as_ref().map_or("nobody", |neighbour| neighbour.path());
-        write!(f, "Location({path}, or {:?})", self.otherwise)
+        write!(f, "Location({path}, or {:?})", self.0.otherwise)
     }
 }
 
 /// The same actor, and the same for when it is gone.
 impl PartialEq for Location {
     fn eq(&self, other: &Self) -> bool {
-        Weak::ptr_eq(&self.neighbour, &other.neighbour) && self.otherwise == other.otherwise
+        Weak::ptr_eq(&self.0.neighbour, &other.0.neighbour) && self.0.otherwise == other.0.otherwise
     }
 }
 

@@ -145,7 +145,7 @@ impl Threads {
             }
             Placement::Blocking => self.open(own(None)),
             // The other one is nowhere.
-            Placement::With(ref location) => self.place(&location.otherwise, niceness, path),
+            Placement::With(ref location) => self.place(location.otherwise(), niceness, path),
             Placement::Core(index) => match cores.get(index) {
                 Some(&core) => self.open(own(Some(core))),
                 None => {
