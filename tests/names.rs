@@ -141,22 +141,22 @@ impl Handler<Other> for Host {
 #[test]
 fn a_recipient_is_asked_as_an_address_is() {
     let runtime = runtime();
-    let (hangs, answers) = (scribe("hangs").0, idle("answers").0.mailbox(1, Overflow::Reject));
+    let (hangs, answers) = (scribe("hangs").0.shutdown(SECOND / 50), idle("answers").0.mailbox(1, Overflow::Reject));
     let hangs: Recipient<Other> = runtime.block_on(runtime.spawn(hangs)).unwrap().recipient();
     let answers = runtime.block_on(runtime.spawn(answers)).unwrap();
-    let ask = |to: &Recipient<Other>| runtime.block_on(to.ask(Other).deadline(SECOND / 50).into_future());
-    assert_eq!(ask(&answers.recipient()).unwrap(), 7);
-    let late = ask(&hangs).unwrap_err();
+    let ask = |to: &Recipient<Other>, after| runtime.block_on(to.ask(Other).deadline(after).into_future());
+    assert_eq!(ask(&answers.recipient(), 10 * SECOND).unwrap(), 7);
+    let late = ask(&hangs, SECOND / 50).unwrap_err();
     assert!(matches!(late.error, Error::DeadlineExceeded { .. }));
     let (go, held) = tokio::sync::oneshot::channel::<()>();
     answers.try_tell(host::run(move |_| Box::pin(async move { drop(held.await) }))).unwrap();
     eventually(|| answers.depth() == 0);
     answers.try_tell(note("fills it")).unwrap();
-    let refused = ask(&answers.recipient()).unwrap_err();
+    let refused = ask(&answers.recipient(), 10 * SECOND).unwrap_err();
     assert!(matches!(refused.error, Error::MailboxFull { .. }) && refused.message.is_some());
     drop(go);
     let notes: Recipient<Note> = answers.recipient();
     assert!(notes.is_alive());
-    runtime.shutdown(SECOND / 10).unwrap();
+    runtime.shutdown(10 * SECOND).unwrap();
     assert!(!notes.is_alive());
 }
