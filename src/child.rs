@@ -1,11 +1,9 @@
 //! How a child is to be run: [`Child`] and the small types it is made of.
 
-use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use crate::cell::Neighbour;
 use crate::mailbox::CAPACITY_MAX;
-use crate::{Actor, Address};
+use crate::{Actor, Address, Placement};
 
 /// What a full mailbox does with one more message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -74,21 +72,6 @@ impl Default for Backoff {
     }
 }
 
-/// Which thread an actor lives on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Placement {
-    /// One of the runtime's workers, in turn.
-    #[default]
-    Any,
-    /// An arbiter that is shared by every actor that gives this name, and made by the first of them. It is not pinned:
-    /// it is meant for actors that only coordinate.
-    Shared(&'static str),
-    /// A thread of its own, on the next core in turn. For handlers that compute.
-    Dedicated,
-    /// A thread of its own on this core of the allowed set (an index, not the system's number).
-    Core(usize),
-}
-
 /// The description of an actor to be spawned: a name, a factory, and how to run what it makes.
 ///
 /// ```
@@ -103,13 +86,12 @@ pub struct Child<A: Actor> {
     pub(crate) name: String,
     pub(crate) factory: Factory<A>,
     pub(crate) settings: Settings,
-    pub(crate) beside: Option<Weak<dyn Neighbour>>,
 }
 
 pub(crate) type Factory<A> = Box<dyn Fn() -> Result<A, crate::StartError> + Send + Sync>;
 
 /// The part of a child's description that does not depend on its type.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Settings {
     pub(crate) restart: Restart,
     pub(crate) capacity: usize,
@@ -117,10 +99,17 @@ pub(crate) struct Settings {
     pub(crate) backoff: Backoff,
     pub(crate) shutdown: Duration,
     pub(crate) placement: Placement,
+    /// Of a thread of its own.
+    pub(crate) niceness: Option<i32>,
+    pub(crate) stuck_after: Option<Duration>,
 }
 
 /// Messages a mailbox holds unless told otherwise.
 pub const DEFAULT_MAILBOX: usize = 64;
+
+/// How long a handler may hold its thread unless told otherwise: longer than any honest computation of an actor that others
+/// share a thread with.
+const DEFAULT_STUCK_AFTER: Duration = Duration::from_secs(30);
 
 impl Default for Settings {
     fn default() -> Self {
@@ -131,6 +120,8 @@ impl Default for Settings {
             backoff: Backoff::default(),
             shutdown: Duration::from_secs(5),
             placement: Placement::default(),
+            niceness: None,
+            stuck_after: Some(DEFAULT_STUCK_AFTER),
         }
     }
 }
@@ -151,7 +142,6 @@ impl<A: Actor> Child<A> {
             name: name.into(),
             factory: Box::new(move || factory().map_err(Into::into)),
             settings: Settings::default(),
-            beside: None,
         }
     }
 
@@ -186,21 +176,45 @@ impl<A: Actor> Child<A> {
         self
     }
 
-    /// Lives on the thread of another actor of this runtime: what they send each other wakes no other thread, and neither
-    /// runs while the other computes.
-    ///
-    /// At each of its starts it goes where the other one is at that time. Where that is nowhere, because the other has
-    /// stopped for good or has just lost its thread, it lives as its placement says. A dedicated thread ends with the last
-    /// actor on it.
+    /// On the thread of another actor: [`Placement::with`] that one, or where it was placed before if the other is nowhere.
     pub fn beside<B: Actor>(mut self, other: &Address<B>) -> Self {
-        let other: Arc<dyn Neighbour> = other.core.clone();
-        self.beside = Some(Arc::downgrade(&other));
+        let otherwise = std::mem::take(&mut self.settings.placement);
+        self.placement(Placement::with(other).or(otherwise))
+    }
+
+    /// For handlers that block, or compute for longer than others should wait: a thread of its own that is pinned to no
+    /// core, and no limit to how long a handler may hold it. It is `placement(Placement::Blocking)` with
+    /// `stuck_after(None)`; [`Child::niceness`] lets such a thread go after the others.
+    ///
+    /// ```
+    /// # use ironcliw::{Actor, Child};
+    /// # struct Archive;
+    /// # impl Actor for Archive {}
+    /// let archive = Child::new("archive", || Archive).blocking().niceness(10);
+    /// ```
+    pub fn blocking(self) -> Self {
+        self.placement(Placement::Blocking).stuck_after(None)
+    }
+
+    /// The niceness of its thread, where that is one of its own (Linux; elsewhere it has no effect). Default: that of the
+    /// runtime's [dedicated threads](crate::Builder::niceness).
+    pub fn niceness(mut self, niceness: i32) -> Self {
+        self.settings.niceness = Some(niceness);
+        self
+    }
+
+    /// How long a handler may hold its thread without coming back to an `.await` before it counts as stuck; `None` for
+    /// ever, as for one that is meant to block. Time that a handler spends waiting is not counted. Default: 30 s.
+    pub fn stuck_after(mut self, limit: Option<Duration>) -> Self {
+        self.settings.stuck_after = limit;
         self
     }
 }
 
 impl<A: Actor> std::fmt::Debug for Child<A> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Child").field("name", &self.name).field("settings", &self.settings).finish_non_exhaustive()
+        let mut described = f.debug_struct("Child");
+        described.field("name", &self.name).field("settings", &self.settings);
+        described.field("stuck_after", &self.settings.stuck_after).finish_non_exhaustive()
     }
 }

@@ -50,10 +50,10 @@ pub enum Error {
         /// What the factory or `started` said.
         reason: String,
     },
-    /// A sibling already has this name.
+    /// A sibling already has this name, or another actor is [registered](crate::Handle::register_name) under it.
     #[error("there already is an actor {path}")]
     NameTaken {
-        /// The path that is taken.
+        /// The path, or the name, that is taken.
         path: String,
     },
     /// No member of the group lives, or it has none.

@@ -57,24 +57,30 @@ mod executor;
 mod fence;
 mod group;
 mod in_hand;
+mod links;
 mod mailbox;
+mod names;
 mod observe;
 mod panics;
 mod parcel;
+mod placement;
+mod recipient;
 mod registry;
 mod reply;
 mod room;
 mod runtime;
+mod stash;
 mod supervision;
 mod sync;
 mod threads;
+mod ties;
 
 pub use actix_actor::ActixChild;
 pub use actor::{Actor, Handler, Message, StartError};
-pub use address::{Address, Ask, Recipient, SendError, Tell};
+pub use address::{Address, Ask, SendError, Tell};
 pub use arbiters::{allowed_cores, pin_current_thread, set_thread_niceness};
-pub use child::{Backoff, Child, DEFAULT_MAILBOX, Overflow, Placement, Restart};
-pub use context::Context;
+pub use child::{Backoff, Child, DEFAULT_MAILBOX, Overflow, Restart};
+pub use context::{Attached, Context, Link, StreamEnd, TimerHandle};
 pub use error::Error;
 pub use group::{Group, GroupAsk, Router, least_loaded};
 pub use observe::{
@@ -82,6 +88,9 @@ pub use observe::{
     SupervisorSnapshot, What,
 };
 pub use panics::catch_panic;
+pub use placement::{Location, Placement};
+pub use recipient::{Recipient, RecipientAsk};
 pub use reply::ReplySink;
 pub use runtime::{Builder, Handle, Runtime};
+pub use stash::{Stash, StashFull};
 pub use supervision::{ExitReason, Strategy, Supervisor, SupervisorRef};

@@ -82,6 +82,21 @@ impl Registry {
         }
     }
 
+    /// Adds one that snapshots show and nobody finds: the supervisor of an actor's children has that actor's path.
+    pub(crate) fn show(&self, cell: Arc<dyn Cell>) -> u64 {
+        let mut cells = self.cells.write();
+        let number = cells.next;
+        cells.next += 1;
+        cells.in_order.insert(number, cell);
+        number
+    }
+
+    /// Takes away what [`Registry::show`] has added under this number.
+    pub(crate) fn hide(&self, number: u64) {
+        let hidden = self.cells.write().in_order.remove(&number);
+        drop(hidden);
+    }
+
     /// The actor at `path`, if it is an `A` and may still take messages.
     pub(crate) fn find<A: Actor>(&self, path: &str) -> Option<Address<A>> {
         let cell = {

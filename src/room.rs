@@ -16,6 +16,7 @@ pub(crate) enum Outcome {
     Handled,
     Started(Result<(), StartError>),
     Stopped,
+    ChildrenEnded,
 }
 
 struct Vtable {

@@ -16,11 +16,13 @@ use crate::cell::{ActorCell, Cell, Core};
 use crate::child::Child;
 use crate::in_hand::InHand;
 use crate::mailbox::{Mailbox, Signal};
+use crate::names::Names;
 use crate::observe::{ActorState, EventLog, Info, Section, Snapshot};
 use crate::panics::Panicked;
 use crate::registry::Registry;
 use crate::supervision::{Command, GRACE, Supervisor, SupervisorRef, launch};
 use crate::threads::{ThreadSettings, Threads};
+use crate::ties::Ties;
 use crate::{ActixChild, Actor, Address, Error, panics};
 
 /// The longest name of an actor or supervisor, in bytes: paths stay readable and metrics labels short.
@@ -56,7 +58,14 @@ impl Builder {
         self
     }
 
-    /// The niceness of dedicated threads (Linux; elsewhere it has no effect). A positive one lets a latency-bound thread of
+    /// The niceness of the worker threads, which share the actors that are placed anywhere (Linux; elsewhere it has no
+    /// effect). Default: the process's own.
+    pub fn worker_niceness(mut self, niceness: i32) -> Self {
+        self.threads.worker_niceness = Some(niceness);
+        self
+    }
+
+    /// The niceness of dedicated threads, unless their actor [says otherwise](Child::niceness) (Linux; elsewhere it has no effect). A positive one lets a latency-bound thread of
     /// the same process, such as an event loop, go first. Default: the process's own.
     pub fn niceness(mut self, niceness: i32) -> Self {
         self.threads.niceness = Some(niceness);
@@ -105,6 +114,7 @@ impl Builder {
                 threads: Threads::new(id, self.threads),
                 began: Instant::now(),
                 registry: Registry::default(),
+                names: Arc::default(),
                 events: EventLog::new(),
                 making_user: tokio::sync::Mutex::default(),
                 seeds: AtomicU64::new(std::process::id().into()),
@@ -143,6 +153,7 @@ struct Shared {
     threads: Threads,
     began: Instant,
     registry: Registry,
+    names: Arc<Names>,
     events: EventLog,
     /// Held while `user` is made, so that two spawns cannot both make it.
     making_user: tokio::sync::Mutex<()>,
@@ -223,6 +234,41 @@ impl Handle {
     /// ```
     pub fn find<A: Actor>(&self, path: &str) -> Option<Address<A>> {
         self.shared.registry.find(path)
+    }
+
+    /// Lets an actor be found by a name of its choice, whatever its path. The name survives restarts and is free again
+    /// when the actor has ended for good. An actor may have several; to give it one that it has changes nothing.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use ironcliw::{Actor, Child, Runtime};
+    /// # struct Counter;
+    /// # impl Actor for Counter {}
+    /// # struct Clock;
+    /// # impl Actor for Clock {}
+    /// # let runtime = Runtime::builder().workers(1).build()?;
+    /// let counter = runtime.block_on(runtime.spawn(Child::new("counter", || Counter)))?;
+    /// runtime.register_name("the counter", &counter)?;
+    /// assert_eq!(runtime.whereis("the counter"), Some(counter));
+    /// assert!(runtime.whereis::<Clock>("the counter").is_none());
+    /// # runtime.shutdown(Duration::from_secs(5))?;
+    /// # Ok::<_, ironcliw::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::NameTaken`] if another actor has the name and lives; [`Error::ActorStopped`] if this one does not.
+    pub fn register_name<A: Actor>(&self, name: &str, address: &Address<A>) -> Result<(), Error> {
+        self.shared.names.register(name, address)
+    }
+
+    /// The actor of that name, if it is an `A` and has not stopped for good.
+    pub fn whereis<A: Actor>(&self, name: &str) -> Option<Address<A>> {
+        self.shared.names.find(name)
+    }
+
+    /// Frees a name, whoever has it, and tells whether a living actor had it.
+    pub fn unregister_name(&self, name: &str) -> bool {
+        self.shared.names.unregister(name)
     }
 
     /// The whole tree, read without disturbing it.
@@ -404,6 +450,7 @@ impl Handle {
             mailbox: Mailbox::new(child.settings.capacity, child.settings.overflow),
             info: Arc::new(Info::new(path, std::any::type_name::<A>())),
             in_hand: InHand::default(),
+            ties: Ties::default(),
             arbiter: Mutex::new(None),
             timers: self.shared.timers.clone(),
         });
@@ -411,7 +458,6 @@ impl Handle {
             core: core.clone(),
             factory: Arc::new(child.factory),
             settings: child.settings,
-            beside: child.beside,
             runtime: self.clone(),
         };
         Ok((Address { core }, Arc::new(cell)))
@@ -452,7 +498,13 @@ impl Runtime {
     /// A runtime to be configured.
     pub fn builder() -> Builder {
         Builder {
-            threads: ThreadSettings { workers: allowed_cores().len(), pin: true, niceness: None, spin: SPIN },
+            threads: ThreadSettings {
+                workers: allowed_cores().len(),
+                pin: true,
+                niceness: None,
+                worker_niceness: None,
+                spin: SPIN,
+            },
             on_root_failure: None,
         }
     }

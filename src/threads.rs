@@ -22,6 +22,7 @@ pub(crate) struct ThreadSettings {
     pub(crate) pin: bool,
     /// Of dedicated threads.
     pub(crate) niceness: Option<i32>,
+    pub(crate) worker_niceness: Option<i32>,
     /// How long a thread whose actors have nothing to do looks for more before it waits.
     pub(crate) spin: Duration,
 }
@@ -69,16 +70,40 @@ impl Threads {
         self.arbiters.lock().all.iter().map(|arbiter| arbiter.observe()).collect()
     }
 
-    /// The thread for the actor at `path`, which leaves it by [`Threads::leave`]. Must be called on the system thread.
-    pub(crate) fn assign(&self, placement: Placement, path: &str) -> Result<Arc<Arbiter>, Error> {
-        let found = self.place(placement, path)?;
-        found.move_in();
-        Ok(found)
+    /// The thread that the actor at `path` is to live on now, which it leaves by [`Threads::leave`]: its neighbour's, or the
+    /// one it has, or another if that is gone. Must be called on the system thread. `niceness` is what it asks for a thread
+    /// of its own.
+    pub(crate) fn settle(
+        &self,
+        home: &Mutex<Option<Arc<Arbiter>>>,
+        placement: &Placement,
+        niceness: Option<i32>,
+        path: &str,
+    ) -> Result<Arc<Arbiter>, Error> {
+        let wanted = placement.thread_of_neighbour();
+        let mut home = home.lock();
+        let is_right = |present: &&Arc<Arbiter>| wanted.as_ref().is_none_or(|wanted| Arc::ptr_eq(wanted, present));
+        if let Some(present) = home.as_ref().filter(|present| present.is_alive()).filter(is_right) {
+            return Ok(present.clone());
+        }
+        match home.take() {
+            Some(present) if present.is_alive() => self.leave(&present),
+            Some(gone) => self.close(&gone),
+            None => {}
+        }
+        let found = match wanted.filter(|wanted| self.share(wanted)) {
+            Some(shared) => shared,
+            None => {
+                let found = self.place(placement, niceness, path)?;
+                found.move_in();
+                found
+            }
+        };
+        Ok(home.insert(found).clone())
     }
 
-    /// The same for an actor that is to live where others do. Refused where the thread is about to end or is another
-    /// runtime's.
-    pub(crate) fn share(&self, arbiter: &Arc<Arbiter>) -> bool {
+    /// Lets an actor live where others do. Refused where the thread is about to end or is another runtime's.
+    fn share(&self, arbiter: &Arc<Arbiter>) -> bool {
         let arbiters = self.arbiters.lock();
         let is_usable = arbiter.is_alive() && arbiters.all.iter().any(|known| Arc::ptr_eq(known, arbiter));
         if is_usable {
@@ -99,15 +124,17 @@ impl Threads {
         }
     }
 
-    fn place(&self, placement: Placement, path: &str) -> Result<Arc<Arbiter>, Error> {
-        let ThreadSettings { workers, pin, niceness, .. } = self.settings;
+    fn place(&self, placement: &Placement, niceness: Option<i32>, path: &str) -> Result<Arc<Arbiter>, Error> {
+        let ThreadSettings { workers, pin, worker_niceness, .. } = self.settings;
+        let niceness = niceness.or(self.settings.niceness);
         let cores = allowed_cores();
         let pinned = |index: usize| pin.then(|| cores[index % cores.len()]);
         let own = |core| ThreadSpec { name: path.to_owned(), core, niceness };
-        match placement {
+        match *placement {
             Placement::Any => {
                 let turn = self.next_worker.fetch_add(1, Ordering::Relaxed) % workers;
-                let spec = ThreadSpec { name: format!("ironcliw-w{turn}"), core: pinned(turn), niceness: None };
+                let spec =
+                    ThreadSpec { name: format!("ironcliw-w{turn}"), core: pinned(turn), niceness: worker_niceness };
                 self.common(Common::Worker(turn), spec)
             }
             Placement::Shared(name) => {
@@ -118,6 +145,9 @@ impl Threads {
                 let index = self.next_core.fetch_add(1, Ordering::Relaxed);
                 self.open(own(pinned(index)))
             }
+            Placement::Blocking => self.open(own(None)),
+            // The other one is nowhere.
+            Placement::With(ref location) => self.place(location.otherwise(), niceness, path),
             Placement::Core(index) => match cores.get(index) {
                 Some(&core) => self.open(own(Some(core))),
                 None => {

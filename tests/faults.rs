@@ -72,7 +72,7 @@ fn the_end_of_an_actors_thread_is_answered_and_the_actor_lives_on_another() {
     for placement in [Placement::Any, Placement::Shared("worker"), Placement::Dedicated] {
         let runtime = runtime();
         let (child, log) = scribe("scribe");
-        let scribe = runtime.block_on(runtime.spawn(child.placement(placement))).unwrap();
+        let scribe = runtime.block_on(runtime.spawn(child.placement(placement.clone()))).unwrap();
         let go = hold(&scribe);
         let in_hand = ask(&scribe, EndThread);
         let queued = ask(&scribe, Write(1));

@@ -228,8 +228,8 @@ fn a_dedicated_thread_ends_with_the_last_actor_on_it() {
         guest.ask(Poison).await.unwrap_err();
         assert_eq!((thread_of(&guest).await, guest.ask(WhichLife).await.unwrap()), (thread, 1));
         assert_eq!(runtime.snapshot().arbiters.len(), 1);
-        // Beside one that has stopped an actor lives as its placement says.
-        let late = team.spawn(scribe("late").0.beside(&host).placement(Placement::Dedicated)).await.unwrap();
+        // Beside one that has stopped an actor lives as it was placed before.
+        let late = team.spawn(scribe("late").0.placement(Placement::Dedicated).beside(&host)).await.unwrap();
         assert_ne!(thread_of(&late).await, thread);
         team.stop_child(guest.path()).await;
         team.stop_child(late.path()).await;

@@ -12,6 +12,7 @@ use super::queue::{Actor, Queue};
 use super::{ActixChild, Factory, Restarting};
 use crate::arbiters::Arbiter;
 use crate::cell::Cell;
+use crate::child::Settings;
 use crate::mailbox::Signal;
 use crate::observe::{ActorSnapshot, ActorState, Info};
 use crate::panics::{self, Panicked};
@@ -29,6 +30,7 @@ pub(super) struct Core<A: Actor> {
 pub(crate) struct ActixCell<A: Actor> {
     core: Arc<Core<A>>,
     placement: Placement,
+    niceness: Option<i32>,
     /// The thread of the present incarnation; `None` until the first one starts.
     arbiter: Mutex<Option<Arc<Arbiter>>>,
     runtime: Handle,
@@ -39,21 +41,14 @@ impl<A: Actor> ActixCell<A> {
         let (queue, addr) = Queue::new(child.settings.capacity);
         let info = Arc::new(Info::new(path, std::any::type_name::<A>()));
         let core = Core { queue, info, factory: child.factory, restarting: child.restarting };
-        let placement = child.settings.placement;
-        (addr, Self { core: Arc::new(core), placement, arbiter: Mutex::new(None), runtime: runtime.clone() })
+        let Settings { placement, niceness, .. } = child.settings;
+        (addr, Self { core: Arc::new(core), placement, niceness, arbiter: Mutex::new(None), runtime: runtime.clone() })
     }
 
-    /// The thread to live on: the one there is, or another if that is gone.
+    /// The thread to live on.
     fn arbiter(&self) -> Result<Arc<Arbiter>, Error> {
-        let mut arbiter = self.arbiter.lock();
-        if let Some(present) = arbiter.as_ref().filter(|arbiter| arbiter.is_alive()) {
-            return Ok(present.clone());
-        }
-        if let Some(gone) = arbiter.take() {
-            self.runtime.threads().close(&gone);
-        }
-        let found = self.runtime.threads().assign(self.placement, self.core.info.path())?;
-        Ok(arbiter.insert(found).clone())
+        let path = self.core.info.path();
+        self.runtime.threads().settle(&self.arbiter, &self.placement, self.niceness, path)
     }
 }
 
@@ -116,10 +111,8 @@ impl<A: Actor> Cell for ActixCell<A> {
             }
         }
         self.core.info.count_dead_letters(left);
-        if matches!(self.placement, Placement::Dedicated | Placement::Core(_))
-            && let Some(arbiter) = self.arbiter.lock().take()
-        {
-            self.runtime.threads().close(&arbiter);
+        if let Some(arbiter) = self.arbiter.lock().take() {
+            self.runtime.threads().leave(&arbiter);
         }
         left
     }

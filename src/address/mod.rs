@@ -1,8 +1,7 @@
 //! [`Address`]: how anybody sends to an actor. `sending.rs` is how a message gets into its mailbox, `tell.rs` and `ask.rs`
-//! the futures that are returned, `recipient.rs` the same without the actor's type.
+//! the futures that are returned. `../recipient.rs` is the same without the actor's type.
 
 mod ask;
-mod recipient;
 mod sending;
 mod tell;
 
@@ -18,7 +17,6 @@ use crate::reply::{Replier, ReplySink};
 use crate::{Actor, Error, ExitReason, Handler, Message, Overflow};
 
 pub use ask::Ask;
-pub use recipient::Recipient;
 pub use tell::Tell;
 
 /// A handle to an actor. It is cheap to clone, may cross threads, and stays valid while the actor restarts; it does not
@@ -227,15 +225,6 @@ impl<A: Actor> Address<A> {
         if let Err((error, parcel)) = outcome {
             parcel.fail(error);
         }
-    }
-
-    /// The same address, knowing only that the actor takes `M`.
-    pub fn recipient<M>(&self) -> Recipient<M>
-    where
-        A: Handler<M>,
-        M: Message,
-    {
-        Recipient::new(self.clone())
     }
 }
 

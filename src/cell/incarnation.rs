@@ -59,11 +59,15 @@ struct Life<A: Actor> {
 
 enum Stage {
     Unborn,
+    /// Waits for the children of an incarnation whose thread was lost.
+    Clearing,
     Starting,
     Running,
     Draining,
     /// In `stopped`, after this.
     Stopping(ExitReason),
+    /// The state is gone, after this; waits for its own children.
+    Leaving(ExitReason),
 }
 
 pub(super) struct Incarnation<A: Actor> {
@@ -173,7 +177,9 @@ impl<A: Actor> Incarnation<A> {
                 Stage::Unborn => self.be_born(cx),
                 Stage::Running => self.run(cx),
                 Stage::Draining => self.drain(cx),
-                Stage::Starting | Stage::Stopping(_) => unreachable!("a hook is in the room in these stages"),
+                Stage::Clearing | Stage::Starting | Stage::Stopping(_) | Stage::Leaving(_) => {
+                    unreachable!("something is in the room in these stages")
+                }
             };
             match step {
                 Step::On => {}
@@ -201,6 +207,13 @@ impl<A: Actor> Incarnation<A> {
     }
 
     fn be_born(&mut self, cx: &mut TaskContext<'_>) -> Step {
+        if self.core.ties.look(|bonds| bonds.nest.clone()).is_some() {
+            self.stage = Stage::Clearing;
+            return match self.end_children(cx) {
+                Some(entered) => self.entered(entered),
+                None => Step::Over(self.not_started()),
+            };
+        }
         let actor = match (self.factory)() {
             Ok(actor) => actor,
             Err(reason) => return Step::Over(ExitReason::StartFailed(reason.to_string())),
@@ -215,6 +228,31 @@ impl<A: Actor> Incarnation<A> {
             self.room().enter(async move { Outcome::Started(actor.started(ctx).await) }, cx)
         };
         self.entered(entered)
+    }
+
+    /// Has the children that there are end, and waits for it in the room; `None` if that is no longer ours to do.
+    fn end_children(&mut self, cx: &mut TaskContext<'_>) -> Option<Poll<Outcome>> {
+        let nest = self.core.ties.look(|bonds| bonds.nest.clone())?;
+        if self.lease.is_revoked() {
+            return None;
+        }
+        nest.stop(self.bound);
+        let core = self.core.clone();
+        let wait = async move {
+            nest.end().await;
+            let gone = core.ties.look(|bonds| bonds.nest.take_if(|present| present.claim == nest.claim));
+            drop(gone);
+            Outcome::ChildrenEnded
+        };
+        // SAFETY: the future borrows nothing.
+        Some(unsafe { self.room().enter(wait, cx) })
+    }
+
+    fn not_started(&self) -> ExitReason {
+        ExitReason::StartFailed(match self.core.doom_of(self.lease.claim()) {
+            Some(doom) => doom.to_string(),
+            None => "it was stopped before it had started".to_owned(),
+        })
     }
 
     fn entered(&mut self, entered: Poll<Outcome>) -> Step {
@@ -242,14 +280,21 @@ impl<A: Actor> Incarnation<A> {
                 None
             }
             Outcome::Started(Err(reason)) => Some(ExitReason::StartFailed(reason.to_string())),
-            Outcome::Stopped => Some(self.stop_reason()),
+            Outcome::Stopped => Some(self.end_reason()),
+            Outcome::ChildrenEnded if matches!(self.stage, Stage::Leaving(_)) => Some(self.end_reason()),
+            // Told to end meanwhile, it does not begin.
+            Outcome::ChildrenEnded if self.heard.is_some() => Some(self.not_started()),
+            Outcome::ChildrenEnded => {
+                self.stage = Stage::Unborn;
+                None
+            }
         }
     }
 
-    fn stop_reason(&mut self) -> ExitReason {
+    fn end_reason(&mut self) -> ExitReason {
         match std::mem::replace(&mut self.stage, Stage::Running) {
-            Stage::Stopping(reason) => reason,
-            _ => unreachable!("`stopped` runs in one stage"),
+            Stage::Stopping(reason) | Stage::Leaving(reason) => reason,
+            _ => unreachable!("there is a reason in these stages"),
         }
     }
 
@@ -312,7 +357,12 @@ impl<A: Actor> Incarnation<A> {
         let Some(window) = self.lease.open() else { return Next::Delivered };
         let mailbox = &self.core.mailbox;
         let mut own;
-        let (mut letter, slot_of) = if let Some((narrow, wide)) = mailbox.front(&window) {
+        // SAFETY: `life` lives as long as `self`, and nothing else borrows the context while the room is empty.
+        let first = unsafe { (*self.life.as_ptr()).ctx.next_first() };
+        let (mut letter, slot_of) = if let Some(parcel) = first {
+            own = ManuallyDrop::new(parcel);
+            (Letter::of(&mut own), None)
+        } else if let Some((narrow, wide)) = mailbox.front(&window) {
             // SAFETY: a slot's parcel is the consumer's until it is passed over, and the window says who that is.
             (unsafe { Letter::lying_in(narrow, wide) }, Some(mailbox))
         } else if let Some(parcel) = mailbox.take_from_deque(&window) {
@@ -396,7 +446,11 @@ impl<A: Actor> Incarnation<A> {
     }
 
     fn told_to_end(&self) -> ExitReason {
-        if self.core.info.is_final() { ExitReason::Shutdown } else { ExitReason::Restart }
+        if self.core.info.is_final() {
+            ExitReason::Shutdown
+        } else {
+            self.core.doom_of(self.lease.claim()).unwrap_or(ExitReason::Restart)
+        }
     }
 
     /// Whether what is in the room has had its time: a halt leaves it nothing, another signal the child's bound.
@@ -420,10 +474,16 @@ impl<A: Actor> Incarnation<A> {
         }
         self.answer_in_hand(|core| core.ended());
         match self.stage {
-            Stage::Starting => Some(ExitReason::StartFailed("it was stopped before it had started".to_owned())),
+            Stage::Starting => Some(self.not_started()),
             Stage::Stopping(_) => {
                 debug!(path = self.core.info.path(), "`stopped` was given up at its bound");
-                Some(self.stop_reason())
+                Some(self.end_reason())
+            }
+            Stage::Clearing | Stage::Leaving(_) => {
+                if let Some(nest) = self.core.ties.look(|bonds| bonds.nest.clone()) {
+                    nest.stop(Duration::ZERO);
+                }
+                Some(if matches!(self.stage, Stage::Clearing) { self.not_started() } else { self.end_reason() })
             }
             Stage::Unborn | Stage::Running | Stage::Draining => {
                 self.heard = Some(Signal::Halt);
@@ -464,12 +524,13 @@ impl<A: Actor> Incarnation<A> {
     fn after_panic(&mut self, reason: String) -> ExitReason {
         let path = self.core.info.path();
         match &self.stage {
-            Stage::Unborn => ExitReason::StartFailed(format!("its factory panicked: {reason}")),
+            Stage::Unborn | Stage::Clearing => ExitReason::StartFailed(format!("its factory panicked: {reason}")),
             Stage::Starting => ExitReason::StartFailed(format!("`started` panicked: {reason}")),
             Stage::Stopping(_) => {
                 error!(path, reason, "an actor panicked in `stopped`");
                 ExitReason::Panicked(reason)
             }
+            Stage::Leaving(_) => self.end_reason(),
             Stage::Running | Stage::Draining => {
                 error!(path, reason, "an actor panicked");
                 self.answer_in_hand(|_| Error::ActorPanicked { path: path.to_owned(), reason: reason.clone() });
@@ -478,17 +539,28 @@ impl<A: Actor> Incarnation<A> {
         }
     }
 
-    /// Drops the state, and tells the supervisor.
-    fn conclude(&mut self, reason: ExitReason) {
+    /// Drops the state, and sees to the children's end; whether nothing is left to wait for.
+    fn leave(&mut self, reason: ExitReason, cx: &mut TaskContext<'_>) -> Result<(), ExitReason> {
         let life = self.life.as_ptr();
-        // SAFETY: `life` lives as long as `self`; the room goes first, which borrows the actor.
-        let (room, actor) = unsafe { (&mut (*life).room, &mut (*life).actor) };
-        for dropped in [panics::catch(|| room.clear()), panics::catch(|| drop(actor.take()))] {
+        // SAFETY: `life` lives as long as `self`; the room goes first, which borrows the other two.
+        let Life { room, ctx, actor } = unsafe { &mut *life };
+        for dropped in [panics::catch(|| room.clear()), panics::catch(|| ctx.end()), panics::catch(|| drop(actor.take()))] {
             if let Err(Panicked(reason)) = dropped {
                 error!(path = self.core.info.path(), reason, "an actor panicked as it was dropped");
             }
         }
-        self.ctx().end();
+        self.timer = None;
+        match self.end_children(cx) {
+            Some(Poll::Pending) => {
+                self.stage = Stage::Leaving(reason);
+                Ok(())
+            }
+            Some(Poll::Ready(_)) | None => Err(reason),
+        }
+    }
+
+    /// Tells the supervisor.
+    fn conclude(&mut self, reason: ExitReason) {
         self.lease.give_back();
         match (self.report.take(), reason) {
             (Some(report), ExitReason::StartFailed(reason)) => report.start_failed(reason),
@@ -553,13 +625,19 @@ impl<A: Actor> Future for Incarnation<A> {
     fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<()> {
         // Nothing of this is pinned: what must not move lies behind `life`.
         let this = self.get_mut();
-        let end = match panics::catch(|| this.advance(cx)) {
-            Ok(Poll::Pending) => return Poll::Pending,
-            Ok(Poll::Ready(end)) => end,
-            Err(Panicked(reason)) => this.after_panic(reason),
-        };
-        this.conclude(end);
-        Poll::Ready(())
+        loop {
+            let was_leaving = matches!(this.stage, Stage::Leaving(_));
+            let end = match panics::catch(|| this.advance(cx)) {
+                Ok(Poll::Pending) => return Poll::Pending,
+                Ok(Poll::Ready(end)) => end,
+                Err(Panicked(reason)) => this.after_panic(reason),
+            };
+            let left = if was_leaving { Err(end) } else { this.leave(end, cx) };
+            if let Err(end) = left {
+                this.conclude(end);
+                return Poll::Ready(());
+            }
+        }
     }
 }
 

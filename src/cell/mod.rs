@@ -3,7 +3,8 @@
 mod incarnation;
 
 use std::any::Any;
-use std::sync::{Arc, Weak};
+use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -13,11 +14,13 @@ use crate::arbiters::Arbiter;
 use crate::child::{Factory, Settings};
 use crate::envelope::Fate;
 use crate::in_hand::InHand;
-use crate::mailbox::{Mailbox, Signal};
+use crate::links::{self, Linked};
+use crate::mailbox::{Claim, Mailbox, Signal};
 use crate::observe::{ActorSnapshot, ActorState, Info, SupervisorSnapshot};
 use crate::parcel::Parcel;
 use crate::supervision::Report;
-use crate::{Actor, Error, Handle};
+use crate::ties::Ties;
+use crate::{Actor, Error, ExitReason, Handle};
 
 use incarnation::Incarnation;
 
@@ -26,6 +29,7 @@ pub(crate) struct Core<A: Actor> {
     pub(crate) mailbox: Mailbox<Parcel<A>>,
     pub(crate) info: Arc<Info>,
     pub(crate) in_hand: InHand,
+    pub(crate) ties: Ties,
     /// The thread of the present incarnation; `None` until the first one starts and once none will.
     pub(crate) arbiter: Mutex<Option<Arc<Arbiter>>>,
     /// The clock of the runtime's own thread, for senders that are on no executor of tokio's.
@@ -40,6 +44,52 @@ impl<A: Actor> Core<A> {
     /// Why the message in hand gets no answer of its own.
     pub(crate) fn ended(&self) -> Error {
         if self.info.is_final() { self.stopped() } else { Error::ActorRestarting { path: self.info.path().to_owned() } }
+    }
+
+    /// Queues parcels before all others. What comes after the actor's end is lost, and counted.
+    pub(crate) fn put_first(&self, mut parcels: VecDeque<Parcel<A>>) {
+        if parcels.is_empty() {
+            return;
+        }
+        self.ties.change(|bonds| {
+            if let Some(later) = bonds.first.take().and_then(|first| first.downcast::<VecDeque<Parcel<A>>>().ok()) {
+                parcels.extend(*later);
+            }
+            bonds.first = Some(Box::new(parcels));
+        });
+        if self.info.state() == ActorState::Stopped {
+            self.info.count_dead_letters(self.fail_first());
+        }
+    }
+
+    pub(crate) fn take_first(&self) -> Option<Parcel<A>> {
+        self.ties.look(|bonds| {
+            let parcels = bonds.first.as_mut()?.downcast_mut::<VecDeque<Parcel<A>>>()?;
+            let first = parcels.pop_front();
+            if parcels.is_empty() {
+                bonds.first = None;
+            }
+            first
+        })
+    }
+
+    pub(crate) fn has_first(&self) -> bool {
+        self.ties.look(|bonds| Some(bonds.first.is_some())).unwrap_or(false)
+    }
+
+    /// Nobody will handle these.
+    fn fail_first(&self) -> u64 {
+        let mut left = 0;
+        while let Some(parcel) = self.take_first() {
+            left += 1;
+            parcel.fail(self.stopped());
+        }
+        left
+    }
+
+    /// Why the incarnation of this claim is to fail, if it is.
+    fn doom_of(&self, claim: Claim) -> Option<ExitReason> {
+        self.ties.look(|bonds| bonds.doom.clone()).filter(|(of, _)| *of == claim).map(|(_, reason)| reason)
     }
 
     /// Takes no more messages; what is queued stays.
@@ -62,15 +112,51 @@ impl<A: Actor> Core<A> {
     }
 }
 
+impl<A: Actor> Linked for Core<A> {
+    fn info(&self) -> &Info {
+        &self.info
+    }
+
+    fn ties(&self) -> &Ties {
+        &self.ties
+    }
+
+    /// The message in hand has its bound.
+    fn doom(&self, claim: Option<Claim>, reason: ExitReason) -> bool {
+        let present = self.mailbox.present_claim();
+        let lives = matches!(self.info.state(), ActorState::Starting | ActorState::Running);
+        if !lives || claim.is_some_and(|claim| claim != present) {
+            return false;
+        }
+        let is_news = self.ties.change(|bonds| {
+            let is_news = bonds.doom.as_ref().is_none_or(|(claim, _)| *claim != present);
+            if is_news {
+                bonds.doom = Some((present, reason));
+            }
+            is_news
+        });
+        if is_news {
+            self.mailbox.signal_to(present, Signal::Restart);
+        }
+        is_news
+    }
+}
+
 /// An actor as one that lives beside it knows it.
 pub(crate) trait Neighbour: Send + Sync {
     /// Where it lives now.
     fn thread(&self) -> Option<Arc<Arbiter>>;
+
+    fn path(&self) -> &str;
 }
 
 impl<A: Actor> Neighbour for Core<A> {
     fn thread(&self) -> Option<Arc<Arbiter>> {
         self.arbiter.lock().clone()
+    }
+
+    fn path(&self) -> &str {
+        self.info.path()
     }
 }
 
@@ -89,6 +175,9 @@ pub(crate) trait Cell: Send + Sync {
 
     /// Its thread did not come back: the incarnation loses its claim, and whoever waits for the message in hand hears.
     fn give_up(&self);
+
+    /// An incarnation has ended, and its supervisor is about to decide what follows.
+    fn on_exit(&self, _reason: &ExitReason) {}
 
     /// Takes no more messages and answers those that are left, whose number is returned. Called when no incarnation
     /// will follow.
@@ -112,31 +201,21 @@ pub(crate) struct ActorCell<A: Actor> {
     pub(crate) core: Arc<Core<A>>,
     pub(crate) factory: Arc<Factory<A>>,
     pub(crate) settings: Settings,
-    pub(crate) beside: Option<Weak<dyn Neighbour>>,
     pub(crate) runtime: Handle,
 }
 
 impl<A: Actor> ActorCell<A> {
-    /// The thread to live on: its neighbour's, or the one there is, or another if that is gone.
+    /// The thread to live on.
     fn arbiter(&self) -> Result<Arc<Arbiter>, Error> {
-        let threads = self.runtime.threads();
-        let neighbour = self.beside.as_ref().and_then(Weak::upgrade);
-        let wanted = neighbour.and_then(|neighbour| neighbour.thread()).filter(|thread| thread.is_alive());
-        let mut arbiter = self.core.arbiter.lock();
-        let is_right = |present: &&Arc<Arbiter>| wanted.as_ref().is_none_or(|wanted| Arc::ptr_eq(wanted, present));
-        if let Some(present) = arbiter.as_ref().filter(|arbiter| arbiter.is_alive()).filter(is_right) {
-            return Ok(present.clone());
+        let path = self.core.info.path();
+        self.runtime.threads().settle(&self.core.arbiter, &self.settings.placement, self.settings.niceness, path)
+    }
+
+    /// Children that their parent's incarnation could not wait for.
+    fn hurry_children(&self) {
+        if let Some(nest) = self.core.ties.look(|bonds| bonds.nest.clone()) {
+            nest.stop(Duration::ZERO);
         }
-        match arbiter.take() {
-            Some(present) if present.is_alive() => threads.leave(&present),
-            Some(gone) => threads.close(&gone),
-            None => {}
-        }
-        let found = match wanted.filter(|wanted| threads.share(wanted)) {
-            Some(shared) => shared,
-            None => threads.assign(self.settings.placement, self.core.info.path())?,
-        };
-        Ok(arbiter.insert(found).clone())
     }
 }
 
@@ -175,15 +254,20 @@ impl<A: Actor> Cell for ActorCell<A> {
 
     fn give_up(&self) {
         self.core.answer_for_a_lost_handler();
+        self.hurry_children();
         if let Some(arbiter) = self.core.arbiter.lock().take() {
             self.runtime.threads().lose(&arbiter, self.core.info.path());
         }
     }
 
+    fn on_exit(&self, reason: &ExitReason) {
+        links::on_exit(self.core.as_ref(), reason);
+    }
+
     fn seal(&self) -> u64 {
         self.core.info.set_state(ActorState::Stopped);
         self.core.close();
-        let mut left = 0;
+        let mut left = self.core.fail_first();
         let revoked = self.core.mailbox.revoke();
         let in_hand = self.core.in_hand.take_left(&revoked);
         while let Some(parcel) = self.core.mailbox.take_left(&revoked) {
@@ -196,11 +280,15 @@ impl<A: Actor> Cell for ActorCell<A> {
         if let Some(replier) = in_hand {
             replier.fail(self.core.stopped());
         }
+        self.hurry_children();
+        let names = self.core.ties.look(|bonds| Some(std::mem::take(&mut bonds.names)));
+        drop(names);
         self.core.info.count_dead_letters(left);
         if let Some(arbiter) = self.core.arbiter.lock().take() {
             self.runtime.threads().leave(&arbiter);
         }
         self.core.info.announce_end();
+        links::on_end(self.core.as_ref(), !self.runtime.is_ready());
         left
     }
 

@@ -13,7 +13,12 @@ use crate::sync::{AtomicBool, AtomicU8, Ordering, wait_a_little};
 
 use super::Signal;
 
+/// Names an incarnation of one actor: the number of its lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Claim(pub(super) u64);
+
 pub(crate) struct Lease {
+    claim: Claim,
     open: AtomicBool,
     revoked: AtomicBool,
     /// Its own incarnation has given it back.
@@ -35,8 +40,18 @@ impl Drop for Window<'_> {
 }
 
 impl Lease {
-    pub(crate) fn new() -> Self {
-        Self { open: AtomicBool::new(false), revoked: AtomicBool::new(false), is_over: AtomicBool::new(false), signal: AtomicU8::new(0) }
+    pub(crate) fn new(claim: Claim) -> Self {
+        Self {
+            claim,
+            open: AtomicBool::new(false), 
+            revoked: AtomicBool::new(false),
+            is_over: AtomicBool::new(false),
+            signal: AtomicU8::new(0),
+        }
+    }
+
+    pub(crate) fn claim(&self) -> Claim {
+        self.claim
     }
 
     /// `None` once it is revoked.

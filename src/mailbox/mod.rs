@@ -29,7 +29,7 @@ use parking_lot::{Mutex, MutexGuard};
 
 use crate::Overflow;
 
-pub(crate) use lease::{Lease, Window};
+pub(crate) use lease::{Claim, Lease, Window};
 pub(crate) use line::{Sender, Turn};
 pub(crate) use ring::{Batch, CAPACITY_MAX, Put, Stow};
 
@@ -85,9 +85,16 @@ pub(crate) enum Rest {
     Soon,
 }
 
+/// The lease there is, and how many there have been.
+#[derive(Default)]
+struct Leases {
+    count: u64,
+    present: Option<Arc<Lease>>,
+}
+
 /// Proof that no incarnation consumes the mailbox, nor will while this lives.
 pub(crate) struct Revoked<'a> {
-    _lease: MutexGuard<'a, Option<Arc<Lease>>>,
+    _leases: MutexGuard<'a, Leases>,
 }
 
 /// How often a sender looks whether there is room before it gets in line: some microseconds, in which a consumer that runs
@@ -105,7 +112,7 @@ pub(crate) struct Mailbox<T: Stow> {
     line: Mutex<Line<T>>,
     /// Whether there is a line, for the consumer to see in passing.
     has_line: AtomicBool,
-    lease: Mutex<Option<Arc<Lease>>>,
+    leases: Mutex<Leases>,
     consumer: Mutex<Option<Waker>>,
     /// The thread that consumes, as `executor::token`.
     home: AtomicUsize,
@@ -121,7 +128,7 @@ impl<T: Stow> Mailbox<T> {
             deque,
             line: Mutex::new(None),
             has_line: AtomicBool::new(false),
-            lease: Mutex::new(None),
+            leases: Mutex::default(),
             consumer: Mutex::new(None),
             home: AtomicUsize::new(0),
             high_water: AtomicUsize::new(0),
@@ -336,20 +343,34 @@ impl<T: Stow> Mailbox<T> {
 
     /// Sends a signal to the present incarnation.
     pub(crate) fn signal(&self, signal: Signal) {
-        if let Some(lease) = &*self.lease.lock() {
+        if let Some(lease) = &self.leases.lock().present {
             lease.signal(signal);
         }
         self.wake_consumer();
     }
 
+    /// The same for the incarnation of this claim alone.
+    pub(crate) fn signal_to(&self, claim: Claim, signal: Signal) {
+        if let Some(lease) = self.leases.lock().present.as_ref().filter(|lease| lease.claim() == claim) {
+            lease.signal(signal);
+        }
+        self.wake_consumer();
+    }
+
+    /// The claim that holds now, or that the last incarnation held.
+    pub(crate) fn present_claim(&self) -> Claim {
+        Claim(self.leases.lock().count)
+    }
+
     /// Begins an incarnation's lease, which ends that of any earlier one.
     pub(crate) fn lease(&self) -> Arc<Lease> {
-        let lease = Arc::new(Lease::new());
-        let mut present = self.lease.lock();
-        if let Some(earlier) = present.replace(lease.clone()) {
+        let mut leases = self.leases.lock();
+        leases.count += 1;
+        let lease = Arc::new(Lease::new(Claim(leases.count)));
+        if let Some(earlier) = leases.present.replace(lease.clone()) {
             earlier.revoke();
         }
-        drop(present);
+        drop(leases);
         // An earlier incarnation may sit in its handler and wait for somebody else.
         self.wake_consumer();
         lease
@@ -357,12 +378,12 @@ impl<T: Stow> Mailbox<T> {
 
     /// Ends whatever lease there is. While the proof lives no other begins.
     pub(crate) fn revoke(&self) -> Revoked<'_> {
-        let mut present = self.lease.lock();
-        if let Some(earlier) = present.take() {
+        let mut leases = self.leases.lock();
+        if let Some(earlier) = leases.present.take() {
             earlier.revoke();
             self.wake_consumer();
         }
-        Revoked { _lease: present }
+        Revoked { _leases: leases }
     }
 
     /// The consumer says whom to wake, and where it lives.

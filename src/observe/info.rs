@@ -136,13 +136,18 @@ impl Info {
         self.mourners.notify_waiters();
     }
 
-    /// Waits for the end, and tells why the last incarnation ended. One that was left no time to say is one that was told.
+    /// Waits for the end, and tells why the last incarnation ended.
     pub(crate) async fn end(&self) -> ExitReason {
         // Hears what is announced from here on; what was announced before shows in the flag.
         let announced = self.mourners.notified();
         if !self.is_over.load(Ordering::Acquire) {
             announced.await;
         }
+        self.last_reason()
+    }
+
+    /// Why the last incarnation ended. One that was left no time to say is one that was told.
+    pub(crate) fn last_reason(&self) -> ExitReason {
         self.last_exit.lock().clone().unwrap_or(ExitReason::Shutdown)
     }
 

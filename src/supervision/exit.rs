@@ -16,10 +16,13 @@ pub enum ExitReason {
     Panicked(String),
     /// Its factory or its `started` hook failed.
     StartFailed(String),
-    /// It is a supervisor and used up its restarts.
+    /// It is a supervisor and used up its restarts, or an actor whose children have.
     BudgetExhausted,
     /// Its thread did not come back within the bound, or is gone.
     ThreadLost,
+    /// It was linked to the actor at this path, which failed or has ended: see
+    /// [`Context::link`](crate::Context::link).
+    Linked(String),
 }
 
 impl ExitReason {
@@ -27,7 +30,9 @@ impl ExitReason {
     pub fn is_failure(&self) -> bool {
         match self {
             Self::Normal | Self::Shutdown | Self::Restart => false,
-            Self::Panicked(_) | Self::StartFailed(_) | Self::BudgetExhausted | Self::ThreadLost => true,
+            Self::Panicked(_) | Self::StartFailed(_) | Self::BudgetExhausted | Self::ThreadLost | Self::Linked(_) => {
+                true
+            }
         }
     }
 }
@@ -42,6 +47,7 @@ impl fmt::Display for ExitReason {
             Self::StartFailed(message) => write!(f, "did not start: {message}"),
             Self::BudgetExhausted => f.write_str("restarts used up"),
             Self::ThreadLost => f.write_str("its thread did not come back"),
+            Self::Linked(path) => write!(f, "linked to {path}, which failed or has ended"),
         }
     }
 }

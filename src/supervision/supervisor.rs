@@ -36,6 +36,12 @@ pub(crate) struct Report {
 }
 
 impl Report {
+    /// For a supervisor that is no supervisor's child: its owner hears.
+    pub(crate) fn to_owner() -> (Self, UnboundedReceiver<Command>) {
+        let (to, heard) = unbounded_channel();
+        (Self { to, child: 0, epoch: 0, ended: false }, heard)
+    }
+
     pub(crate) fn started(&self) {
         let _ = self.to.send(Command::Started { child: self.child, epoch: self.epoch });
     }
@@ -360,6 +366,7 @@ impl Task {
         entry.end_incarnation();
         let info = entry.cell.info();
         info.record_exit(&reason);
+        entry.cell.on_exit(&reason);
         if !info.is_final() {
             info.set_state(ActorState::Restarting);
         }
@@ -524,5 +531,6 @@ impl Drop for Task {
         ids.sort_unstable_by(|a, b| b.cmp(a));
         ids.into_iter().for_each(|id| self.forget(id));
         self.shared.info.set_state(ActorState::Stopped);
+        self.shared.info.announce_end();
     }
 }
