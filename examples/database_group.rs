@@ -65,7 +65,7 @@ impl Message for Insert {
 impl Handler<Insert> for Connection {
     async fn handle(&mut self, Insert(prepared_in, row): Insert, _: &mut Context<Self>) {
         assert_eq!(prepared_in, self.session, "a statement of another session");
-        assert_ne!(row, BREAKS, "the server hung up");
+        assert!(row != BREAKS, "the server hung up");
         self.to.rows.lock().unwrap().push(row);
     }
 }
