@@ -60,7 +60,7 @@ doc: ## build the crates' documentation
 
 bench: bench-actors bench-await ## measure ours beside the peers; writes target/bench/
 
-bench-actors: ## messages, asks and actors, against actix, kameo, ractor, xtra and channels
+bench-actors: ## messages, asks, actors and Savina's programs, against actix, kameo, ractor, xtra and channels
 	$(CARGO) run --release --locked -p ironcliw-bench --bin actors
 
 bench-await: $(VENV)/.native ## awaits a second, against asyncio.to_thread

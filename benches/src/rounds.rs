@@ -5,22 +5,30 @@
 
 use std::time::Duration;
 
-/// How long to measure.
-#[derive(Debug, Clone, Copy)]
+/// What to measure, and for how long.
+#[derive(Debug, Clone)]
 pub struct Options {
     /// Rounds that count.
     pub rounds: usize,
     /// One measurement of one system.
     pub time: Duration,
+    /// Rows whose name contains this; an empty one is in every name.
+    pub only: String,
+    /// Whether to say what the rows are, and measure none.
+    pub list: bool,
 }
 
 impl Options {
-    /// Reads `--rounds N` and `--seconds S` from the command line.
+    /// Reads `--rounds N`, `--seconds S`, `--only TEXT` and `--list` from the command line.
     ///
     /// # Errors
     /// What is wrong with it, for the user.
     pub fn parse(mut arguments: impl Iterator<Item = String>, mut options: Self) -> Result<Self, String> {
         while let Some(name) = arguments.next() {
+            if name == "--list" {
+                options.list = true;
+                continue;
+            }
             let value = arguments.next().ok_or_else(|| format!("{name} needs a value"))?;
             let wrong = |expected: &str| format!("{name} takes {expected}, not {value:?}");
             match name.as_str() {
@@ -33,7 +41,11 @@ impl Options {
                     let time = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
                     options.time = time.ok_or_else(|| wrong("a positive number of seconds"))?;
                 }
-                _ => return Err(format!("there is no option {name}: there are --rounds N and --seconds S")),
+                "--only" => options.only = value,
+                _ => {
+                    let options = "--rounds N, --seconds S, --only TEXT and --list";
+                    return Err(format!("there is no option {name}: there are {options}"));
+                }
             }
         }
         Ok(options)
@@ -76,6 +88,8 @@ pub struct Row {
     pub better: Better,
     /// At most this many rounds, where one takes longer than it is told.
     pub most_rounds: usize,
+    /// Whether a round is thrown away first.
+    pub warms_up: bool,
     /// The systems.
     pub cells: Vec<Cell>,
     /// What ours must reach.
@@ -114,12 +128,14 @@ pub struct Outcome {
 }
 
 /// Measures one row.
-pub fn measure(mut row: Row, options: Options) -> Outcome {
+pub fn measure(mut row: Row, options: &Options) -> Outcome {
     let rounds = options.rounds.min(row.most_rounds);
     let systems = row.cells.len();
     let mut values = vec![Vec::with_capacity(rounds); systems];
-    for cell in &mut row.cells {
-        (cell.measure)(options.time / 2);
+    if row.warms_up {
+        for cell in &mut row.cells {
+            (cell.measure)(options.time / 2);
+        }
     }
     for round in 0..rounds {
         for turn in 0..systems {

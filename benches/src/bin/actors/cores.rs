@@ -7,6 +7,11 @@ pub fn actors() -> usize {
     1 % allowed_cores().len()
 }
 
+/// The place of the clients' core in the allowed set.
+pub fn clients() -> usize {
+    0
+}
+
 /// Pins the current thread to the actors' core.
 pub fn pin_to_actors() {
     pin(actors());
@@ -14,7 +19,7 @@ pub fn pin_to_actors() {
 
 /// Pins the current thread to the clients' core.
 pub fn pin_to_clients() {
-    pin(0);
+    pin(clients());
 }
 
 fn pin(place: usize) {

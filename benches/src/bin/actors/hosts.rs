@@ -54,7 +54,8 @@ impl<S: OnTokio> System for S {
     }
 }
 
-fn single_thread() -> Runtime {
+/// tokio's runtime of one thread.
+pub fn single_thread() -> Runtime {
     Builder::new_current_thread().enable_all().build().expect("a runtime can be made")
 }
 

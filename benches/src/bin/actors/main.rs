@@ -2,7 +2,7 @@
 //! beside crossbeam-channel between plain threads as the ceiling. Prints a table and writes `target/bench/actors.json`.
 //!
 //! ```text
-//! cargo run --release -p ironcliw-bench --bin actors -- [--rounds 7] [--seconds 0.2]
+//! cargo run --release -p ironcliw-bench --bin actors -- [--rounds 7] [--seconds 0.2] [--only savina] [--list]
 //! ```
 //!
 //! Start with `system.rs`, what every system must do; `work.rs` is what is done to it, `rows.rs` what is asked of ours.
@@ -11,6 +11,7 @@ mod cores;
 mod crowd;
 mod hosts;
 mod rows;
+mod savina;
 mod system;
 mod systems;
 mod work;
@@ -25,15 +26,15 @@ static ALLOCATOR: Counting = Counting;
 
 /// What the table cannot say, and why.
 const NOTES: &str = "
-Mailboxes hold 1024 messages, those of the idle actors what each system takes by default; ractor's are unbounded.
+Mailboxes hold 1024 messages, those of the idle actors what each system takes by default; ractor's are unbounded. In the
+Savina programs ours are bounded and the peers' are not.
 Across threads: two threads, each pinned to a core; four producers are not pinned.
+xtra keeps no order among messages of one priority; all others keep a sender's order.
 Not measured:
-  tell in batches of 32                   ours has no batched send
-  tell 1→1 with spinning off              ours does not spin: it is the row \"tell 1→1\"
   supervised against the same, without    ours makes no actor without a supervisor";
 
 fn main() -> ExitCode {
-    let options = Options { rounds: 7, time: Duration::from_millis(200) };
+    let options = Options { rounds: 7, time: Duration::from_millis(200), only: String::new(), list: false };
     let options = match Options::parse(std::env::args().skip(1), options) {
         Ok(options) => options,
         Err(wrong) => {
@@ -43,11 +44,18 @@ fn main() -> ExitCode {
     };
     // Read before any thread is pinned.
     ironcliw::allowed_cores();
+    let mut rows = rows::all();
+    rows.retain(|row| row.name.contains(&options.only));
+    if options.list {
+        rows.iter().for_each(|row| println!("{}", row.name));
+        return ExitCode::SUCCESS;
+    }
     let began = Instant::now();
     println!("{} rounds of {:?} for each system, interleaved; {}", options.rounds, options.time, machine());
-    let mut outcomes = Vec::new();
-    for row in rows::all() {
-        let outcome = measure(row, options);
+    let (mut outcomes, total) = (Vec::new(), rows.len());
+    for (place, row) in (1..).zip(rows) {
+        eprintln!("row {place} of {total}: {}, after {:.0} s", row.name, began.elapsed().as_secs_f64());
+        let outcome = measure(row, &options);
         print(&outcome);
         outcomes.push(outcome);
     }

@@ -1,6 +1,10 @@
 //! What a system must be able to do to be measured: hold a counter behind a mailbox, and answer.
 
 use std::future::Future;
+use std::thread;
+
+use crate::cores;
+use crate::hosts::on_tokio;
 
 /// The actor of every row: its work is to add a message's number.
 #[derive(Debug, Default)]
@@ -27,6 +31,15 @@ pub trait Mailbox: Clone + Send + Sync + 'static {
 
     /// Sends a number and waits for the sum.
     fn ask(&self, number: u64) -> impl Future<Output = u64> + Send;
+
+    /// Sends the number one so many times, at once where the system can.
+    fn tell_ones(&self, count: u64) -> impl Future<Output = ()> + Send {
+        async move {
+            for _ in 0..count {
+                self.tell(1).await;
+            }
+        }
+    }
 }
 
 /// An actor on a thread of its own, which ends with `guard`.
@@ -51,6 +64,23 @@ pub trait System: 'static {
 
     /// A counter on a thread that is pinned to [`cores::actors`](crate::cores::actors).
     fn across() -> Hosted<Self::Mailbox>;
+
+    /// Runs a client on a thread of its own, which is pinned to [`cores::clients`](crate::cores::clients), for a counter on
+    /// another: by default a plain thread with tokio's runtime for one.
+    fn apart<T, F>(client: impl FnOnce(Self::Mailbox) -> F + Send + 'static) -> T
+    where
+        T: Send + 'static,
+        F: Future<Output = T> + Send + 'static,
+    {
+        let Hosted { mailbox, guard } = Self::across();
+        let client = thread::spawn(move || {
+            cores::pin_to_clients();
+            on_tokio(async { client(mailbox).await })
+        });
+        let result = client.join().expect("a client panicked");
+        drop(guard);
+        result
+    }
 
     /// Runs a client as a task of the thread that the counter lives on, and that is pinned in the same way.
     fn together<T, F>(client: impl FnOnce(Self::Mailbox) -> F + Send + 'static) -> T

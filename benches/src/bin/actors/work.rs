@@ -15,6 +15,9 @@ use crate::system::{Hosted, Mailbox, System};
 /// Tells between two looks at the clock; on one thread the client then lets the actor go on.
 pub const BURST: u64 = 64;
 
+/// Messages of a batch.
+pub const BATCH: u64 = 32;
+
 /// Asks in flight in the pipelined row.
 pub const IN_FLIGHT: u64 = 64;
 
@@ -41,22 +44,19 @@ impl Share {
     }
 }
 
-/// Tells from `producers` threads. The clock stops when the last message of the last producer has been handled.
-pub fn tell_across<S: System>(producers: usize, time: Duration) -> f64 {
+/// Tells from `producers` threads, which are the scheduler's to place. The clock stops when the last message of the last
+/// producer has been handled.
+pub fn tell_from_many<S: System>(producers: usize, time: Duration) -> f64 {
     let Hosted { mailbox, guard } = S::across();
     let begin = Arc::new(Barrier::new(producers + 1));
     let threads: Vec<_> = (0..producers)
         .map(|_| {
             let (mailbox, begin) = (mailbox.clone(), begin.clone());
             thread::spawn(move || {
-                // More producers than cores are the scheduler's to place.
-                if producers == 1 {
-                    crate::cores::pin_to_clients();
-                }
                 on_tokio(async move {
                     begin.wait();
                     let began = Instant::now();
-                    let sent = tell_until(&mailbox, began + time, false).await;
+                    let sent = tell_until(&mailbox, began + time, Manner::One).await;
                     Share { sent, began, ended: Instant::now() }
                 })
             })
@@ -71,26 +71,56 @@ pub fn tell_across<S: System>(producers: usize, time: Duration) -> f64 {
     millions(sent, took)
 }
 
+/// How a client tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Manner {
+    /// One message after the other.
+    One,
+    /// The same, letting the other tasks of its thread go on after each burst.
+    Polite,
+    /// In batches.
+    Batch,
+}
+
+/// Tells from another thread.
+pub fn tell_apart<S: System>(time: Duration) -> f64 {
+    S::apart(move |mailbox| tell_alone(S::NAME, mailbox, time, Manner::One))
+}
+
+/// Tells from another thread, in batches of [`BATCH`].
+pub fn tell_batches<S: System>(time: Duration) -> f64 {
+    S::apart(move |mailbox| tell_alone(S::NAME, mailbox, time, Manner::Batch))
+}
+
 /// Tells from a task of the actor's own thread.
 pub fn tell_together<S: System>(time: Duration) -> f64 {
-    S::together(move |mailbox| async move {
-        let began = Instant::now();
-        let sent = tell_until(&mailbox, began + time, true).await;
-        let took = began.elapsed();
-        assert_eq!(mailbox.ask(0).await, sent, "{} lost messages", S::NAME);
-        millions(sent, took)
-    })
+    S::together(move |mailbox| tell_alone(S::NAME, mailbox, time, Manner::Polite))
+}
+
+/// The only client's messages a second, in millions. The clock stops when the last one has been handled.
+async fn tell_alone(system: &str, mailbox: impl Mailbox, time: Duration, manner: Manner) -> f64 {
+    let began = Instant::now();
+    let sent = tell_until(&mailbox, began + time, manner).await;
+    let took = began.elapsed();
+    assert_eq!(mailbox.ask(0).await, sent, "{system} lost messages");
+    millions(sent, took)
 }
 
 /// Returns the number of messages once the last of them has been handled.
-async fn tell_until(mailbox: &impl Mailbox, end: Instant, yields: bool) -> u64 {
+async fn tell_until(mailbox: &impl Mailbox, end: Instant, manner: Manner) -> u64 {
     let mut sent = 0;
     while Instant::now() < end {
-        for _ in 0..BURST {
-            mailbox.tell(1).await;
+        if manner == Manner::Batch {
+            for _ in 0..BURST / BATCH {
+                mailbox.tell_ones(BATCH).await;
+            }
+        } else {
+            for _ in 0..BURST {
+                mailbox.tell(1).await;
+            }
         }
         sent += BURST;
-        if yields {
+        if manner == Manner::Polite {
             tokio::task::yield_now().await;
         }
     }
@@ -99,8 +129,8 @@ async fn tell_until(mailbox: &impl Mailbox, end: Instant, yields: bool) -> u64 {
 }
 
 /// The median time of an ask from another thread, in nanoseconds.
-pub fn ask_across<S: System>(time: Duration) -> f64 {
-    from_clients::<S, _, _>(move |mailbox| ask_until(S::NAME, mailbox, time))
+pub fn ask_apart<S: System>(time: Duration) -> f64 {
+    S::apart(move |mailbox| ask_until(S::NAME, mailbox, time))
 }
 
 /// The median time of an ask from a task of the actor's own thread, in nanoseconds.
@@ -130,7 +160,7 @@ pub fn median(mut nanoseconds: Vec<u32>) -> f64 {
 
 /// Asks from another thread, [`IN_FLIGHT`] at a time.
 pub fn ask_pipelined<S: System>(time: Duration) -> f64 {
-    from_clients::<S, _, _>(move |mailbox| async move {
+    S::apart(move |mailbox| async move {
         let began = Instant::now();
         let end = began + time;
         let mut asked = IN_FLIGHT;
@@ -150,22 +180,4 @@ pub fn ask_pipelined<S: System>(time: Duration) -> f64 {
         assert_eq!((answered, mailbox.ask(0).await), (asked, asked), "{} lost asks", S::NAME);
         millions(answered, took)
     })
-}
-
-/// Runs a client on a thread of its own, pinned to the clients' core.
-fn from_clients<S, T, F>(client: impl FnOnce(S::Mailbox) -> F) -> T
-where
-    S: System,
-    T: Send + 'static,
-    F: Future<Output = T> + Send + 'static,
-{
-    let Hosted { mailbox, guard } = S::across();
-    let work = client(mailbox);
-    let client = thread::spawn(move || {
-        crate::cores::pin_to_clients();
-        on_tokio(work)
-    });
-    let result = client.join().expect("a client panicked");
-    drop(guard);
-    result
 }

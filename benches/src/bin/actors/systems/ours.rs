@@ -5,21 +5,17 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use futures_util::{StreamExt, stream};
-use ironcliw::{Actor, Child, Context, Handler, Message, Overflow, Placement, Runtime, Supervisor};
+use ironcliw::{Actor, Builder, Child, Context, Handler, Message, Overflow, Placement, Runtime, Supervisor};
 
 use crate::cores;
 use crate::crowd::weigh;
 use crate::system::{CAPACITY, Counter, Crowd, Hosted, Mailbox, System};
 
 /// How long the actors of one measurement may take to stop.
-const BOUND: Duration = Duration::from_secs(30);
+const BOUND: Duration = Duration::from_secs(120);
 
 /// Spawns that wait for their answer at the same time: each is started by its supervisor, on another thread.
 const SPAWNS: usize = 1024;
-
-/// Idle actors of one supervisor, which compares a new child's name with each sibling's: under a single supervisor the
-/// time to spawn all of them would grow with the square of their number.
-const GROUP: usize = 250;
 
 impl Actor for Counter {}
 
@@ -58,6 +54,17 @@ impl Mailbox for Address {
     async fn ask(&self, number: u64) -> u64 {
         self.0.ask(Ask(number)).await.expect("the actor answers")
     }
+
+    async fn tell_ones(&self, count: u64) {
+        tell_many(&self.0, (0..count).map(|_| Tell(1))).await;
+    }
+}
+
+/// Sends a batch.
+async fn tell_many(to: &ironcliw::Address<Counter>, messages: impl Iterator<Item = Tell>) {
+    for message in messages {
+        to.tell(message).await.expect("the actor runs");
+    }
 }
 
 /// Runs a client as a task of its own thread.
@@ -90,20 +97,56 @@ fn counter(placement: Placement) -> Child<Counter> {
     Child::new("counter", Counter::default).mailbox(CAPACITY, Overflow::Block).placement(placement)
 }
 
-fn runtime() -> Guard {
-    Guard(Runtime::builder().workers(1).build().expect("a runtime can be made"))
+/// The builder of a runtime whose threads do not spin before they park.
+fn without_spin(builder: Builder) -> Builder {
+    builder
 }
 
-pub struct Ours;
+fn runtime(spins: bool) -> Guard {
+    let builder = Runtime::builder().workers(1);
+    let builder = if spins { builder } else { without_spin(builder) };
+    Guard(builder.build().expect("a runtime can be made"))
+}
 
-impl System for Ours {
+/// Runs a client as a task of an actor's thread, for a counter where it is placed, and stops both.
+fn drive<T, F>(
+    guard: Guard,
+    counter_at: Placement,
+    client_at: Placement,
+    client: impl FnOnce(Address) -> F + Send + 'static,
+) -> T
+where
+    T: Send + 'static,
+    F: Future<Output = T> + Send + 'static,
+{
+    guard.0.block_on(async {
+        let counter = guard.0.spawn(counter(counter_at)).await.expect("the actor starts");
+        let driver = Child::new("driver", || Driver).placement(client_at);
+        let driver = guard.0.spawn(driver).await.expect("the actor starts");
+        driver.ask(Drive(Box::pin(client(Address(counter))))).await.expect("the client ends")
+    })
+}
+
+/// As it comes, or without its spinning.
+pub struct Ours<const SPINS: bool = true>;
+
+impl<const SPINS: bool> System for Ours<SPINS> {
     const NAME: &'static str = "ironcliw";
     type Mailbox = Address;
 
     fn across() -> Hosted<Address> {
-        let guard = runtime();
+        let guard = runtime(SPINS);
         let counter = guard.0.block_on(guard.0.spawn(counter(Placement::Core(cores::actors()))));
         Hosted { mailbox: Address(counter.expect("the actor starts")), guard: Box::new(guard) }
+    }
+
+    fn apart<T, F>(client: impl FnOnce(Address) -> F + Send + 'static) -> T
+    where
+        T: Send + 'static,
+        F: Future<Output = T> + Send + 'static,
+    {
+        let (counter, driver) = (Placement::Core(cores::actors()), Placement::Core(cores::clients()));
+        drive(runtime(SPINS), counter, driver, client)
     }
 
     fn together<T, F>(client: impl FnOnce(Address) -> F + Send + 'static) -> T
@@ -111,29 +154,20 @@ impl System for Ours {
         T: Send + 'static,
         F: Future<Output = T> + Send + 'static,
     {
-        let guard = runtime();
-        guard.0.block_on(async {
-            // There is one worker, so both live on its thread.
-            let counter = guard.0.spawn(counter(Placement::Any)).await.expect("the actor starts");
-            let driver = guard.0.spawn(Child::new("driver", || Driver)).await.expect("the actor starts");
-            driver.ask(Drive(Box::pin(client(Address(counter))))).await.expect("the client ends")
-        })
+        // There is one worker, so both live on its thread.
+        drive(runtime(SPINS), Placement::Any, Placement::Any, client)
     }
 
     fn crowd(size: usize, count_bytes: bool) -> Crowd {
-        let guard = runtime();
+        let guard = runtime(SPINS);
         guard.0.block_on(async {
             let start = async || {
-                let mut all = Vec::with_capacity(size);
-                let mut groups = Vec::new();
-                for group in 0..size.div_ceil(GROUP) {
-                    let group = Supervisor::new(format!("crowd{group}"));
-                    groups.push(guard.0.supervise(group).await.expect("the supervisor starts"));
-                }
+                let crowd = guard.0.supervise(Supervisor::new("crowd")).await.expect("the supervisor starts");
                 let spawn = async |number: usize| {
                     let child = Child::new(number.to_string(), Counter::default);
-                    Address(groups[number / GROUP].spawn(child).await.expect("the actor starts"))
+                    Address(crowd.spawn(child).await.expect("the actor starts"))
                 };
+                let mut all = Vec::with_capacity(size);
                 let mut starting = Box::pin(stream::iter(0..size).map(spawn).buffer_unordered(SPAWNS));
                 while let Some(address) = starting.next().await {
                     all.push(address);

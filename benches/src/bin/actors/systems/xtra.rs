@@ -1,4 +1,7 @@
 //! xtra, with its bounded mailbox and async handlers.
+//!
+//! Its queue is a heap: messages of one priority are handled in any order. A tell has a higher one than an ask, so that an
+//! ask says what has become of the tells before it.
 
 use xtra::{Actor, Context, Handler};
 
@@ -38,7 +41,7 @@ pub struct Address(xtra::Address<CounterActor>);
 impl Mailbox for Address {
     async fn tell(&self, number: u64) {
         // Awaited, a detached send is queued; what it returns is the answer, which nobody wants.
-        drop(self.0.send(Tell(number)).detach().await.expect("the actor runs"));
+        drop(self.0.send(Tell(number)).priority(1).detach().await.expect("the actor runs"));
     }
 
     async fn ask(&self, number: u64) -> u64 {
