@@ -544,7 +544,9 @@ impl<A: Actor> Incarnation<A> {
         let life = self.life.as_ptr();
         // SAFETY: `life` lives as long as `self`; the room goes first, which borrows the other two.
         let Life { room, ctx, actor } = unsafe { &mut *life };
-        for dropped in [panics::catch(|| room.clear()), panics::catch(|| ctx.end()), panics::catch(|| drop(actor.take()))] {
+        for dropped in
+            [panics::catch(|| room.clear()), panics::catch(|| ctx.end()), panics::catch(|| drop(actor.take()))]
+        {
             if let Err(Panicked(reason)) = dropped {
                 error!(path = self.core.info.path(), reason, "an actor panicked as it was dropped");
             }

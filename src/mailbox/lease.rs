@@ -43,7 +43,7 @@ impl Lease {
     pub(crate) fn new(claim: Claim) -> Self {
         Self {
             claim,
-            open: AtomicBool::new(false), 
+            open: AtomicBool::new(false),
             revoked: AtomicBool::new(false),
             is_over: AtomicBool::new(false),
             signal: AtomicU8::new(0),

@@ -16,8 +16,6 @@
 
 mod lease;
 mod line;
-#[cfg(all(test, ironcliw_loom))]
-mod loom_tests;
 mod ring;
 
 use std::collections::VecDeque;

@@ -28,7 +28,9 @@
 use std::mem::MaybeUninit;
 use std::ptr;
 
-use crate::sync::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Mutex, Ordering, UnsafeCell, fence, loom_fence, wait_a_little};
+use crate::sync::{
+    AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Mutex, Ordering, UnsafeCell, fence, loom_fence, wait_a_little,
+};
 
 /// Slots of the first segment: enough for an actor that is asked now and then.
 const FIRST: u64 = 4;

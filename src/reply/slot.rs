@@ -38,12 +38,7 @@ unsafe impl<R: Send> Sync for Slot<R> {}
 
 impl<R> Slot<R> {
     pub(crate) fn new(deadline: Option<Deadline>) -> Self {
-        Self {
-            state: AtomicU8::new(EMPTY),
-            value: UnsafeCell::new(None),
-            waker: UnsafeCell::new(None),
-            deadline,
-        }
+        Self { state: AtomicU8::new(EMPTY), value: UnsafeCell::new(None), waker: UnsafeCell::new(None), deadline }
     }
 
     /// The asker does not wait any more.
@@ -89,7 +84,8 @@ impl<R> Slot<R> {
     pub(crate) unsafe fn poll(&self, cx: &Context<'_>) -> Poll<Option<Answer<R>>> {
         if self.state.load(Ordering::Acquire) != ANSWERED {
             // Takes the waker back to change it; an answer that comes first keeps it.
-            let is_ours = self.state.compare_exchange(WAITING, EMPTY, Ordering::Acquire, Ordering::Acquire) != Err(ANSWERED);
+            let is_ours =
+                self.state.compare_exchange(WAITING, EMPTY, Ordering::Acquire, Ordering::Acquire) != Err(ANSWERED);
             if is_ours {
                 self.waker.with_mut(|waker| {
                     // SAFETY: `EMPTY`, where the waker is the asker's.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use futures_util::{StreamExt, stream};
-use ironcliw::{Actor, Builder, Child, Context, Handler, Message, Overflow, Placement, Runtime, Supervisor};
+use ironcliw::{Actor, Child, Context, Handler, Message, Overflow, Placement, Runtime, Supervisor};
 
 use crate::cores;
 use crate::crowd::weigh;
@@ -56,14 +56,7 @@ impl Mailbox for Address {
     }
 
     async fn tell_ones(&self, count: u64) {
-        tell_many(&self.0, (0..count).map(|_| Tell(1))).await;
-    }
-}
-
-/// Sends a batch.
-async fn tell_many(to: &ironcliw::Address<Counter>, messages: impl Iterator<Item = Tell>) {
-    for message in messages {
-        to.tell(message).await.expect("the actor runs");
+        self.0.tell_many((0..count).map(|_| Tell(1))).await.expect("the actor runs");
     }
 }
 
@@ -97,14 +90,9 @@ fn counter(placement: Placement) -> Child<Counter> {
     Child::new("counter", Counter::default).mailbox(CAPACITY, Overflow::Block).placement(placement)
 }
 
-/// The builder of a runtime whose threads do not spin before they park.
-fn without_spin(builder: Builder) -> Builder {
-    builder
-}
-
 fn runtime(spins: bool) -> Guard {
     let builder = Runtime::builder().workers(1);
-    let builder = if spins { builder } else { without_spin(builder) };
+    let builder = if spins { builder } else { builder.spin(Duration::ZERO) };
     Guard(builder.build().expect("a runtime can be made"))
 }
 
