@@ -317,7 +317,7 @@ fn panics_are_typed_errors_and_cost_no_thread() {
     }
     // Two jobs that wait for each other need both threads.
     let both = Arc::new(Barrier::new(2));
-    let meet = |both: Arc<Barrier>| pool.spawn(move |_| drop(both.wait())).unwrap();
+    let meet = |both: Arc<Barrier>| pool.spawn(move |_| both.wait().is_leader()).unwrap();
     let (one, other) = (meet(both.clone()), meet(both));
     house.run(one).unwrap();
     house.run(other).unwrap();
@@ -734,7 +734,7 @@ fn a_resize_takes_effect_while_jobs_run_and_wait() {
     let held = hold(&pool);
     // Three jobs that wait for each other: one thread would never end them.
     let three = Arc::new(Barrier::new(3));
-    let meet = |three: Arc<Barrier>| pool.spawn(move |_| drop(three.wait())).unwrap();
+    let meet = |three: Arc<Barrier>| pool.spawn(move |_| three.wait().is_leader()).unwrap();
     let waiting = [meet(three.clone()), meet(three.clone()), meet(three)];
     assert_eq!(pool.stats().queued.normal, 3);
     house.resize(&pool, 3);

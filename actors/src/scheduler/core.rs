@@ -1,7 +1,7 @@
 //! A pool's heart: the queue, the slots, and the threads of the moment. `README.md` argues why nothing is lost.
 //!
-//! A *slot* is the right to run one job; a crew of `n` threads has `n`. A slot is either free, or held by a *server*, a closure
-//! that was handed to rayon and takes jobs from the queue, or lent to a scope. Invariants, all under one lock that is held for
+//! A *slot* is the right to run one job; a crew of `n` threads has `n`. A slot is either free, or held by a *server*
+//! (`server.rs`), or lent to a scope. Invariants, all under one lock that is held for
 //! a few instructions and never while user code runs:
 //!
 //! - I1: a job is in the queue or was picked, and is picked once: picking takes it out under the lock;
@@ -19,16 +19,13 @@ use ironcliw::Handle;
 use parking_lot::Mutex;
 
 use super::counts::{Counts, End};
-use super::crew::{Crew, Making, Serving, has_interrupted_help, help, is_home};
+use super::crew::{Crew, Making, is_home};
 use super::levels::Levels;
+use super::server::Slot;
 use super::spec::check_threads;
 use super::work::{Entry, Turn};
 use super::{CancelToken, PoolStats, Priority};
 use crate::{Error, Result};
-
-/// Parts of jobs that already run which a thread helps with before it begins another job. A bound, because a job may make
-/// parts for ever.
-const HELP_MAX: usize = 64;
 
 /// A full queue looks for what is dead in it once in so many refusals as it has entries, divided by this: a refusal pays
 /// for a look at eight entries.
@@ -56,6 +53,12 @@ struct State {
     is_closed: bool,
     /// Refusals since a look for the dead found none, times [`SWEEP_SHARE`].
     sweep_credit: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum GivenUp {
+    Yes,
+    JobWaits,
 }
 
 /// What becomes of the jobs that wait when their pool is removed.
@@ -149,16 +152,15 @@ impl Core {
 
     /// For a slot that was taken from the free ones.
     fn send_server(self: &Arc<Self>, crew: &Arc<Crew>) {
-        Slot { core: self.clone(), crew: crew.clone(), is_held: true }.serve();
+        Slot::new(self.clone(), crew.clone()).send();
     }
 
     /// The next job, with the slot to run it. Without one the slot is given up, under the same lock (I2).
-    fn next(&self, mut slot: Slot) -> Option<(Entry, Turn)> {
+    pub(super) fn next(&self, slot: Slot) -> Option<(Entry, Turn)> {
         let (now, mut dead) = (Instant::now(), Vec::new());
         let picked = {
             let mut state = self.state.lock();
-            if !state.is_crew(&slot.crew) {
-                slot.is_held = false;
+            if !state.is_crew(slot.crew()) {
                 None
             } else {
                 let picked = state.levels.pick(|entry| entry.is_dead_at(now), &mut dead);
@@ -167,18 +169,32 @@ impl Core {
                     self.counts.started.fetch_add(entry.is_new.into(), Ordering::Relaxed);
                     self.counts.begin(entry.queued, now);
                 } else {
-                    slot.is_held = false;
-                    // The crew is dropped with the slot, outside of the lock.
                     self.free_slot(&mut state);
                 }
                 picked
             }
         };
         self.settle(dead);
-        picked.map(|entry| {
-            let token = entry.token.clone();
-            (entry, Turn::new(slot, token, now))
-        })
+        let Some(entry) = picked else {
+            // The crew goes with it, outside of the lock.
+            slot.forget();
+            return None;
+        };
+        let turn = Turn::new(slot, entry.token.clone(), now);
+        Some((entry, turn))
+    }
+
+    /// Gives a slot up, or answers that a job waits for it and it is kept (I2).
+    pub(super) fn give_up(&self, crew: &Arc<Crew>) -> GivenUp {
+        let mut state = self.state.lock();
+        if !state.is_crew(crew) {
+            return GivenUp::Yes;
+        }
+        if !state.levels.is_empty() {
+            return GivenUp::JobWaits;
+        }
+        self.free_slot(&mut state);
+        GivenUp::Yes
     }
 
     fn free_slot(&self, state: &mut State) {
@@ -313,73 +329,6 @@ impl State {
             if dead.is_empty() {
                 self.sweep_credit = 0;
             }
-        }
-    }
-}
-
-/// The right to run one job. Dropped, it goes to the next job that waits, or becomes free.
-pub(crate) struct Slot {
-    core: Arc<Core>,
-    pub(crate) crew: Arc<Crew>,
-    is_held: bool,
-}
-
-impl Slot {
-    pub(crate) fn core(&self) -> &Arc<Core> {
-        &self.core
-    }
-
-    /// Hands rayon a server for this slot.
-    fn serve(self) {
-        let crew = self.crew.clone();
-        let from = crew.threads.current_thread_index();
-        crew.threads.spawn(move || {
-            // One that lies on a thread's own deque can leave it only by theft.
-            if from.is_some() && from != self.crew.threads.current_thread_index() {
-                self.core.counts.stolen_jobs.fetch_add(1, Ordering::Relaxed);
-            }
-            serve(self);
-        });
-    }
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        if !self.is_held {
-            return;
-        }
-        let mut state = self.core.state.lock();
-        if !state.is_crew(&self.crew) {
-            return;
-        }
-        if state.levels.is_empty() {
-            self.core.free_slot(&mut state);
-        } else {
-            drop(state);
-            self.core.send_server(&self.crew);
-        }
-    }
-}
-
-/// Takes jobs until none waits. Never panics: rayon would end the process.
-fn serve(slot: Slot) {
-    if has_interrupted_help() {
-        // The slot goes on as a server that any thread may take; here one goes on with its own.
-        return drop(slot);
-    }
-    let core = slot.core.clone();
-    let urgent = || core.counts.queued[Priority::High as usize].load(Ordering::Relaxed) > 0;
-    let (_serving, is_alone) = Serving::enter();
-    let mut held = Some(slot);
-    while let Some(slot) = held.take() {
-        let Some((entry, turn)) = core.next(slot) else { return };
-        held = entry.work.run(turn);
-        if !is_alone {
-            // Below on this stack another job waits for its parts: it is not kept waiting for more than one.
-            return;
-        }
-        if held.is_some() {
-            help(HELP_MAX, urgent);
         }
     }
 }

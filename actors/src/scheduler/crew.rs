@@ -1,6 +1,6 @@
 //! A pool's threads: one rayon pool, each thread pinned. A resize replaces the whole crew.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::sync::{Arc, mpsc};
 
 use parking_lot::Mutex;
@@ -13,10 +13,6 @@ use crate::Result;
 thread_local! {
     /// The counts of the pool whose thread this is: they are what tells one pool from another.
     static HOME: RefCell<Option<Arc<Counts>>> = const { RefCell::new(None) };
-    /// Servers (see `core.rs`) on this thread's stack.
-    static DEPTH: Cell<u32> = const { Cell::new(0) };
-    /// A server on this thread, between two jobs, looks for parts of running jobs to help with.
-    static HELPS: Cell<bool> = const { Cell::new(false) };
 }
 
 /// How threads are made, now and at each resize.
@@ -77,38 +73,4 @@ pub(crate) fn is_home(counts: &Arc<Counts>) -> bool {
 /// The counts of the pool whose thread the caller is.
 pub(crate) fn home<T>(look: impl FnOnce(&Arc<Counts>) -> T) -> Option<T> {
     HOME.with_borrow(|home| home.as_ref().map(look))
-}
-
-/// Runs what `more` jobs of rayon there are, at most, and stops early when `stop` says so or another server came up.
-pub(crate) fn help(more: usize, stop: impl Fn() -> bool) {
-    HELPS.set(true);
-    for _ in 0..more {
-        if stop() || rayon::yield_now() != Some(rayon::Yield::Executed) || !HELPS.get() {
-            break;
-        }
-    }
-    HELPS.set(false);
-}
-
-/// Whether this server came up while another one on this thread helps. That one then stops helping: it has a slot to use.
-pub(crate) fn has_interrupted_help() -> bool {
-    HELPS.replace(false)
-}
-
-/// Marks that a server is on this thread's stack, for as long as it lives.
-pub(crate) struct Serving;
-
-impl Serving {
-    /// And whether it is the only one: rayon lets a thread that waits for the parts of its job begin another one on top.
-    pub(crate) fn enter() -> (Self, bool) {
-        let depth = DEPTH.get();
-        DEPTH.set(depth + 1);
-        (Self, depth == 0)
-    }
-}
-
-impl Drop for Serving {
-    fn drop(&mut self) {
-        DEPTH.set(DEPTH.get() - 1);
-    }
 }

@@ -7,8 +7,9 @@ use std::task::{Context, Poll};
 use tokio::sync::oneshot;
 
 use super::CancelToken;
-use super::core::{Core, Slot};
+use super::core::Core;
 use super::counts::End;
+use super::server::Slot;
 use super::work::{Turn, Work, contained};
 use crate::{Error, Result};
 

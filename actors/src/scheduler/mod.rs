@@ -4,7 +4,7 @@
 //! each has a [`CancelToken`] and may have a deadline. [`SchedulerActor`] is the control plane: pools are made, resized and
 //! removed by message. [`Scheduler`] is the handle to both.
 //!
-//! Where to read on: `README.md` says how queue and threads fit together and why nothing is lost; `core.rs` does it;
+//! Where to read on: `README.md` says how queue and threads fit together and why nothing is lost; `core.rs` and `server.rs` do it;
 //! `levels.rs` decides what is next; `job.rs`, `task.rs`, `map.rs` and `scope.rs` are the kinds of work.
 
 mod actor;
@@ -21,6 +21,7 @@ mod pool;
 mod pools;
 mod priority;
 mod scope;
+mod server;
 mod spec;
 mod stats;
 mod task;

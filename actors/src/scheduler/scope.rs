@@ -9,10 +9,10 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::{SyncSender, sync_channel};
 
 use super::Pool;
-use super::core::Slot;
 use super::counts::{Counts, End};
 use super::crew::home;
 use super::job::panicked;
+use super::server::{Slot, pass_idle_slot_on};
 use super::work::{Entry, Turn, Work};
 use crate::{Error, Result};
 
@@ -71,8 +71,12 @@ impl Pool {
             return ironcliw::catch_panic(run).map_err(|reason| panicked(Some(&self.core), reason));
         }
         let turn = self.wait_for_turn()?;
-        let Some(crew) = turn.slot().map(|slot| slot.crew.clone()) else { return Err(self.core.stopped()) };
-        let outcome = ironcliw::catch_panic(|| crew.threads.scope(|inner| work(Scope { inner })));
+        let Some(crew) = turn.slot().map(|slot| slot.crew().clone()) else { return Err(self.core.stopped()) };
+        let run = |inner: &rayon::Scope<'scope>| {
+            pass_idle_slot_on();
+            work(Scope { inner })
+        };
+        let outcome = ironcliw::catch_panic(|| crew.threads.scope(run));
         let slot = turn.end(if outcome.is_ok() { End::Completed } else { End::Panicked });
         drop(slot);
         outcome.map_err(|reason| panicked(Some(&self.core), reason))

@@ -23,9 +23,10 @@ use std::time::Instant;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-use super::core::{Core, Slot};
+use super::core::Core;
 use super::counts::End;
 use super::job::panicked;
+use super::server::Slot;
 use super::work::{Entry, Turn, Work, contained};
 use super::{CancelToken, Priority};
 use crate::{Error, Result};

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::core::{Core, Slot};
+use super::core::Core;
 use super::counts::End;
+use super::server::Slot;
 use super::{CancelToken, Priority};
 use crate::Error;
 
