@@ -115,7 +115,7 @@ impl Pool {
     /// the handle, cancelling or a deadline drops the future; so does the end of the pool.
     ///
     /// Whatever wakes it may be used inside: channels, locks, other jobs' handles. Timers and sockets of tokio work if the
-    /// caller is inside a tokio runtime that has them, as code under [`ironcliw::Runtime::block_on`] and in an actor is.
+    /// caller is inside a tokio runtime that has them, as code under [`ironcliw::Handle::block_on`] is.
     ///
     /// # Errors
     /// As [`Pool::spawn`]. `QueueFull` also if as many async jobs are alive as jobs may wait.
