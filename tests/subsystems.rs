@@ -944,7 +944,7 @@ fn the_schedulers_threads_end_with_the_runtime_after_what_they_have_begun() {
     let (accepted, taken_in) = sink();
     let submit = ironcliw_actors::scheduler::Submit(Box::new(job));
     house.subsystems.scheduler.address().ask_into(submit, None, accepted);
-    told(&taken_in).unwrap();
+    told(&taken_in).unwrap().unwrap();
     house.runtime.shutdown(PATIENCE).unwrap();
     drop(go);
     told(&end);

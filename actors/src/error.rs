@@ -34,6 +34,26 @@ pub enum Error {
         /// The lease's id.
         id: u64,
     },
+    /// As many jobs wait for this pool of threads as may wait.
+    #[error("the queue of pool {pool} is full ({capacity} jobs)")]
+    QueueFull {
+        /// The pool's name.
+        pool: String,
+        /// Jobs that may wait.
+        capacity: usize,
+    },
+    /// There is a pool of threads of this name already.
+    #[error("there already is a pool {name:?}")]
+    PoolExists {
+        /// The name that is taken.
+        name: String,
+    },
+    /// There is no pool of threads of this name, or no longer.
+    #[error("there is no pool {name:?}")]
+    NoSuchPool {
+        /// The name that was asked for.
+        name: String,
+    },
     /// The work was cancelled before it was finished.
     #[error("the work was cancelled")]
     Cancelled,

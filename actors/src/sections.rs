@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::image::{Images, WorkerStats};
 use crate::inference::{Loaded, ModelStats};
 use crate::pool::{Pool, PublishedPressure};
-use crate::scheduler::Scheduler;
+use crate::scheduler::{self, Scheduler};
 use crate::tree::Subsystems;
 
 pub(crate) fn register(runtime: &Handle, subsystems: &Subsystems) {
@@ -90,7 +90,7 @@ impl Section for Threads {
 
     fn metrics(&self) -> Vec<Metric> {
         let stats = self.0.stats();
-        vec![
+        let mut metrics = vec![
             Metric::gauge("scheduler_active_tasks", "Jobs that run", stats.active_tasks as f64),
             Metric::gauge("scheduler_queue_depth", "Jobs that wait for a thread", stats.queue_depth as f64),
             Metric::gauge("scheduler_threads", "Threads of the pool", stats.active_workers as f64),
@@ -99,7 +99,9 @@ impl Section for Threads {
             Metric::counter("scheduler_panicked", "Jobs that panicked", stats.total_panicked as f64),
             Metric::counter("scheduler_busy_seconds", "Seconds that jobs ran", stats.busy_s),
             Metric::counter("scheduler_waited_seconds", "Seconds that jobs waited for a thread", stats.waited_s),
-        ]
+        ];
+        metrics.extend(scheduler::pool_metrics(&stats.pools));
+        metrics
     }
 }
 

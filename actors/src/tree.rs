@@ -12,7 +12,7 @@ use crate::inference::Inference;
 use crate::leak::{AgeLimits, LeakTracker, Ledger, Level, RecorderConfig};
 use crate::ping::Pinger;
 use crate::pool::{MemorySource, Pool, PoolActor, PoolConfig, PublishedPressure, Standing, SystemMemory};
-use crate::scheduler::{Running, Scheduler, SchedulerActor, WorkPool};
+use crate::scheduler::{Defaults, Pools, Running, Scheduler, SchedulerActor};
 use crate::sections;
 use crate::{Crash, Error, Result};
 
@@ -116,10 +116,10 @@ impl Subsystems {
             return Err(Error::invalid(format!("there are 1 to {IMAGE_WORKERS_MAX} image workers, not {count}")));
         }
         let pool = make_pool(&config)?;
-        let threads = make_threads(&config)?;
+        let pools = make_pools(runtime, &config)?;
         let source = config.memory_source.take();
         let (keeper, leaks, pressure) = start_memory(runtime, config.leak_ages, &pool, source).await?;
-        let scheduler = start_scheduler(runtime, threads).await?;
+        let scheduler = start_scheduler(runtime, pools).await?;
         let images = start_images(runtime, &config, &pool, &keeper, &scheduler).await?;
         let inference = Inference::new(
             runtime.root()?.supervise(Supervisor::new("inference")).await?,
@@ -188,17 +188,17 @@ async fn start_memory(
     Ok((keeper, leaks, pressure))
 }
 
-fn make_threads(config: &Config) -> Result<Arc<WorkPool>> {
-    let cores = if config.pin { allowed_cores() } else { &[] };
-    WorkPool::new(config.scheduler_threads, cores, config.niceness).map(Arc::new)
+fn make_pools(runtime: &Handle, config: &Config) -> Result<Running> {
+    let Config { scheduler_threads: threads, pin, niceness, .. } = *config;
+    Pools::start(runtime, Defaults { threads, pin, niceness }).map(Running::new)
 }
 
-async fn start_scheduler(runtime: &Handle, pool: Arc<WorkPool>) -> Result<Scheduler> {
+async fn start_scheduler(runtime: &Handle, running: Running) -> Result<Scheduler> {
+    let pools = running.pools().clone();
     // The factory goes when the actor has ended for good, and the threads with it.
-    let running = Running::new(pool.clone());
-    let child = Child::new("scheduler", move || SchedulerActor::new(running.pool().clone()));
+    let child = Child::new("scheduler", move || SchedulerActor::new(running.pools().clone()));
     let address = runtime.root()?.spawn(child.mailbox(4096, Overflow::Block).placement(CONTROL)).await?;
-    Ok(Scheduler { address, pool })
+    Ok(Scheduler::new(address, pools))
 }
 
 async fn start_images(

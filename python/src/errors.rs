@@ -33,7 +33,10 @@ pub(crate) fn to_py_err(error: impl Into<ironcliw_actors::Error>) -> PyErr {
     let error = error.into();
     let message = error.to_string();
     match error {
-        Error::InvalidInput(_) => classes::InvalidInput::new_err(message),
+        Error::InvalidInput(_) | Error::PoolExists { .. } | Error::NoSuchPool { .. } => {
+            classes::InvalidInput::new_err(message)
+        }
+        Error::QueueFull { .. } => classes::MailboxFull::new_err(message),
         Error::Decode { .. } => classes::DecodeError::new_err(message),
         Error::Model(_) => classes::ModelError::new_err(message),
         Error::PoolExhausted { .. } => classes::PoolExhausted::new_err(message),

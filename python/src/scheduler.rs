@@ -6,8 +6,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ironcliw_actors::Subsystems;
-use ironcliw_actors::scheduler::Run;
+use ironcliw_actors::{Error, Subsystems};
 use parking_lot::{Condvar, Mutex};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
@@ -111,13 +110,13 @@ impl Scheduler {
                     })
                 })
             };
-            let tell = move |outcome: Result<Option<Outcome>, String>| match outcome {
+            let tell = move |outcome: Result<Option<Outcome>, Error>| match outcome {
                 Ok(Some(outcome)) => shared.complete(outcome),
                 // Called off, or the interpreter is exiting: nobody listens.
                 Ok(None) => {}
-                Err(reason) => shared.complete(panicked(reason)),
+                Err(error) => shared.complete(Outcome::Error(Failure::from(error))),
             };
-            subsystems.scheduler.address().ask_into(Run::new(job, tell), None, Box::new(Accepted));
+            subsystems.scheduler.submit(job, tell);
             Ok(())
         })
     }
@@ -135,13 +134,6 @@ impl Scheduler {
     }
 }
 
-/// The job says itself what became of it; one that was refused is dropped, and its completer says so.
-struct Accepted;
-
-impl ironcliw::ReplySink<()> for Accepted {
-    fn send(self: Box<Self>, _: Result<(), ironcliw::Error>) {}
-}
-
 fn call_python(function: &Bound<'_, PyAny>, args: &Bound<'_, PyTuple>) -> Outcome {
     match function.call1(args) {
         Ok(value) => {
@@ -152,11 +144,6 @@ fn call_python(function: &Bound<'_, PyAny>, args: &Bound<'_, PyTuple>) -> Outcom
     }
 }
 
-/// What a job's panic is to its caller.
-fn panicked(reason: String) -> Outcome {
-    Outcome::Error(Failure::from(ironcliw::Error::ActorPanicked { path: "scheduler".to_owned(), reason }))
-}
-
 /// Runs work of our own that is too long for an event loop.
 pub(crate) fn run_native<'py>(
     py: Python<'py>,
@@ -165,8 +152,9 @@ pub(crate) fn run_native<'py>(
     work: impl FnOnce() -> Outcome + Send + 'static,
 ) -> PyResult<Bound<'py, Call>> {
     bridge::submit(py, name, |completer| {
-        let tell = move |outcome: Result<Outcome, String>| completer.complete(outcome.unwrap_or_else(panicked));
-        subsystems.scheduler.address().ask_into(Run::new(work, tell), None, Box::new(Accepted));
+        let failed = |error| Outcome::Error(Failure::from(error));
+        let tell = move |outcome: Result<Outcome, Error>| completer.complete(outcome.unwrap_or_else(failed));
+        subsystems.scheduler.submit(work, tell);
         Ok(())
     })
 }
