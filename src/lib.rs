@@ -79,4 +79,4 @@ pub use observe::{
 pub use panics::catch_panic;
 pub use reply::ReplySink;
 pub use runtime::{Builder, Handle, Runtime};
-pub use supervision::{ExitReason, Strategy, Supervisor, SupervisorRef};
+pub use supervision::{AutoShutdown, ExitReason, Strategy, Supervisor, SupervisorRef};

@@ -4,12 +4,15 @@
 //! happened and carries out what it says; `spec.rs` is what a user writes, `reference.rs` what a user gets.
 
 mod exit;
+#[cfg(test)]
+mod otp_tests;
 mod reference;
+mod roll;
 mod spec;
 mod step;
 mod supervisor;
 
 pub use exit::ExitReason;
 pub use reference::SupervisorRef;
-pub use spec::{Strategy, Supervisor};
+pub use spec::{AutoShutdown, Strategy, Supervisor};
 pub(crate) use supervisor::{Command, GRACE, Report, launch};

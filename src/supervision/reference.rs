@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 
-use super::spec::Supervisor;
+use super::spec::{AutoShutdown, Supervisor};
 use super::step::Policy;
 use super::supervisor::{Adoption, Command, Report, SupervisorInfo, UNBOUNDED, launch};
 use crate::actix_actor::ActixCell;
@@ -14,7 +14,7 @@ use crate::cell::Cell;
 use crate::child::Child;
 use crate::mailbox::Signal;
 use crate::observe::{ActorSnapshot, Info, SupervisorSnapshot};
-use crate::{ActixChild, Actor, Address, Error, Handle};
+use crate::{ActixChild, Actor, Address, Error, Handle, Restart};
 
 /// A running supervisor, to spawn children under.
 #[derive(Clone)]
@@ -53,11 +53,12 @@ impl SupervisorRef {
     ///
     /// # Errors
     /// [`Error::StartFailed`] with what the factory or `started` said, or the system if it gave no thread;
-    /// [`Error::NameTaken`]; [`Error::ActorStopped`] if the supervisor has stopped for good; [`Error::RuntimeClosed`].
+    /// [`Error::NameTaken`]; [`Error::UnfitChild`] if it is significant where no child can be, or permanent as well;
+    /// [`Error::ActorStopped`] if the supervisor has stopped for good; [`Error::RuntimeClosed`].
     pub async fn spawn<A: Actor>(&self, child: Child<A>) -> Result<Address<A>, Error> {
         let path = self.runtime.child_path(self.path(), &child.name)?;
-        let (policy, bound) =
-            (Policy { restart: child.settings.restart, backoff: child.settings.backoff }, child.settings.shutdown);
+        let (policy, bound) = (Policy::from(child.settings), child.settings.shutdown);
+        self.check(policy, &path)?;
         let (address, cell) = self.runtime.make_cell(child, path)?;
         self.adopt(cell, policy, bound).await?;
         Ok(address)
@@ -77,8 +78,8 @@ impl SupervisorRef {
         if !self.runtime.is_ready() {
             return Err(Error::RuntimeClosed);
         }
-        let (policy, bound) =
-            (Policy { restart: child.settings.restart, backoff: child.settings.backoff }, child.settings.shutdown);
+        let (policy, bound) = (Policy::from(child.settings), child.settings.shutdown);
+        self.check(policy, &path)?;
         let (addr, cell) = ActixCell::new(child, path, &self.runtime);
         self.adopt(Arc::new(cell), policy, bound).await?;
         Ok(addr)
@@ -93,8 +94,9 @@ impl SupervisorRef {
         if !self.runtime.is_ready() {
             return Err(Error::RuntimeClosed);
         }
+        let policy = Policy { restart: spec.restart, backoff: spec.backoff, significant: spec.significant };
+        self.check(policy, &path)?;
         let below = launch(&spec, path, &self.runtime);
-        let policy = Policy { restart: spec.restart, backoff: spec.backoff };
         self.adopt(Arc::new(below.clone()), policy, UNBOUNDED).await?;
         Ok(below)
     }
@@ -106,6 +108,17 @@ impl SupervisorRef {
         if self.command(Command::Remove { path: path.to_owned(), done }) {
             let _ = gone.await;
         }
+    }
+
+    /// As OTP does, refuses what could only be a mistake.
+    fn check(&self, policy: Policy, path: &str) -> Result<(), Error> {
+        let reason = match (policy.significant, policy.restart, self.shared.auto_shutdown) {
+            (false, _, _) => return Ok(()),
+            (true, Restart::Permanent, _) => "a permanent child never ends, so it cannot be significant",
+            (true, _, AutoShutdown::Never) => "it is significant, and its supervisor's `auto_shutdown` is `Never`",
+            (true, _, AutoShutdown::AnySignificant | AutoShutdown::AllSignificant) => return Ok(()),
+        };
+        Err(Error::UnfitChild { path: path.to_owned(), reason })
     }
 
     async fn adopt(&self, cell: Arc<dyn Cell>, policy: Policy, bound: Duration) -> Result<(), Error> {

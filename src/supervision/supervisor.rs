@@ -11,7 +11,7 @@ use tokio::task::AbortHandle;
 use tracing::{error, info, warn};
 
 use super::reference::SupervisorRef;
-use super::spec::{Strategy, Supervisor};
+use super::spec::{AutoShutdown, Strategy, Supervisor};
 use super::step::{ChildId, Effect, Event, Policy, State, StopKind, Verdict, step};
 use crate::cell::Cell;
 use crate::mailbox::Signal;
@@ -114,6 +114,7 @@ pub(crate) enum Command {
 /// What observers read of a supervisor.
 pub(crate) struct SupervisorInfo {
     pub(super) info: Arc<Info>,
+    pub(super) auto_shutdown: AutoShutdown,
     strategy: Strategy,
     max_restarts: u32,
     within: Duration,
@@ -192,6 +193,7 @@ pub(crate) fn launch(spec: &Supervisor, path: String, runtime: &Handle) -> Super
     let info = Arc::new(Info::new(path, "supervisor"));
     let shared = Arc::new(SupervisorInfo {
         info,
+        auto_shutdown: spec.auto_shutdown,
         strategy: spec.strategy,
         max_restarts: spec.budget.max,
         within: spec.budget.within,
@@ -202,7 +204,7 @@ pub(crate) fn launch(spec: &Supervisor, path: String, runtime: &Handle) -> Super
     let task = Task {
         shared: shared.clone(),
         runtime: runtime.clone(),
-        state: State::new(spec.strategy, spec.budget, runtime.next_seed()),
+        state: State::new(spec.strategy, spec.budget, runtime.next_seed()).with_auto_shutdown(spec.auto_shutdown),
         entries: HashMap::new(),
         names: HashMap::new(),
         next_child: 0,
@@ -429,6 +431,10 @@ impl Task {
         match effect {
             Effect::Start(child) => self.start(child),
             Effect::StartAfter(child, delay) => {
+                // Nothing but an earlier wait can be pending while it is down.
+                if let Some(entry) = self.entries.get_mut(&child) {
+                    entry.timers.drain(..).for_each(|timer| timer.abort());
+                }
                 self.later(child, delay, |epoch| Command::Due { child, epoch });
             }
             Effect::Stop(child, kind) => self.stop(child, kind),
@@ -495,6 +501,7 @@ impl Task {
         let reason = match verdict {
             Verdict::Stopped if is_final => ExitReason::Shutdown,
             Verdict::Stopped => ExitReason::Restart,
+            Verdict::Completed => ExitReason::Shutdown,
             Verdict::Exhausted => {
                 error!(path, "a supervisor used up its restarts");
                 self.shared.exhausted.store(true, Ordering::Relaxed);

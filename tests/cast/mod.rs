@@ -89,6 +89,18 @@ impl Handler<Sleep> for Scribe {
     }
 }
 
+/// Stops by itself, as one whose work is done.
+pub struct Quit;
+impl Message for Quit {
+    type Reply = ();
+}
+
+impl Handler<Quit> for Scribe {
+    async fn handle(&mut self, _: Quit, ctx: &mut Context<Self>) {
+        ctx.stop();
+    }
+}
+
 pub struct WhichLife;
 impl Message for WhichLife {
     type Reply = u64;
