@@ -60,6 +60,7 @@ mod observe;
 mod panics;
 mod registry;
 mod reply;
+mod roll;
 mod runtime;
 mod supervision;
 mod threads;
@@ -74,7 +75,7 @@ pub use error::Error;
 pub use group::{Group, GroupAsk, Router, least_loaded};
 pub use observe::{
     ActorSnapshot, ActorState, ArbiterSnapshot, Metric, MetricKind, Section, Snapshot, SupervisionEvent,
-    SupervisorSnapshot, What,
+    SupervisorSnapshot, WaitSnapshot, What,
 };
 pub use panics::catch_panic;
 pub use reply::ReplySink;

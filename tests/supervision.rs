@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use cast::*;
 use ironcliw::{
-    Actor, Address, AutoShutdown, Backoff, Child, Context, Error, ExitReason, Restart, Runtime, Supervisor,
+    Actor, ActorState, Address, AutoShutdown, Backoff, Child, Context, Error, ExitReason, Restart, Runtime, Supervisor,
     SupervisorRef,
 };
 
@@ -146,6 +146,8 @@ fn a_permanent_supervisor_that_ended_by_itself_is_started_again_with_those_that_
     let hold = hold(&helper);
     let queued = ask(&helper, WhichLife);
     quit(&runtime, &job);
+    let state = |path: &str| runtime.snapshot().actors.iter().find(|actor| actor.path == path).map(|actor| actor.state);
+    eventually(|| state(helper.path()) == Some(ActorState::Restarting));
     hold.send(()).unwrap();
     assert_eq!(heard(&queued), Ok(1), "the queue is kept");
     runtime.block_on(job.stopped());

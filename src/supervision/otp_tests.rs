@@ -358,7 +358,7 @@ impl Pair {
                 let id = self.next_id;
                 self.next_id += 1;
                 self.otp.start_child(id, restart, significant);
-                let policy = Policy { restart, backoff: self.ours.backoff, significant };
+                let policy = Policy { restart, backoff: self.ours.backoff, significant, bound: Duration::ZERO };
                 self.ours.tell(Event::Add(id, policy));
             }
             Happening::Exit { failure, .. } => {

@@ -14,9 +14,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::roll::Roll;
 use super::spec::{AutoShutdown, Budget, Strategy};
 use crate::child::Settings;
+use crate::roll::Roll;
 use crate::{Backoff, Restart};
 
 pub(crate) type ChildId = u64;
@@ -47,11 +47,14 @@ pub(crate) struct Policy {
     pub(crate) backoff: Backoff,
     /// Whether its end may be that of the supervisor.
     pub(crate) significant: bool,
+    /// How long its end may take. No decision depends on it.
+    pub(crate) bound: Duration,
 }
 
 impl From<Settings> for Policy {
     fn from(child: Settings) -> Self {
-        Self { restart: child.restart, backoff: child.backoff, significant: child.significant }
+        let Settings { restart, backoff, significant, shutdown: bound, .. } = child;
+        Self { restart, backoff, significant, bound }
     }
 }
 
@@ -187,6 +190,19 @@ impl State {
     /// Whether a child may be added now.
     pub(crate) fn is_running(&self) -> bool {
         self.phase == Phase::Running
+    }
+
+    pub(crate) fn is_waiting(&self, id: ChildId) -> bool {
+        self.status(id) == Some(Status::Waiting)
+    }
+
+    pub(crate) fn bound(&self, id: ChildId) -> Option<Duration> {
+        self.children.get(id).map(|child| child.policy.bound)
+    }
+
+    /// When the next restart leaves the window.
+    pub(crate) fn relief(&self) -> Option<Duration> {
+        self.history.front().map(|&at| at.saturating_add(self.budget.within))
     }
 
     /// So many children are about to be added.

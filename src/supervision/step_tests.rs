@@ -9,7 +9,8 @@ const fn seconds(n: u64) -> Duration {
     Duration::from_secs(n)
 }
 
-const PERMANENT: Policy = Policy { restart: Restart::Permanent, backoff: Backoff::NONE, significant: false };
+const PERMANENT: Policy =
+    Policy { restart: Restart::Permanent, backoff: Backoff::NONE, significant: false, bound: Duration::ZERO };
 
 /// Waits one second, then two, then four.
 const DOUBLING: Backoff =
@@ -569,7 +570,7 @@ impl World {
                 let backoff = [Backoff::NONE, DOUBLING, Backoff { jitter: true, ..DOUBLING }][pick / 3 % 3];
                 let model = Model { id, restart, body: Body::Down, timer: false, established: false };
                 self.children.push(model);
-                return self.tell(Event::Add(id, Policy { restart, backoff, significant: false }));
+                return self.tell(Event::Add(id, Policy { restart, backoff, ..PERMANENT }));
             }
             20..25 if running && !self.children.is_empty() => {
                 let id = self.children[pick % self.children.len()].id;

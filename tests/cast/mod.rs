@@ -20,6 +20,12 @@ pub struct Scribe {
 
 impl Actor for Scribe {}
 
+impl Scribe {
+    pub fn new(log: Log, life: u64) -> Self {
+        Self { log, life }
+    }
+}
+
 /// A scribe that is started again at once, and what it writes.
 pub fn scribe(name: &str) -> (Child<Scribe>, Log) {
     let log = Log::default();

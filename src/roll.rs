@@ -1,16 +1,19 @@
-//! Children in the order of their start: found, added and taken out at a cost that does not grow with their number.
-
-use super::step::ChildId;
+//! Things in the order of their coming: found, added and taken out at a cost that hardly grows with their number.
 
 /// Values under ids that grow. What is taken out leaves a hole; when half of it is holes, they are closed.
 #[derive(Debug, Clone)]
-pub(super) struct Roll<T> {
-    slots: Vec<(ChildId, Option<T>)>,
+pub(crate) struct Roll<T> {
+    slots: Vec<(u64, Option<T>)>,
     holes: usize,
 }
 
 /// Holes that are not worth closing.
 const HOLES_MIN: usize = 32;
+
+/// Whether so much room is worth giving back: when three quarters of it is unused, which takes as many removals.
+pub(crate) fn is_roomy(used: usize, room: usize) -> bool {
+    room > 2 * HOLES_MIN && used < room / 4
+}
 
 impl<T> Default for Roll<T> {
     fn default() -> Self {
@@ -19,22 +22,22 @@ impl<T> Default for Roll<T> {
 }
 
 impl<T> Roll<T> {
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.slots.len() - self.holes
     }
 
     /// Adds a value at the end. Ids must grow.
-    pub(super) fn push(&mut self, id: ChildId, value: T) {
+    pub(crate) fn push(&mut self, id: u64, value: T) {
         debug_assert!(self.slots.last().is_none_or(|&(last, _)| last < id), "ids grow");
         self.slots.push((id, Some(value)));
     }
 
-    pub(super) fn reserve(&mut self, more: usize) {
+    pub(crate) fn reserve(&mut self, more: usize) {
         self.slots.reserve(more);
     }
 
     /// Where the first id that is not smaller stands.
-    fn place(&self, id: ChildId) -> usize {
+    fn place(&self, id: u64) -> usize {
         // Where nothing has been taken out yet, the id says it.
         let first = self.slots.first().map_or(0, |&(first, _)| first);
         let guess = usize::try_from(id.saturating_sub(first)).unwrap_or(usize::MAX);
@@ -44,18 +47,18 @@ impl<T> Roll<T> {
         self.slots.partition_point(|&(there, _)| there < id)
     }
 
-    pub(super) fn get(&self, id: ChildId) -> Option<&T> {
+    pub(crate) fn get(&self, id: u64) -> Option<&T> {
         let (there, value) = self.slots.get(self.place(id))?;
         value.as_ref().filter(|_| *there == id)
     }
 
-    pub(super) fn get_mut(&mut self, id: ChildId) -> Option<&mut T> {
+    pub(crate) fn get_mut(&mut self, id: u64) -> Option<&mut T> {
         let place = self.place(id);
         let (there, value) = self.slots.get_mut(place)?;
         value.as_mut().filter(|_| *there == id)
     }
 
-    pub(super) fn remove(&mut self, id: ChildId) -> Option<T> {
+    pub(crate) fn remove(&mut self, id: u64) -> Option<T> {
         let place = self.place(id);
         let taken = self.slots.get_mut(place).filter(|(there, _)| *there == id)?.1.take()?;
         self.holes += 1;
@@ -65,34 +68,36 @@ impl<T> Roll<T> {
         }
         if self.holes > HOLES_MIN && self.holes * 2 > self.slots.len() {
             self.slots.retain(|(_, value)| value.is_some());
-            self.slots.shrink_to(self.slots.len() * 2);
             self.holes = 0;
+        }
+        if is_roomy(self.slots.len(), self.slots.capacity()) {
+            self.slots.shrink_to(self.slots.len() * 2);
         }
         Some(taken)
     }
 
-    pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = (ChildId, &T)> {
+    pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = (u64, &T)> {
         self.slots.iter().filter_map(|(id, value)| Some((*id, value.as_ref()?)))
     }
 
-    pub(super) fn values_mut(&mut self) -> impl Iterator<Item = &mut T> {
+    pub(crate) fn values_mut(&mut self) -> impl Iterator<Item = &mut T> {
         self.slots.iter_mut().filter_map(|(_, value)| value.as_mut())
     }
 
     /// The last one before `id`.
-    pub(super) fn before(&self, id: ChildId) -> Option<(ChildId, &T)> {
+    pub(crate) fn before(&self, id: u64) -> Option<(u64, &T)> {
         let earlier = &self.slots[..self.place(id)];
         earlier.iter().rev().find_map(|(id, value)| Some((*id, value.as_ref()?)))
     }
 
     /// The first one that is `id` or comes after it.
-    pub(super) fn from(&self, id: ChildId) -> Option<(ChildId, &T)> {
+    pub(crate) fn from(&self, id: u64) -> Option<(u64, &T)> {
         let later = &self.slots[self.place(id)..];
         later.iter().find_map(|(id, value)| Some((*id, value.as_ref()?)))
     }
 
     /// The id that nothing has reached.
-    pub(super) fn end(&self) -> ChildId {
+    pub(crate) fn end(&self) -> u64 {
         self.slots.last().map_or(0, |&(last, _)| last + 1)
     }
 }
