@@ -4,8 +4,8 @@
 //! and no mailbox's.
 
 use std::hash::{BuildHasher, RandomState};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use hashbrown::HashTable;
 use parking_lot::RwLock;
@@ -13,6 +13,17 @@ use parking_lot::RwLock;
 use crate::cell::{Cell, Core};
 use crate::roll::{Roll, is_roomy};
 use crate::{Actor, Address};
+
+/// The hash of a path, the same in every table of this process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct PathHash(pub(crate) u64);
+
+impl PathHash {
+    pub(crate) fn of(path: &str) -> Self {
+        static KEYS: OnceLock<RandomState> = OnceLock::new();
+        Self(KEYS.get_or_init(RandomState::new).hash_one(path))
+    }
+}
 
 #[derive(Default)]
 pub(crate) struct Registry {
@@ -28,7 +39,6 @@ struct Cells {
     in_order: Roll<Arc<dyn Cell>>,
     /// Numbers by the hash of the path, which stands in the actor alone.
     by_path: HashTable<u64>,
-    hasher: RandomState,
     next: u64,
 }
 
@@ -38,30 +48,25 @@ fn path_of(in_order: &Roll<Arc<dyn Cell>>, number: u64) -> &str {
 
 impl Cells {
     fn number(&self, path: &str) -> Option<u64> {
-        self.by_path.find(self.hasher.hash_one(path), |&number| path_of(&self.in_order, number) == path).copied()
+        self.by_path.find(PathHash::of(path).0, |&number| path_of(&self.in_order, number) == path).copied()
     }
 
     /// Siblings' names are unique, so a path that is there already belongs to one that is about to be removed.
-    fn add(&mut self, cell: Arc<dyn Cell>) {
-        let Self { in_order, by_path, hasher, next } = self;
-        let hash = hasher.hash_one(cell.info().path());
+    fn add(&mut self, cell: Arc<dyn Cell>, PathHash(hash): PathHash) {
+        let Self { in_order, by_path, next } = self;
         let earlier = by_path.find_mut(hash, |&number| path_of(in_order, number) == cell.info().path());
-        let is_new = match earlier {
-            Some(number) => {
-                *number = *next;
-                false
-            }
-            None => true,
-        };
-        in_order.push(*next, cell);
-        if is_new {
-            by_path.insert_unique(hash, *next, |&number| hasher.hash_one(path_of(in_order, number)));
+        if let Some(number) = earlier {
+            *number = *next;
+            in_order.push(*next, cell);
+        } else {
+            in_order.push(*next, cell);
+            by_path.insert_unique(hash, *next, |&number| PathHash::of(path_of(in_order, number)).0);
         }
         *next += 1;
     }
 
     fn remove(&mut self, cell: &Arc<dyn Cell>) {
-        let hash = self.hasher.hash_one(cell.info().path());
+        let PathHash(hash) = PathHash::of(cell.info().path());
         let is_it = |number: u64| self.in_order.get(number).is_some_and(|found| Arc::ptr_eq(found, cell));
         if let Ok(found) = self.by_path.find_entry(hash, |&number| is_it(number)) {
             let (number, _) = found.remove();
@@ -70,20 +75,24 @@ impl Cells {
             let number = self.in_order.iter().find(|(_, other)| Arc::ptr_eq(other, cell)).map(|(number, _)| number);
             number.and_then(|number| self.in_order.remove(number));
         }
-        let Self { in_order, by_path, hasher, .. } = self;
+        let Self { in_order, by_path, .. } = self;
         if is_roomy(by_path.len(), by_path.capacity()) {
-            by_path.shrink_to(by_path.len() * 2, |&number| hasher.hash_one(path_of(in_order, number)));
+            by_path.shrink_to(by_path.len() * 2, |&number| PathHash::of(path_of(in_order, number)).0);
         }
     }
 }
 
 impl Registry {
-    pub(crate) fn add<'a>(&self, newcomers: impl ExactSizeIterator<Item = &'a Arc<dyn Cell>>) {
+    /// So many are about to be added.
+    pub(crate) fn reserve(&self, more: usize) {
         let mut cells = self.cells.write();
-        let Cells { in_order, by_path, hasher, .. } = &mut *cells;
-        in_order.reserve(newcomers.len());
-        by_path.reserve(newcomers.len(), |&number| hasher.hash_one(path_of(in_order, number)));
-        newcomers.for_each(|cell| cells.add(cell.clone()));
+        let Cells { in_order, by_path, .. } = &mut *cells;
+        in_order.reserve(more);
+        by_path.reserve(more, |&number| PathHash::of(path_of(in_order, number)).0);
+    }
+
+    pub(crate) fn add(&self, cell: Arc<dyn Cell>, hash: PathHash) {
+        self.cells.write().add(cell, hash);
     }
 
     pub(crate) fn remove(&self, cell: &Arc<dyn Cell>) {

@@ -10,9 +10,9 @@ pub(crate) struct Roll<T> {
 /// Holes that are not worth closing.
 const HOLES_MIN: usize = 32;
 
-/// Whether so much room is worth giving back: when three quarters of it is unused, which takes as many removals.
+/// Whether so much room is worth giving back: when seven eighths of it are unused.
 pub(crate) fn is_roomy(used: usize, room: usize) -> bool {
-    room > 2 * HOLES_MIN && used < room / 4
+    room > 4 * HOLES_MIN && used < room / 8
 }
 
 impl<T> Default for Roll<T> {

@@ -10,9 +10,6 @@ use serde::Serialize;
 use super::info::Info;
 use crate::ExitReason;
 
-/// Events kept; older ones are forgotten. Enough to hold a burst of restarts of every actor of a usual tree.
-const KEPT: usize = 256;
-
 /// What happened to a child.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case", tag = "event")]
@@ -75,14 +72,17 @@ struct Entry {
 }
 
 impl EventLog {
+    /// Events kept; older ones are forgotten. Enough to hold a burst of restarts of every actor of a usual tree.
+    pub(crate) const KEPT: usize = 256;
+
     pub(crate) fn new() -> Self {
-        Self { began: (Instant::now(), SystemTime::now()), entries: Mutex::new(VecDeque::with_capacity(KEPT)) }
+        Self { began: (Instant::now(), SystemTime::now()), entries: Mutex::new(VecDeque::with_capacity(Self::KEPT)) }
     }
 
     pub(crate) fn push(&self, of: &Arc<Info>, what: What) {
         let entry = Entry { at: Instant::now(), of: of.clone(), what };
         let mut entries = self.entries.lock();
-        let oldest = if entries.len() == KEPT { entries.pop_front() } else { None };
+        let oldest = if entries.len() == Self::KEPT { entries.pop_front() } else { None };
         entries.push_back(entry);
         drop(entries);
         drop(oldest);

@@ -3,7 +3,6 @@
 //! There may be a hundred thousand, nearly all of them idle: what only a few need at a time is boxed, and a path stands in
 //! the child's cell alone.
 
-use std::hash::{BuildHasher, RandomState};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
@@ -14,6 +13,7 @@ use tokio::task::AbortHandle;
 use super::command::Epoch;
 use super::step::{ChildId, StopKind};
 use crate::cell::Cell;
+use crate::registry::PathHash;
 use crate::roll::{Roll, is_roomy};
 
 /// Children that were spawned together and of which one has not started yet.
@@ -26,6 +26,8 @@ pub(super) struct Entry {
     pub(super) batch: Option<BatchId>,
     /// It has been told to start at least once.
     pub(super) started: bool,
+    /// It has been told to start more than once.
+    pub(super) restarted: bool,
     /// How this incarnation was told to end, if it was.
     pub(super) told: Option<StopKind>,
     /// It waits to be started again, and observers know.
@@ -45,8 +47,16 @@ pub(super) struct Rare {
 
 impl Entry {
     fn new(cell: Arc<dyn Cell>, batch: BatchId) -> Self {
-        let (epoch, started, told, waits) = (Epoch::default(), false, None, false);
-        Self { cell, epoch, batch: Some(batch), started, told, waits, rare: None }
+        Self {
+            cell,
+            epoch: Epoch::default(),
+            batch: Some(batch),
+            started: false,
+            restarted: false,
+            told: None,
+            waits: false,
+            rare: None,
+        }
     }
 
     pub(super) fn rare(&mut self) -> &mut Rare {
@@ -79,7 +89,6 @@ pub(super) struct Children {
     entries: Roll<Entry>,
     /// By the hash of their paths.
     names: HashTable<ChildId>,
-    hasher: RandomState,
     next: ChildId,
 }
 
@@ -89,9 +98,9 @@ impl Children {
     }
 
     pub(super) fn reserve(&mut self, more: usize) {
-        let Self { entries, names, hasher, .. } = self;
+        let Self { entries, names, .. } = self;
         entries.reserve(more);
-        names.reserve(more, |&id| hasher.hash_one(path_of(entries, id)));
+        names.reserve(more, |&id| PathHash::of(path_of(entries, id)).0);
     }
 
     /// The id of the next that is added.
@@ -100,34 +109,33 @@ impl Children {
     }
 
     /// Adds a child, unless its path is taken.
-    pub(super) fn add(&mut self, cell: Arc<dyn Cell>, batch: BatchId) -> Option<ChildId> {
-        let Self { entries, names, hasher, next } = self;
-        let hash = hasher.hash_one(cell.info().path());
+    pub(super) fn add(&mut self, cell: Arc<dyn Cell>, hash: PathHash, batch: BatchId) -> Option<ChildId> {
+        let (Self { entries, names, next }, PathHash(hash)) = (self, hash);
         if names.find(hash, |&id| path_of(entries, id) == cell.info().path()).is_some() {
             return None;
         }
         let id = *next;
         *next += 1;
         entries.push(id, Entry::new(cell, batch));
-        names.insert_unique(hash, id, |&id| hasher.hash_one(path_of(entries, id)));
+        names.insert_unique(hash, id, |&id| PathHash::of(path_of(entries, id)).0);
         Some(id)
     }
 
     pub(super) fn remove(&mut self, id: ChildId) -> Option<Entry> {
         let entry = self.entries.remove(id)?;
-        let hash = self.hasher.hash_one(entry.cell.info().path());
+        let PathHash(hash) = PathHash::of(entry.cell.info().path());
         if let Ok(found) = self.names.find_entry(hash, |&other| other == id) {
             found.remove();
         }
-        let Self { entries, names, hasher, .. } = self;
+        let Self { entries, names, .. } = self;
         if is_roomy(names.len(), names.capacity()) {
-            names.shrink_to(names.len() * 2, |&id| hasher.hash_one(path_of(entries, id)));
+            names.shrink_to(names.len() * 2, |&id| PathHash::of(path_of(entries, id)).0);
         }
         Some(entry)
     }
 
     pub(super) fn find(&self, path: &str) -> Option<ChildId> {
-        self.names.find(self.hasher.hash_one(path), |&id| path_of(&self.entries, id) == path).copied()
+        self.names.find(PathHash::of(path).0, |&id| path_of(&self.entries, id) == path).copied()
     }
 
     pub(super) fn get(&self, id: ChildId) -> Option<&Entry> {

@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 use super::step::{ChildId, Policy};
 use crate::cell::Cell;
 use crate::mailbox::Signal;
+use crate::registry::PathHash;
 use crate::{Error, ExitReason};
 
 /// Tells one incarnation of a child from the others.
@@ -73,10 +74,18 @@ pub(crate) struct Adoption {
     pub(super) reply: oneshot::Sender<Result<(), Error>>,
 }
 
-#[derive(Clone)]
 pub(crate) struct Newcomer {
     pub(super) cell: Arc<dyn Cell>,
     pub(super) policy: Policy,
+    /// Of its path, made on the spawner's thread: the supervisor finds a place for it without looking at it.
+    pub(super) hash: PathHash,
+}
+
+impl Newcomer {
+    pub(super) fn new(cell: Arc<dyn Cell>, policy: Policy) -> Self {
+        let hash = PathHash::of(cell.info().path());
+        Self { cell, policy, hash }
+    }
 }
 
 pub(crate) enum Command {

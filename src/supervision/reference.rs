@@ -62,7 +62,7 @@ impl SupervisorRef {
         let policy = Policy::from(child.settings);
         self.check(policy, &path)?;
         let (address, cell) = self.runtime.make_cell(child, path)?;
-        self.adopt(vec![Newcomer { cell, policy }]).await?;
+        self.adopt(vec![Newcomer::new(cell, policy)]).await?;
         Ok(address)
     }
 
@@ -103,7 +103,7 @@ impl SupervisorRef {
             self.check(policy, &path)?;
             let (address, cell) = self.runtime.make_cell(child, path)?;
             addresses.push(address);
-            newcomers.push(Newcomer { cell, policy });
+            newcomers.push(Newcomer::new(cell, policy));
         }
         self.adopt(newcomers).await?;
         Ok(addresses)
@@ -126,7 +126,7 @@ impl SupervisorRef {
         let policy = Policy::from(child.settings);
         self.check(policy, &path)?;
         let (addr, cell) = ActixCell::new(child, path, &self.runtime);
-        self.adopt(vec![Newcomer { cell: Arc::new(cell), policy }]).await?;
+        self.adopt(vec![Newcomer::new(Arc::new(cell), policy)]).await?;
         Ok(addr)
     }
 
@@ -143,7 +143,7 @@ impl SupervisorRef {
         let policy = Policy { restart, backoff, significant, bound: UNBOUNDED };
         self.check(policy, &path)?;
         let below = launch(&spec, path, &self.runtime);
-        self.adopt(vec![Newcomer { cell: Arc::new(below.clone()), policy }]).await?;
+        self.adopt(vec![Newcomer::new(Arc::new(below.clone()), policy)]).await?;
         Ok(below)
     }
 

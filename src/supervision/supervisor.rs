@@ -17,7 +17,7 @@ use super::reference::SupervisorRef;
 use super::spec::Supervisor;
 use super::step::{ChildId, Effect, Event, State, StopKind, Verdict, step};
 use crate::mailbox::Signal;
-use crate::observe::{ActorState, Info, What};
+use crate::observe::{ActorState, EventLog, Info, What};
 use crate::{Error, ExitReason, Handle};
 
 /// What a child that was told to halt gets to come back from its handler before its thread counts as lost.
@@ -56,6 +56,8 @@ struct Task {
     report: Option<Report>,
     reported_start: bool,
     began: Instant,
+    /// Since it began: the time of the burst of commands that is obeyed.
+    now: Duration,
     /// When a stop that was asked for must be over.
     deadline: Option<Instant>,
     /// How many children observers see waiting.
@@ -83,6 +85,7 @@ pub(crate) fn launch(spec: &Supervisor, path: String, runtime: &Handle) -> Super
         report: None,
         reported_start: false,
         began: Instant::now(),
+        now: Duration::ZERO,
         deadline: None,
         waits: 0,
         relief: None,
@@ -96,6 +99,7 @@ impl Task {
     async fn run(mut self, mut commands: UnboundedReceiver<Command>) {
         let mut burst = Vec::new();
         while !self.done && commands.recv_many(&mut burst, BURST).await > 0 {
+            self.now = self.began.elapsed();
             for command in burst.drain(..) {
                 self.obey(command);
                 while let Some(child) = self.doomed.pop() {
@@ -107,10 +111,6 @@ impl Task {
             }
             self.settle();
         }
-    }
-
-    fn now(&self) -> Duration {
-        self.began.elapsed()
     }
 
     fn obey(&mut self, command: Command) {
@@ -173,8 +173,7 @@ impl Task {
 
     /// Reports and state that follow from whatever has just been decided.
     fn settle(&mut self) {
-        let now = self.now();
-        self.shared.set_children(self.children.len());
+        let now = self.now;
         let is_spent = self.shared.set_budget_left(self.state.budget_left(now));
         if is_spent && self.relief.is_none() && self.state.is_running() {
             self.await_relief(now);
@@ -229,12 +228,14 @@ impl Task {
             let _ = reply.send(Ok(()));
             return;
         }
+        self.shared.set_children(self.children.len());
         self.next_batch = batch.checked_add(1).unwrap_or(BatchId::MIN);
-        self.runtime.registry().add(newcomers.iter().map(|newcomer| &newcomer.cell));
+        self.runtime.registry().reserve(newcomers.len());
         self.state.reserve(newcomers.len());
         self.batches
             .insert(batch, Batch { members: members.clone(), open: newcomers.len(), failure: None, spawner: reply });
-        for (id, Newcomer { policy, .. }) in members.zip(newcomers) {
+        for (id, Newcomer { cell, policy, hash }) in members.zip(newcomers) {
+            self.runtime.registry().add(cell, hash);
             self.decide(Event::Add(id, policy));
         }
     }
@@ -243,8 +244,8 @@ impl Task {
     fn enter(&mut self, newcomers: &[Newcomer], batch: BatchId) -> Result<Range<ChildId>, Error> {
         let first = self.children.next_id();
         self.children.reserve(newcomers.len());
-        for Newcomer { cell, .. } in newcomers {
-            if self.children.add(cell.clone(), batch).is_none() {
+        for Newcomer { cell, hash, .. } in newcomers {
+            if self.children.add(cell.clone(), *hash, batch).is_none() {
                 (first..self.children.next_id()).for_each(|id| drop(self.children.remove(id)));
                 return Err(Error::NameTaken { path: cell.info().path().to_owned() });
             }
@@ -256,25 +257,35 @@ impl Task {
         let Some(entry) = self.children.get_mut(child) else {
             return;
         };
-        let info = entry.cell.info();
-        let what = match info.restarts() {
-            0 => What::Started,
-            _ => What::Restarted { reason: info.last_exit().unwrap_or_default() },
-        };
-        if let What::Restarted { reason } = &what {
-            info!(path = info.path(), reason, "restarted");
-        }
-        self.runtime.events().push(info, what);
+        let mut left = None;
         if let Some(id) = entry.batch
             && let Some(batch) = self.batches.get_mut(&id)
             && batch.failure.is_none()
         {
             entry.batch = None;
             batch.open -= 1;
-            if batch.open == 0 {
-                self.answer_spawner(id, Ok(()));
-            }
+            left = Some((id, batch.open));
         }
+        self.log_start(child, left.map_or(0, |(_, open)| open));
+        if let Some((id, 0)) = left {
+            self.answer_spawner(id, Ok(()));
+        }
+    }
+
+    /// Of a batch, the last ones to start are all that the log would keep: the others are not looked at for its sake.
+    fn log_start(&self, child: ChildId, left_in_batch: usize) {
+        let Some(entry) = self.children.get(child).filter(|_| left_in_batch < EventLog::KEPT) else {
+            return;
+        };
+        let info = entry.cell.info();
+        let what = if entry.restarted {
+            let reason = info.last_exit().unwrap_or_default();
+            info!(path = info.path(), reason, "restarted");
+            What::Restarted { reason }
+        } else {
+            What::Started
+        };
+        self.runtime.events().push(info, what);
     }
 
     fn answer_spawner(&mut self, id: BatchId, answer: Result<(), Error>) {
@@ -374,8 +385,7 @@ impl Task {
     }
 
     fn decide(&mut self, event: Event) {
-        let now = self.now();
-        for effect in step(&mut self.state, event, now) {
+        for effect in step(&mut self.state, event, self.now) {
             self.carry_out(effect);
         }
     }
@@ -410,7 +420,8 @@ impl Task {
             return;
         };
         entry.end_incarnation();
-        if std::mem::replace(&mut entry.started, true) {
+        entry.restarted = std::mem::replace(&mut entry.started, true);
+        if entry.restarted {
             entry.cell.info().count_restart();
             self.shared.count_restart();
             self.runtime.registry().count_restart();
@@ -448,6 +459,7 @@ impl Task {
         if entry.waits {
             self.shared.end_wait(child);
         }
+        self.shared.set_children(self.children.len());
         let dead_letters = entry.cell.seal();
         self.runtime.registry().remove(&entry.cell);
         let (info, batch) = (entry.cell.info().clone(), entry.batch);
