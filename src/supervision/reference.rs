@@ -74,7 +74,7 @@ impl SupervisorRef {
     ///
     /// ```
     /// # use std::time::Duration;
-    /// # use ironcliw::{Actor, Child, Group, Router, Runtime, Supervisor};
+    /// # use ironcliw::{Actor, Child, Runtime, Supervisor};
     /// # struct Worker(usize);
     /// # impl Actor for Worker {}
     /// # let runtime = Runtime::builder().workers(2).build()?;
