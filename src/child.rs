@@ -94,6 +94,7 @@ pub(crate) type Factory<A> = Box<dyn Fn() -> Result<A, crate::StartError> + Send
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
     pub(crate) restart: Restart,
+    pub(crate) significant: bool,
     pub(crate) capacity: usize,
     pub(crate) overflow: Overflow,
     pub(crate) backoff: Backoff,
@@ -115,6 +116,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             restart: Restart::default(),
+            significant: false,
             capacity: DEFAULT_MAILBOX,
             overflow: Overflow::default(),
             backoff: Backoff::default(),
@@ -148,6 +150,13 @@ impl<A: Actor> Child<A> {
     /// When to start it again. Default: [`Restart::Permanent`].
     pub fn restart(mut self, restart: Restart) -> Self {
         self.settings.restart = restart;
+        self
+    }
+
+    /// Whether its end counts for its supervisor's [`AutoShutdown`](crate::AutoShutdown). A permanent child never ends, so
+    /// it cannot be significant. Default: false.
+    pub fn significant(mut self, significant: bool) -> Self {
+        self.settings.significant = significant;
         self
     }
 

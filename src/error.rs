@@ -50,6 +50,14 @@ pub enum Error {
         /// What the factory or `started` said.
         reason: String,
     },
+    /// The child's description contradicts itself or its supervisor's.
+    #[error("{path} cannot be a child here: {reason}")]
+    UnfitChild {
+        /// The path it would have had.
+        path: String,
+        /// What does not go together.
+        reason: &'static str,
+    },
     /// A sibling already has this name, or another actor is [registered](crate::Handle::register_name) under it.
     #[error("there already is an actor {path}")]
     NameTaken {

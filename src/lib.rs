@@ -67,6 +67,7 @@ mod placement;
 mod recipient;
 mod registry;
 mod reply;
+mod roll;
 mod room;
 mod runtime;
 mod stash;
@@ -85,7 +86,7 @@ pub use error::Error;
 pub use group::{Group, GroupAsk, Router, least_loaded};
 pub use observe::{
     ActorSnapshot, ActorState, ArbiterSnapshot, Metric, MetricKind, Section, Snapshot, SupervisionEvent,
-    SupervisorSnapshot, What,
+    SupervisorSnapshot, WaitSnapshot, What,
 };
 pub use panics::catch_panic;
 pub use placement::{Location, Placement};
@@ -93,4 +94,4 @@ pub use recipient::{Recipient, RecipientAsk};
 pub use reply::ReplySink;
 pub use runtime::{Builder, Handle, Runtime};
 pub use stash::{Stash, StashFull};
-pub use supervision::{ExitReason, Strategy, Supervisor, SupervisorRef};
+pub use supervision::{AutoShutdown, ExitReason, Strategy, Supervisor, SupervisorRef};

@@ -3,17 +3,27 @@
 //! A supervisor adds a child before its first start and removes it once it is sealed. Looking takes this list's own lock
 //! and no mailbox's.
 
-use std::borrow::Borrow;
-use std::collections::{BTreeMap, HashMap};
-use std::hash::{Hash, Hasher};
-use std::sync::Arc;
+use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
+use hashbrown::HashTable;
 use parking_lot::RwLock;
 
 use crate::cell::{Cell, Core};
-use crate::observe::Info;
+use crate::roll::{Roll, is_roomy};
 use crate::{Actor, Address};
+
+/// The hash of a path, the same in every table of this process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct PathHash(pub(crate) u64);
+
+impl PathHash {
+    pub(crate) fn of(path: &str) -> Self {
+        static KEYS: OnceLock<RandomState> = OnceLock::new();
+        Self(KEYS.get_or_init(RandomState::new).hash_one(path))
+    }
+}
 
 #[derive(Default)]
 pub(crate) struct Registry {
@@ -26,60 +36,68 @@ pub(crate) struct Registry {
 #[derive(Default)]
 struct Cells {
     /// By the number of their spawning.
-    in_order: BTreeMap<u64, Arc<dyn Cell>>,
-    by_path: HashMap<Path, u64>,
+    in_order: Roll<Arc<dyn Cell>>,
+    /// Numbers by the hash of the path, which stands in the actor alone.
+    by_path: HashTable<u64>,
     next: u64,
 }
 
-/// The path, where the actor keeps it anyway.
-struct Path(Arc<Info>);
-
-impl Borrow<str> for Path {
-    fn borrow(&self) -> &str {
-        self.0.path()
-    }
+fn path_of(in_order: &Roll<Arc<dyn Cell>>, number: u64) -> &str {
+    in_order.get(number).map_or("", |cell| cell.info().path())
 }
 
-/// As `str` does, which `Borrow` asks for.
-impl Hash for Path {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.path().hash(state);
+impl Cells {
+    fn number(&self, path: &str) -> Option<u64> {
+        self.by_path.find(PathHash::of(path).0, |&number| path_of(&self.in_order, number) == path).copied()
+    }
+
+    /// Siblings' names are unique, so a path that is there already belongs to one that is about to be removed.
+    fn add(&mut self, cell: Arc<dyn Cell>, PathHash(hash): PathHash) {
+        let Self { in_order, by_path, next } = self;
+        let earlier = by_path.find_mut(hash, |&number| path_of(in_order, number) == cell.info().path());
+        if let Some(number) = earlier {
+            *number = *next;
+            in_order.push(*next, cell);
+        } else {
+            in_order.push(*next, cell);
+            by_path.insert_unique(hash, *next, |&number| PathHash::of(path_of(in_order, number)).0);
+        }
+        *next += 1;
+    }
+
+    fn remove(&mut self, cell: &Arc<dyn Cell>) {
+        let PathHash(hash) = PathHash::of(cell.info().path());
+        let is_it = |number: u64| self.in_order.get(number).is_some_and(|found| Arc::ptr_eq(found, cell));
+        if let Ok(found) = self.by_path.find_entry(hash, |&number| is_it(number)) {
+            let (number, _) = found.remove();
+            self.in_order.remove(number);
+        } else {
+            let number = self.in_order.iter().find(|(_, other)| Arc::ptr_eq(other, cell)).map(|(number, _)| number);
+            number.and_then(|number| self.in_order.remove(number));
+        }
+        let Self { in_order, by_path, .. } = self;
+        if is_roomy(by_path.len(), by_path.capacity()) {
+            by_path.shrink_to(by_path.len() * 2, |&number| PathHash::of(path_of(in_order, number)).0);
+        }
     }
 }
-
-impl PartialEq for Path {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.path() == other.0.path()
-    }
-}
-
-impl Eq for Path {}
 
 impl Registry {
-    /// Siblings' names are unique, so a path that is there already belongs to one that is about to be removed.
-    pub(crate) fn add(&self, cell: Arc<dyn Cell>) {
+    /// So many are about to be added.
+    pub(crate) fn reserve(&self, more: usize) {
         let mut cells = self.cells.write();
-        let number = cells.next;
-        cells.next += 1;
-        let path = Path(cell.info().clone());
-        // The key as well: it must not keep the one that goes.
-        cells.by_path.remove(path.0.path());
-        cells.by_path.insert(path, number);
-        cells.in_order.insert(number, cell);
+        let Cells { in_order, by_path, .. } = &mut *cells;
+        in_order.reserve(more);
+        by_path.reserve(more, |&number| PathHash::of(path_of(in_order, number)).0);
+    }
+
+    pub(crate) fn add(&self, cell: Arc<dyn Cell>, hash: PathHash) {
+        self.cells.write().add(cell, hash);
     }
 
     pub(crate) fn remove(&self, cell: &Arc<dyn Cell>) {
         self.buried.fetch_add(cell.info().dead_letters(), Ordering::Relaxed);
-        let mut cells = self.cells.write();
-        let path = cell.info().path();
-        let number = cells.by_path.get(path).copied();
-        let is_it = |number: &u64| cells.in_order.get(number).is_some_and(|found| Arc::ptr_eq(found, cell));
-        if let Some(number) = number.filter(is_it) {
-            cells.by_path.remove(path);
-            cells.in_order.remove(&number);
-        } else {
-            cells.in_order.retain(|_, other| !Arc::ptr_eq(other, cell));
-        }
+        self.cells.write().remove(cell);
     }
 
     /// Adds one that snapshots show and nobody finds: the supervisor of an actor's children has that actor's path.
@@ -87,13 +105,13 @@ impl Registry {
         let mut cells = self.cells.write();
         let number = cells.next;
         cells.next += 1;
-        cells.in_order.insert(number, cell);
+        cells.in_order.push(number, cell);
         number
     }
 
     /// Takes away what [`Registry::show`] has added under this number.
     pub(crate) fn hide(&self, number: u64) {
-        let hidden = self.cells.write().in_order.remove(&number);
+        let hidden = self.cells.write().in_order.remove(number);
         drop(hidden);
     }
 
@@ -101,7 +119,7 @@ impl Registry {
     pub(crate) fn find<A: Actor>(&self, path: &str) -> Option<Address<A>> {
         let cell = {
             let cells = self.cells.read();
-            cells.in_order.get(cells.by_path.get(path)?)?.clone()
+            cells.in_order.get(cells.number(path)?)?.clone()
         };
         let core: Arc<Core<A>> = cell.core()?.downcast().ok()?;
         Some(Address { core }).filter(Address::is_alive)
@@ -117,7 +135,7 @@ impl Registry {
 
     /// In the order of their spawning.
     pub(crate) fn cells(&self) -> Vec<Arc<dyn Cell>> {
-        self.cells.read().in_order.values().cloned().collect()
+        self.cells.read().in_order.iter().map(|(_, cell)| cell.clone()).collect()
     }
 
     pub(crate) fn buried(&self) -> u64 {

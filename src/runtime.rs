@@ -188,6 +188,17 @@ impl Handle {
         self.user().await?.spawn(child).await
     }
 
+    /// Spawns many actors of one type under `user`, all of them or none, and waits until all have started.
+    ///
+    /// # Errors
+    /// Those of [`SupervisorRef::spawn_many`].
+    pub async fn spawn_many<A: Actor>(
+        &self,
+        children: impl IntoIterator<Item = Child<A>>,
+    ) -> Result<Vec<Address<A>>, Error> {
+        self.user().await?.spawn_many(children).await
+    }
+
     /// Spawns an actor that was written for actix 0.13, unchanged, under `user` and waits until it has started.
     ///
     /// # Errors

@@ -130,6 +130,21 @@ fn an_actor_that_waits_for_its_restart_makes_it_unready_with_the_reason() {
     assert_eq!(reason["not_running"][0]["path"], "user/idle");
     assert_eq!(reason["not_running"][0]["state"], "restarting");
     assert!(reason["not_running"][0]["last_exit"].as_str().unwrap().starts_with("panicked: as asked"));
+    eventually(|| get(&endpoint, "/metrics").body.contains("ironcliw_backoff_seconds{path=\"user/idle\"} 60\n"));
+    let metrics = get(&endpoint, "/metrics").body;
+    for line in [
+        "ironcliw_supervisor_children{path=\"user\"} 1\n",
+        "ironcliw_supervisor_children_waiting{path=\"user\"} 1\n",
+        "ironcliw_supervisor_max_restarts{path=\"user\"} 5\n",
+        "ironcliw_supervisor_window_seconds{path=\"user\"} 10\n",
+        "ironcliw_backoff_left_seconds{path=\"user/idle\"} ",
+    ] {
+        assert!(metrics.contains(line), "no {line} in {metrics}");
+    }
+    let snapshot = get(&endpoint, "/api/v1/snapshot").json();
+    let supervisors = snapshot["supervisors"].as_array().unwrap();
+    let user = supervisors.iter().find(|supervisor| supervisor["path"] == "user").unwrap();
+    assert_eq!((&user["waiting"][0]["path"], &user["waiting"][0]["delay_s"]), (&json!("user/idle"), &json!(60.0)));
     assert!(get(&endpoint, "/metrics").body.contains("\nironcliw_ready 0\n"));
     runtime.shutdown(SECOND).unwrap();
 }

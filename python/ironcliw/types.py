@@ -146,7 +146,23 @@ class SupervisorSnapshot(TypedDict):
     within_s: float
     """It bears `max_restarts` in any window of so many seconds."""
     budget_left: int
+    """Restarts left in the window that ends now."""
     exhausted: bool
+    auto_shutdown: str
+    """`never`, `any_significant` or `all_significant`."""
+    children: int
+    waiting: list[WaitSnapshot]
+    """Children that wait to be started again."""
+
+
+class WaitSnapshot(TypedDict):
+    """A child that waits to be started again, in a `SupervisorSnapshot`."""
+
+    path: str
+    delay_s: float
+    """How long it waits in all, in seconds."""
+    left_s: float
+    """What is left of that, in seconds."""
 
 
 class ThreadSnapshot(TypedDict):

@@ -57,7 +57,7 @@ fn runtime_error(error: &ironcliw::Error, message: String) -> PyErr {
         Error::ActorRestarting { .. } => classes::ActorRestarting::new_err(message),
         Error::RuntimeClosed => classes::RuntimeClosed::new_err(message),
         // A name is the caller's choice.
-        Error::NameTaken { .. } => classes::InvalidInput::new_err(message),
+        Error::NameTaken { .. } | Error::UnfitChild { .. } => classes::InvalidInput::new_err(message),
         _ => classes::Error::new_err(message),
     }
 }

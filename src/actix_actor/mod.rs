@@ -98,6 +98,13 @@ impl<A: actix::Actor<Context = actix::Context<A>>> ActixChild<A> {
         self
     }
 
+    /// Whether its end counts for its supervisor's [`AutoShutdown`](crate::AutoShutdown). A permanent child never ends, so
+    /// it cannot be significant. Default: false.
+    pub fn significant(mut self, significant: bool) -> Self {
+        self.settings.significant = significant;
+        self
+    }
+
     /// How many messages may wait before `try_send` and `send` do, in actix's way of counting: each clone of the address
     /// has one more, and `do_send` does not care. The actor's own `set_mailbox_capacity` changes it. At least one.
     /// Default: 64.

@@ -9,7 +9,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 use tracing::warn;
 
-use crate::{ActorSnapshot, ActorState, Metric, MetricKind, Snapshot, SupervisorSnapshot};
+use crate::{ActorSnapshot, ActorState, Metric, MetricKind, Snapshot, SupervisorSnapshot, WaitSnapshot};
 
 const PREFIX: &str = "ironcliw";
 
@@ -70,7 +70,29 @@ fn of_supervisors(supervisors: &[SupervisorSnapshot]) -> Vec<Metric> {
         samples: supervisors.iter().map(|one| (vec![("path", name(&one.path))], value(one))).collect(),
         ..metric
     };
+    let waits = |metric: Metric, value: fn(&WaitSnapshot) -> f64| Metric {
+        samples: supervisors
+            .iter()
+            .flat_map(|one| &one.waiting)
+            .map(|wait| (vec![("path", wait.path.clone())], value(wait)))
+            .collect(),
+        ..metric
+    };
     vec![
+        family(Metric::gauge("supervisor_children", "Its children, those that are down included", 0.0), |one| {
+            one.children as f64
+        }),
+        family(Metric::gauge("supervisor_max_restarts", "Restarts it bears in its window", 0.0), |one| {
+            f64::from(one.max_restarts)
+        }),
+        family(Metric::gauge("supervisor_window_seconds", "Its window", 0.0), |one| one.within_s),
+        family(Metric::gauge("supervisor_children_waiting", "Children that wait to be started again", 0.0), |one| {
+            one.waiting.len() as f64
+        }),
+        waits(Metric::gauge("backoff_seconds", "How long the child waits in all to be started again", 0.0), |wait| {
+            wait.delay_s
+        }),
+        waits(Metric::gauge("backoff_left_seconds", "How long the child still waits", 0.0), |wait| wait.left_s),
         family(Metric::gauge("supervisor_budget_left", "Restarts left in the window", 0.0), |one| {
             f64::from(one.budget_left)
         }),

@@ -1,25 +1,34 @@
 //! The last supervision events, kept for whoever asks what happened.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
 use serde::Serialize;
 
+use super::info::Info;
 use crate::ExitReason;
 
-/// Events kept; older ones are forgotten. Enough to hold a burst of restarts of every actor of a usual tree.
-const KEPT: usize = 256;
-
 /// What happened to a child.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case", tag = "event")]
 #[non_exhaustive]
 pub enum What {
     /// It started for the first time.
     Started,
+    /// It is to be started again, after a wait. Where there is none, `Restarted` follows at once.
+    RestartScheduled {
+        /// The wait, in seconds.
+        delay_s: f64,
+        /// Why its last incarnation ended, in words.
+        reason: String,
+    },
     /// It started again.
-    Restarted,
+    Restarted {
+        /// Why its last incarnation had ended, in words.
+        reason: String,
+    },
     /// An incarnation ended.
     Exited {
         /// Why, in words.
@@ -34,6 +43,8 @@ pub enum What {
     },
     /// A supervisor used up its restarts and gave up.
     BudgetExhausted,
+    /// A supervisor ended because significant children had.
+    Completed,
 }
 
 /// One entry of the event log.
@@ -50,30 +61,45 @@ pub struct SupervisionEvent {
 
 pub(crate) struct EventLog {
     began: (Instant, SystemTime),
-    entries: Mutex<VecDeque<SupervisionEvent>>,
+    entries: Mutex<VecDeque<Entry>>,
+}
+
+/// Written for every start and end, so it shares the path and leaves the rest to whoever reads.
+struct Entry {
+    at: Instant,
+    of: Arc<Info>,
+    what: What,
 }
 
 impl EventLog {
+    /// Events kept; older ones are forgotten. Enough to hold a burst of restarts of every actor of a usual tree.
+    pub(crate) const KEPT: usize = 256;
+
     pub(crate) fn new() -> Self {
-        Self { began: (Instant::now(), SystemTime::now()), entries: Mutex::new(VecDeque::with_capacity(KEPT)) }
+        Self { began: (Instant::now(), SystemTime::now()), entries: Mutex::new(VecDeque::with_capacity(Self::KEPT)) }
     }
 
-    pub(crate) fn push(&self, path: &str, what: What) {
-        // The steady clock, anchored once: a step of the wall clock does not reorder the log.
-        let at = self.began.1 + self.began.0.elapsed();
-        let at_unix_s = at.duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
+    pub(crate) fn push(&self, of: &Arc<Info>, what: What) {
+        let entry = Entry { at: Instant::now(), of: of.clone(), what };
         let mut entries = self.entries.lock();
-        if entries.len() == KEPT {
-            entries.pop_front();
-        }
-        entries.push_back(SupervisionEvent { at_unix_s, path: path.to_owned(), what });
+        let oldest = if entries.len() == Self::KEPT { entries.pop_front() } else { None };
+        entries.push_back(entry);
+        drop(entries);
+        drop(oldest);
     }
 
-    pub(crate) fn exited(&self, path: &str, reason: &ExitReason) {
-        self.push(path, What::Exited { reason: reason.to_string(), failure: reason.is_failure() });
+    pub(crate) fn exited(&self, of: &Arc<Info>, reason: &ExitReason) {
+        self.push(of, What::Exited { reason: reason.to_string(), failure: reason.is_failure() });
     }
 
     pub(crate) fn recent(&self) -> Vec<SupervisionEvent> {
-        self.entries.lock().iter().cloned().collect()
+        let (began, began_at) = self.began;
+        let event = |entry: &Entry| {
+            // The steady clock, anchored once: a step of the wall clock does not reorder the log.
+            let at = began_at + entry.at.saturating_duration_since(began);
+            let at_unix_s = at.duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
+            SupervisionEvent { at_unix_s, path: entry.of.path().to_owned(), what: entry.what.clone() }
+        };
+        self.entries.lock().iter().map(event).collect()
     }
 }

@@ -39,7 +39,7 @@ impl fmt::Display for ActorState {
 }
 
 pub(crate) struct Info {
-    path: String,
+    path: Box<str>,
     kind: &'static str,
     state: AtomicU8,
     handled: AtomicU64,
@@ -47,7 +47,8 @@ pub(crate) struct Info {
     failures: AtomicU64,
     restarts: AtomicU64,
     dead_letters: AtomicU64,
-    last_exit: Mutex<Option<ExitReason>>,
+    /// Boxed, as most have none.
+    last_exit: Mutex<Option<Box<ExitReason>>>,
     /// It has ended for good, and everybody who had asked has heard.
     is_over: AtomicBool,
     /// Those who wait for that.
@@ -57,7 +58,7 @@ pub(crate) struct Info {
 impl Info {
     pub(crate) fn new(path: String, kind: &'static str) -> Self {
         Self {
-            path,
+            path: path.into_boxed_str(),
             kind,
             state: AtomicU8::new(ActorState::Starting as u8),
             handled: AtomicU64::new(0),
@@ -127,7 +128,7 @@ impl Info {
         if reason.is_failure() {
             self.failures.fetch_add(1, Ordering::Relaxed);
         }
-        *self.last_exit.lock() = Some(reason.clone());
+        *self.last_exit.lock() = Some(Box::new(reason.clone()));
     }
 
     /// There is no more to come of it.
@@ -148,7 +149,7 @@ impl Info {
 
     /// Why the last incarnation ended. One that was left no time to say is one that was told.
     pub(crate) fn last_reason(&self) -> ExitReason {
-        self.last_exit.lock().clone().unwrap_or(ExitReason::Shutdown)
+        self.last_exit.lock().as_deref().cloned().unwrap_or(ExitReason::Shutdown)
     }
 
     pub(crate) fn handled(&self) -> u64 {

@@ -10,4 +10,4 @@ pub use events::{SupervisionEvent, What};
 pub use info::ActorState;
 pub(crate) use info::Info;
 pub use section::{Metric, MetricKind, Section};
-pub use snapshot::{ActorSnapshot, ArbiterSnapshot, Snapshot, SupervisorSnapshot};
+pub use snapshot::{ActorSnapshot, ArbiterSnapshot, Snapshot, SupervisorSnapshot, WaitSnapshot};

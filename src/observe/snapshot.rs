@@ -53,10 +53,27 @@ pub struct SupervisorSnapshot {
     pub max_restarts: u32,
     /// The window, in seconds.
     pub within_s: f64,
-    /// Restarts left when it last decided anything.
+    /// Restarts left in the window that ends now.
     pub budget_left: u32,
     /// It has given up.
     pub exhausted: bool,
+    /// `never`, `any_significant` or `all_significant`.
+    pub auto_shutdown: &'static str,
+    /// Its children, those that are down included.
+    pub children: usize,
+    /// Those of them that wait to be started again.
+    pub waiting: Vec<WaitSnapshot>,
+}
+
+/// A child that waits to be started again.
+#[derive(Debug, Clone, Serialize)]
+pub struct WaitSnapshot {
+    /// The child's path.
+    pub path: String,
+    /// How long it waits in all, in seconds.
+    pub delay_s: f64,
+    /// What is left of that, in seconds.
+    pub left_s: f64,
 }
 
 /// One thread.

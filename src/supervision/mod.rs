@@ -1,15 +1,22 @@
 //! Supervision: who is started again, when, and what happens when that does not help.
 //!
 //! Start with `step.rs`: every decision is made there, by a pure function over plain data. `supervisor.rs` feeds it what
-//! happened and carries out what it says; `spec.rs` is what a user writes, `reference.rs` what a user gets.
+//! happened, by a `command.rs`, and carries out what it says on its `children.rs`; `spec.rs` is what a user writes,
+//! `reference.rs` what a user gets, `info.rs` what observers see.
 
+mod children;
+mod command;
 mod exit;
+mod info;
+#[cfg(test)]
+mod otp_tests;
 mod reference;
 mod spec;
 mod step;
 mod supervisor;
 
+pub(crate) use command::{Command, Report};
 pub use exit::ExitReason;
 pub use reference::SupervisorRef;
-pub use spec::{Strategy, Supervisor};
-pub(crate) use supervisor::{Command, GRACE, Report, launch};
+pub use spec::{AutoShutdown, Strategy, Supervisor};
+pub(crate) use supervisor::{GRACE, launch};

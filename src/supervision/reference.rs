@@ -6,15 +6,17 @@ use std::time::Duration;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 
-use super::spec::Supervisor;
+use super::command::{Adoption, Command, Newcomer, Report};
+use super::info::SupervisorInfo;
+use super::spec::{AutoShutdown, Supervisor};
 use super::step::Policy;
-use super::supervisor::{Adoption, Command, Report, SupervisorInfo, UNBOUNDED, launch};
+use super::supervisor::{UNBOUNDED, launch};
 use crate::actix_actor::ActixCell;
 use crate::cell::Cell;
 use crate::child::Child;
 use crate::mailbox::Signal;
 use crate::observe::{ActorSnapshot, Info, SupervisorSnapshot};
-use crate::{ActixChild, Actor, Address, Error, Handle};
+use crate::{ActixChild, Actor, Address, Error, Handle, Restart};
 
 /// A running supervisor, to spawn children under.
 #[derive(Clone)]
@@ -53,14 +55,58 @@ impl SupervisorRef {
     ///
     /// # Errors
     /// [`Error::StartFailed`] with what the factory or `started` said, or the system if it gave no thread;
-    /// [`Error::NameTaken`]; [`Error::ActorStopped`] if the supervisor has stopped for good; [`Error::RuntimeClosed`].
+    /// [`Error::NameTaken`]; [`Error::UnfitChild`] if it is significant where no child can be, or permanent as well;
+    /// [`Error::ActorStopped`] if the supervisor has stopped for good; [`Error::RuntimeClosed`].
     pub async fn spawn<A: Actor>(&self, child: Child<A>) -> Result<Address<A>, Error> {
         let path = self.runtime.child_path(self.path(), &child.name)?;
-        let (policy, bound) =
-            (Policy { restart: child.settings.restart, backoff: child.settings.backoff }, child.settings.shutdown);
+        let policy = Policy::from(&child.settings);
+        self.check(policy, &path)?;
         let (address, cell) = self.runtime.make_cell(child, path)?;
-        self.adopt(cell, policy, bound).await?;
+        self.adopt(vec![Newcomer::new(cell, policy)]).await?;
         Ok(address)
+    }
+
+    /// Spawns many actors of one type and waits until all have started: the supervisor hears of them once, and starts them
+    /// side by side. Their addresses are in the order of `children`, and so is their start order.
+    ///
+    /// All of them or none: if one does not start, those that have are stopped, and the error says which it was and why. A
+    /// name that is taken is found out before any of them starts.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use ironcliw::{Actor, Child, Runtime, Supervisor};
+    /// # struct Worker(usize);
+    /// # impl Actor for Worker {}
+    /// # let runtime = Runtime::builder().workers(2).build()?;
+    /// # runtime.block_on(async {
+    /// let pool = runtime.supervise(Supervisor::new("pool")).await?;
+    /// let workers = pool.spawn_many((0..1_000).map(|n| Child::new(format!("worker-{n}"), move || Worker(n)))).await?;
+    /// assert_eq!(workers[7].path(), "user/pool/worker-7");
+    /// # Ok::<_, ironcliw::Error>(())
+    /// # })?;
+    /// # runtime.shutdown(Duration::from_secs(5))?;
+    /// # Ok::<_, ironcliw::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`SupervisorRef::spawn`], for the first child that has one.
+    pub async fn spawn_many<A: Actor>(
+        &self,
+        children: impl IntoIterator<Item = Child<A>>,
+    ) -> Result<Vec<Address<A>>, Error> {
+        let children = children.into_iter();
+        let (mut addresses, mut newcomers) =
+            (Vec::with_capacity(children.size_hint().0), Vec::with_capacity(children.size_hint().0));
+        for child in children {
+            let path = self.runtime.child_path(self.path(), &child.name)?;
+            let policy = Policy::from(&child.settings);
+            self.check(policy, &path)?;
+            let (address, cell) = self.runtime.make_cell(child, path)?;
+            addresses.push(address);
+            newcomers.push(Newcomer::new(cell, policy));
+        }
+        self.adopt(newcomers).await?;
+        Ok(addresses)
     }
 
     /// Spawns an actor that was written for actix 0.13, unchanged, and waits until it has started: until `started` is done
@@ -77,10 +123,10 @@ impl SupervisorRef {
         if !self.runtime.is_ready() {
             return Err(Error::RuntimeClosed);
         }
-        let (policy, bound) =
-            (Policy { restart: child.settings.restart, backoff: child.settings.backoff }, child.settings.shutdown);
+        let policy = Policy::from(&child.settings);
+        self.check(policy, &path)?;
         let (addr, cell) = ActixCell::new(child, path, &self.runtime);
-        self.adopt(Arc::new(cell), policy, bound).await?;
+        self.adopt(vec![Newcomer::new(Arc::new(cell), policy)]).await?;
         Ok(addr)
     }
 
@@ -93,9 +139,11 @@ impl SupervisorRef {
         if !self.runtime.is_ready() {
             return Err(Error::RuntimeClosed);
         }
+        let Supervisor { restart, backoff, significant, .. } = spec;
+        let policy = Policy { restart, backoff, significant, bound: UNBOUNDED };
+        self.check(policy, &path)?;
         let below = launch(&spec, path, &self.runtime);
-        let policy = Policy { restart: spec.restart, backoff: spec.backoff };
-        self.adopt(Arc::new(below.clone()), policy, UNBOUNDED).await?;
+        self.adopt(vec![Newcomer::new(Arc::new(below.clone()), policy)]).await?;
         Ok(below)
     }
 
@@ -108,14 +156,27 @@ impl SupervisorRef {
         }
     }
 
-    async fn adopt(&self, cell: Arc<dyn Cell>, policy: Policy, bound: Duration) -> Result<(), Error> {
+    /// As OTP does, refuses what could only be a mistake.
+    fn check(&self, policy: Policy, path: &str) -> Result<(), Error> {
+        let reason = match (policy.significant, policy.restart, self.shared.auto_shutdown) {
+            (false, _, _) => return Ok(()),
+            (true, Restart::Permanent, _) => "a permanent child never ends, so it cannot be significant",
+            (true, _, AutoShutdown::Never) => "it is significant, and its supervisor's `auto_shutdown` is `Never`",
+            (true, _, AutoShutdown::AnySignificant | AutoShutdown::AllSignificant) => return Ok(()),
+        };
+        Err(Error::UnfitChild { path: path.to_owned(), reason })
+    }
+
+    async fn adopt(&self, newcomers: Vec<Newcomer>) -> Result<(), Error> {
+        let cells: Vec<_> = newcomers.iter().map(|newcomer| newcomer.cell.clone()).collect();
         let (reply, answer) = oneshot::channel();
-        let adoption = Adoption { cell: cell.clone(), policy, bound, reply };
         let gone = || Err(self.runtime.gone(self.path()));
-        let adopted =
-            if self.command(Command::Add(adoption)) { answer.await.unwrap_or_else(|_| gone()) } else { gone() };
+        let is_heard = self.command(Command::Add(Adoption { newcomers, reply }));
+        let adopted = if is_heard { answer.await.unwrap_or_else(|_| gone()) } else { gone() };
         if adopted.is_err() {
-            cell.seal();
+            for cell in cells {
+                cell.seal();
+            }
         }
         adopted
     }

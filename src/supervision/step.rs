@@ -3,14 +3,20 @@
 //! Time is a `Duration` since an arbitrary start, and chance comes from a generator in the state, so a run can be
 //! replayed. The rules are those of OTP's `supervisor` (`lib/stdlib/src/supervisor.erl`), with a wait before a restart.
 //!
-//! A failure opens a *round*: its members are stopped one at a time in reverse start order, then started one at a time
-//! in start order, the first one after the backoff. One-for-one rounds have one member and go on side by side; the other
-//! strategies have one round, which a further failure widens and begins again.
+//! One-for-one, a child that failed is started again by itself, after the backoff. With the other strategies a failure
+//! opens a *round*: its members are stopped one at a time in reverse start order, then started one at a time in start order,
+//! the first one after the backoff. There is one round at a time, which a further failure widens and begins again; what it
+//! has brought up before the one that failed stays up, unless all are to restart together. A beginning is a round, too.
+//!
+//! No decision looks at every child, those to stop or to start all of them apart.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::spec::{Budget, Strategy};
+use super::spec::{AutoShutdown, Budget, Strategy};
+use crate::child::Settings;
+use crate::roll::Roll;
 use crate::{Backoff, Restart};
 
 pub(crate) type ChildId = u64;
@@ -31,12 +37,25 @@ pub(crate) enum Verdict {
     Stopped,
     /// Its restarts were used up.
     Exhausted,
+    /// Significant children ended, as its `AutoShutdown` asks for.
+    Completed,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Policy {
     pub(crate) restart: Restart,
     pub(crate) backoff: Backoff,
+    /// Whether its end may be that of the supervisor.
+    pub(crate) significant: bool,
+    /// How long its end may take. No decision depends on it.
+    pub(crate) bound: Duration,
+}
+
+impl From<&Settings> for Policy {
+    fn from(child: &Settings) -> Self {
+        let &Settings { restart, backoff, significant, shutdown: bound, .. } = child;
+        Self { restart, backoff, significant, bound }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -80,24 +99,37 @@ enum Status {
 
 #[derive(Debug, Clone)]
 struct ChildState {
-    id: ChildId,
-    policy: Policy,
+    /// Shared with its neighbours, which mostly have the same.
+    policy: Arc<Policy>,
+    up_since: Duration,
+    /// Failures in a row, for the backoff.
+    streak: u32,
     status: Status,
     /// It has been up at least once: a failed start is no longer the spawner's.
     established: bool,
     /// It is being stopped for good.
     leaving: bool,
-    /// Failures in a row, for the backoff.
-    streak: u32,
-    up_since: Duration,
+    /// It is started again by itself, in no round.
+    alone: bool,
 }
 
-#[derive(Debug, Clone)]
+/// The children from one id up to another, on their way down and up again.
+#[derive(Debug, Clone, Copy)]
 struct Round {
-    members: Vec<ChildId>,
+    /// Those before it are up: the round is not about them.
+    start_from: ChildId,
+    /// Those before it need not be stopped.
+    stop_from: ChildId,
+    /// Those from here on have been added since.
+    until: ChildId,
+    /// On the way down, all from here on are down; on the way up, all before it are up.
+    cursor: ChildId,
+    on_the_way_up: bool,
+    /// The last that was told to stop.
+    told: Option<ChildId>,
     delay: Duration,
-    all_down: bool,
-    waited: bool,
+    /// When the wait is over; there is one wait a round.
+    due: Option<Duration>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,13 +143,20 @@ enum Phase {
 pub(crate) struct State {
     strategy: Strategy,
     budget: Budget,
+    auto_shutdown: AutoShutdown,
     /// In start order, which is that of their ids.
-    children: Vec<ChildState>,
-    /// How many of them are `Stopping`.
+    children: Roll<ChildState>,
+    /// That of the child that was added last.
+    last_policy: Option<Arc<Policy>>,
+    /// How many children are `Stopping`.
     stopping: usize,
+    /// How many are significant.
+    significant: usize,
+    /// How many are started again in no round.
+    alone: usize,
     /// While all are stopped: every child from here on is down.
-    down_from: usize,
-    rounds: Vec<Round>,
+    down_from: ChildId,
+    round: Option<Round>,
     /// When the restarts within the window were decided.
     history: VecDeque<Duration>,
     phase: Phase,
@@ -129,14 +168,23 @@ impl State {
         Self {
             strategy,
             budget,
-            children: Vec::new(),
+            auto_shutdown: AutoShutdown::Never,
+            children: Roll::default(),
+            last_policy: None,
             stopping: 0,
+            significant: 0,
+            alone: 0,
             down_from: 0,
-            rounds: Vec::new(),
+            round: None,
             history: VecDeque::new(),
             phase: Phase::Idle,
             dice: Dice(seed),
         }
+    }
+
+    pub(crate) fn with_auto_shutdown(mut self, auto_shutdown: AutoShutdown) -> Self {
+        self.auto_shutdown = auto_shutdown;
+        self
     }
 
     /// Whether a child may be added now.
@@ -144,47 +192,82 @@ impl State {
         self.phase == Phase::Running
     }
 
+    pub(crate) fn is_waiting(&self, id: ChildId) -> bool {
+        self.status(id) == Some(Status::Waiting)
+    }
+
+    pub(crate) fn bound(&self, id: ChildId) -> Option<Duration> {
+        self.children.get(id).map(|child| child.policy.bound)
+    }
+
+    /// When the next restart leaves the window.
+    pub(crate) fn relief(&self) -> Option<Duration> {
+        self.history.front().map(|&at| at.saturating_add(self.budget.within))
+    }
+
+    /// So many children are about to be added.
+    pub(crate) fn reserve(&mut self, more: usize) {
+        self.children.reserve(more);
+    }
+
     /// Restarts that are left in the window that ends now.
     pub(crate) fn budget_left(&self, now: Duration) -> u32 {
-        let used = self.history.iter().filter(|&&at| now.saturating_sub(at) <= self.budget.within).count();
-        self.budget.max.saturating_sub(u32::try_from(used).unwrap_or(u32::MAX))
+        let old = self.history.partition_point(|&at| now.saturating_sub(at) > self.budget.within);
+        let used = u32::try_from(self.history.len() - old).unwrap_or(u32::MAX);
+        self.budget.max.saturating_sub(used)
     }
 
-    /// Running, with nothing left to start or to stop.
+    /// Running, with nothing left to start again or to stop for that.
     pub(crate) fn is_settled(&self) -> bool {
-        self.phase == Phase::Running && self.rounds.is_empty()
-    }
-
-    fn place(&self, id: ChildId) -> Option<usize> {
-        self.children.binary_search_by_key(&id, |child| child.id).ok()
-    }
-
-    fn child(&mut self, id: ChildId) -> Option<&mut ChildState> {
-        let at = self.place(id)?;
-        self.children.get_mut(at)
+        self.phase == Phase::Running && self.round.is_none() && self.alone == 0
     }
 
     fn status(&self, id: ChildId) -> Option<Status> {
-        self.place(id).map(|at| self.children[at].status)
+        self.children.get(id).map(|child| child.status)
     }
 
     fn set_status(&mut self, id: ChildId, status: Status) {
-        if let Some(at) = self.place(id) {
-            let before = std::mem::replace(&mut self.children[at].status, status);
+        if let Some(child) = self.children.get_mut(id) {
+            let before = std::mem::replace(&mut child.status, status);
             self.stopping += usize::from(status == Status::Stopping);
             self.stopping -= usize::from(before == Status::Stopping);
         }
     }
 
+    fn add(&mut self, id: ChildId, policy: Policy, now: Duration) {
+        let shared = self.last_policy.take().filter(|last| **last == policy).unwrap_or_else(|| Arc::new(policy));
+        self.last_policy = Some(shared.clone());
+        self.significant += usize::from(policy.significant);
+        let child = ChildState {
+            policy: shared,
+            up_since: now,
+            streak: 0,
+            status: Status::Starting,
+            established: false,
+            leaving: false,
+            alone: false,
+        };
+        self.children.push(id, child);
+    }
+
     fn forget(&mut self, id: ChildId, effects: &mut Vec<Effect>) {
-        if let Some(at) = self.place(id) {
-            let child = self.children.remove(at);
+        if let Some(child) = self.children.remove(id) {
             self.stopping -= usize::from(child.status == Status::Stopping);
-        }
-        for round in &mut self.rounds {
-            round.members.retain(|&member| member != id);
+            self.significant -= usize::from(child.policy.significant);
+            self.alone -= usize::from(child.alone);
         }
         effects.push(Effect::Forget(id));
+    }
+
+    /// Starts a child, or begins its wait.
+    fn start(&mut self, id: ChildId, delay: Duration, effects: &mut Vec<Effect>) {
+        if delay.is_zero() {
+            self.set_status(id, Status::Starting);
+            effects.push(Effect::Start(id));
+        } else {
+            self.set_status(id, Status::Waiting);
+            effects.push(Effect::StartAfter(id, delay));
+        }
     }
 }
 
@@ -192,28 +275,9 @@ impl State {
 pub(crate) fn step(state: &mut State, event: Event, now: Duration) -> Vec<Effect> {
     let mut effects = Vec::new();
     match event {
-        Event::Begin => {
-            state.phase = Phase::Running;
-            state.history.clear();
-            // Never started again, not even beside the supervisor itself.
-            let is_temporary = |child: &&ChildState| child.policy.restart == Restart::Temporary;
-            let temporary: Vec<ChildId> = state.children.iter().filter(is_temporary).map(|child| child.id).collect();
-            temporary.into_iter().for_each(|id| state.forget(id, &mut effects));
-            let members = state.children.iter().map(|child| child.id).collect();
-            state.rounds = vec![Round { members, delay: Duration::ZERO, all_down: true, waited: true }];
-        }
+        Event::Begin => begin(state, &mut effects),
         Event::Add(id, policy) => {
-            let child = ChildState {
-                id,
-                policy,
-                status: Status::Starting,
-                established: false,
-                leaving: false,
-                streak: 0,
-                up_since: now,
-            };
-            debug_assert!(state.children.last().is_none_or(|last| last.id < id), "ids grow");
-            state.children.push(child);
+            state.add(id, policy, now);
             effects.push(Effect::Start(id));
         }
         Event::Started(id) => started(state, id, now),
@@ -221,8 +285,9 @@ pub(crate) fn step(state: &mut State, event: Event, now: Duration) -> Vec<Effect
         Event::Exited { child, failure } => ended(state, child, failure, now, &mut effects),
         Event::Due(id) => {
             if state.status(id) == Some(Status::Waiting) {
-                state.set_status(id, Status::Starting);
-                effects.push(Effect::Start(id));
+                // A round starts nobody before it has stopped everybody.
+                let later = state.round.is_some_and(|round| !round.on_the_way_up);
+                if later { state.set_status(id, Status::Down) } else { state.start(id, Duration::ZERO, &mut effects) }
             }
         }
         Event::Remove(id) => remove(state, id, &mut effects),
@@ -232,16 +297,39 @@ pub(crate) fn step(state: &mut State, event: Event, now: Duration) -> Vec<Effect
     }
     match state.phase {
         Phase::Idle => {}
-        Phase::Running => advance_rounds(state, &mut effects),
+        Phase::Running => advance_round(state, now, &mut effects),
         Phase::Stopping(verdict, kind) => advance_stopping(state, verdict, kind, &mut effects),
     }
     effects
 }
 
+fn begin(state: &mut State, effects: &mut Vec<Effect>) {
+    state.phase = Phase::Running;
+    state.history.clear();
+    // Never started again, not even beside the supervisor itself.
+    let is_temporary = |child: &ChildState| child.policy.restart == Restart::Temporary;
+    let temporary = state.children.iter().filter(|(_, child)| is_temporary(child)).map(|(id, _)| id);
+    for id in temporary.collect::<Vec<_>>() {
+        state.forget(id, effects);
+    }
+    let until = state.children.end();
+    state.round = Some(Round {
+        start_from: 0,
+        stop_from: until,
+        until,
+        cursor: 0,
+        on_the_way_up: true,
+        told: None,
+        delay: Duration::ZERO,
+        due: None,
+    });
+}
+
 fn started(state: &mut State, id: ChildId, now: Duration) {
-    if let Some(child) = state.child(id) {
+    if let Some(child) = state.children.get_mut(id) {
         child.established = true;
         child.up_since = now;
+        state.alone -= usize::from(std::mem::take(&mut child.alone));
         // A child that was told to stop while it started stays on its way out.
         if child.status == Status::Starting {
             child.status = Status::Up;
@@ -251,9 +339,9 @@ fn started(state: &mut State, id: ChildId, now: Duration) {
 
 fn ended(state: &mut State, id: ChildId, failure: bool, now: Duration, effects: &mut Vec<Effect>) {
     let stopping = matches!(state.phase, Phase::Stopping(..));
-    let Some(child) = state.child(id) else { return };
+    let Some(child) = state.children.get(id) else { return };
     let asked = child.status == Status::Stopping;
-    let (restart_kind, forgotten) = (child.policy.restart, child.leaving || !child.established);
+    let (policy, forgotten) = (*child.policy, child.leaving || !child.established);
     state.set_status(id, Status::Down);
     if forgotten {
         return state.forget(id, effects);
@@ -261,20 +349,28 @@ fn ended(state: &mut State, id: ChildId, failure: bool, now: Duration, effects: 
     if asked || stopping {
         return;
     }
-    let again = match restart_kind {
+    let again = match policy.restart {
         Restart::Permanent => true,
         Restart::Transient => failure,
         Restart::Temporary => false,
     };
     if again {
-        restart(state, id, now);
-    } else {
-        state.forget(id, effects);
+        return restart(state, id, now, effects);
+    }
+    state.forget(id, effects);
+    let over = match state.auto_shutdown {
+        AutoShutdown::Never => false,
+        AutoShutdown::AnySignificant => policy.significant,
+        AutoShutdown::AllSignificant => policy.significant && state.significant == 0,
+    };
+    if over {
+        // As with any child that stops by itself: whether there is a next time is its supervisor's to say.
+        begin_stopping(state, Verdict::Completed, StopKind::Restart);
     }
 }
 
-/// Counts the restart against the budget, then opens or widens a round.
-fn restart(state: &mut State, id: ChildId, now: Duration) {
+/// Counts the restart against the budget, then starts the child again, alone or in a round.
+fn restart(state: &mut State, id: ChildId, now: Duration, effects: &mut Vec<Effect>) {
     state.history.push_back(now);
     while state.history.front().is_some_and(|&at| now.saturating_sub(at) > state.budget.within) {
         state.history.pop_front();
@@ -284,37 +380,55 @@ fn restart(state: &mut State, id: ChildId, now: Duration) {
         return begin_stopping(state, Verdict::Exhausted, StopKind::Restart);
     }
     let delay = next_delay(state, id, now);
-    let from = state.place(id).unwrap_or(0);
-    let affected = match state.strategy {
-        Strategy::OneForOne => from..from + 1,
-        Strategy::OneForAll => 0..state.children.len(),
-        Strategy::RestForOne => from..state.children.len(),
-    };
-    let concerned: Vec<ChildId> = state.children[affected].iter().map(|child| child.id).collect();
-    let merged: Vec<ChildId> = match state.strategy {
+    match state.strategy {
         Strategy::OneForOne => {
-            for round in &mut state.rounds {
-                round.members.retain(|&member| member != id);
+            if let Some(child) = state.children.get_mut(id) {
+                state.alone += usize::from(!std::mem::replace(&mut child.alone, true));
             }
-            concerned
+            state.start(id, delay, effects);
         }
-        Strategy::OneForAll | Strategy::RestForOne => {
-            let pending: Vec<ChildId> = state.rounds.drain(..).flat_map(|round| round.members).collect();
-            let in_order = state.children.iter().map(|child| child.id);
-            in_order.filter(|id| concerned.contains(id) || pending.contains(id)).collect()
-        }
+        Strategy::OneForAll => open_round(state, 0, delay, now),
+        Strategy::RestForOne => open_round(state, id, delay, now),
+    }
+}
+
+/// Opens a round of the children from `first` on, or widens the one there is.
+fn open_round(state: &mut State, first: ChildId, delay: Duration, now: Duration) {
+    let until = state.children.end();
+    let mut round = Round {
+        start_from: first,
+        stop_from: first,
+        until,
+        cursor: until,
+        on_the_way_up: false,
+        told: None,
+        delay,
+        due: None,
     };
-    for &member in &merged {
-        if state.status(member) == Some(Status::Waiting) {
-            state.set_status(member, Status::Down);
+    if let Some(earlier) = state.round {
+        // A wait that begins again is no shorter than what was left of it.
+        round.delay = delay.max(earlier.due.map_or(earlier.delay, |due| due.saturating_sub(now)));
+        if earlier.on_the_way_up {
+            let next_up = state.children.from(earlier.cursor).filter(|&(id, _)| id < earlier.until);
+            let next_up = next_up.map(|(id, child)| (id, child.status));
+            match next_up {
+                // It goes on, and those behind it wait for it, the failed one among them.
+                Some((id, _)) if id < first => (round.start_from, round.due) = (id, earlier.due.or(Some(now))),
+                Some((id, Status::Waiting)) => state.set_status(id, Status::Down),
+                _ => {}
+            }
+        } else {
+            round.start_from = earlier.start_from.min(first);
+            round.stop_from = earlier.stop_from.min(first);
+            round.told = earlier.told;
         }
     }
-    state.rounds.push(Round { members: merged, delay, all_down: false, waited: false });
+    state.round = Some(round);
 }
 
 fn next_delay(state: &mut State, id: ChildId, now: Duration) -> Duration {
     let share = state.dice.share();
-    let Some(child) = state.child(id) else {
+    let Some(child) = state.children.get_mut(id) else {
         return Duration::ZERO;
     };
     let backoff = child.policy.backoff;
@@ -327,7 +441,7 @@ fn next_delay(state: &mut State, id: ChildId, now: Duration) -> Duration {
 }
 
 fn remove(state: &mut State, id: ChildId, effects: &mut Vec<Effect>) {
-    let Some(child) = state.child(id) else { return };
+    let Some(child) = state.children.get_mut(id) else { return };
     child.leaving = true;
     match child.status {
         Status::Down | Status::Waiting => state.forget(id, effects),
@@ -348,9 +462,11 @@ fn begin_stopping(state: &mut State, verdict: Verdict, kind: StopKind) {
         Phase::Idle | Phase::Running => (verdict, kind),
     };
     state.phase = Phase::Stopping(verdict, kind);
-    state.down_from = state.children.len();
-    state.rounds.clear();
-    for child in &mut state.children {
+    state.down_from = state.children.end();
+    state.round = None;
+    state.alone = 0;
+    for child in state.children.values_mut() {
+        child.alone = false;
         if child.status == Status::Waiting {
             child.status = Status::Down;
         }
@@ -363,68 +479,70 @@ fn advance_stopping(state: &mut State, verdict: Verdict, kind: StopKind, effects
         return;
     }
     // Nothing comes up any more, so who was found down stays so: ten thousand children are looked at once, not each time.
-    state.down_from = state.down_from.min(state.children.len());
-    while state.down_from > 0 && state.children[state.down_from - 1].status == Status::Down {
-        state.down_from -= 1;
-    }
-    if let Some(last) = state.down_from.checked_sub(1) {
-        let id = state.children[last].id;
-        state.set_status(id, Status::Stopping);
-        effects.push(Effect::Stop(id, kind));
-        return;
+    while let Some((id, child)) = state.children.before(state.down_from) {
+        if child.status != Status::Down {
+            state.set_status(id, Status::Stopping);
+            effects.push(Effect::Stop(id, kind));
+            return;
+        }
+        state.down_from = id;
     }
     if kind == StopKind::Final {
-        let gone: Vec<ChildId> = state.children.iter().rev().map(|child| child.id).collect();
+        let gone: Vec<ChildId> = state.children.iter().rev().map(|(id, _)| id).collect();
         gone.into_iter().for_each(|id| state.forget(id, effects));
     }
     state.phase = Phase::Idle;
     effects.push(Effect::Finished(verdict));
 }
 
-fn advance_rounds(state: &mut State, effects: &mut Vec<Effect>) {
-    let mut rounds = std::mem::take(&mut state.rounds);
-    for round in &mut rounds {
-        advance_round(state, round, effects);
-    }
-    rounds.retain(|round| round.members.iter().any(|&member| state.status(member).is_some_and(|s| s != Status::Up)));
-    state.rounds = rounds;
+fn advance_round(state: &mut State, now: Duration, effects: &mut Vec<Effect>) {
+    let Some(mut round) = state.round else { return };
+    let is_over =
+        (round.on_the_way_up || go_down(state, &mut round, effects)) && go_up(state, &mut round, now, effects);
+    state.round = (!is_over).then_some(round);
 }
 
-fn advance_round(state: &mut State, round: &mut Round, effects: &mut Vec<Effect>) {
-    let statuses = |state: &State| -> Vec<(ChildId, Status)> {
-        round.members.iter().filter_map(|&member| Some((member, state.status(member)?))).collect()
-    };
-    let members = statuses(state);
-    if members.iter().any(|&(_, status)| status == Status::Stopping) {
-        return;
+/// Stops the next member, the last one first; whether all are down.
+fn go_down(state: &mut State, round: &mut Round, effects: &mut Vec<Effect>) -> bool {
+    if round.told.is_some_and(|told| state.status(told) == Some(Status::Stopping)) {
+        return false;
     }
-    if !round.all_down {
-        let up = members.iter().rev().find(|(_, status)| matches!(status, Status::Up | Status::Starting));
-        if let Some(&(id, _)) = up {
-            let child = state.child(id).expect("a member with a status is a child");
-            let temporary = child.policy.restart == Restart::Temporary;
-            child.leaving |= temporary;
-            state.set_status(id, Status::Stopping);
-            let kind = if temporary { StopKind::Final } else { StopKind::Restart };
-            effects.push(Effect::Stop(id, kind));
-            return;
+    while let Some((id, child)) = state.children.before(round.cursor).filter(|&(id, _)| id >= round.stop_from) {
+        match child.status {
+            Status::Down => round.cursor = id,
+            Status::Stopping => return false,
+            Status::Up | Status::Starting | Status::Waiting => {
+                let temporary = child.policy.restart == Restart::Temporary;
+                if let Some(child) = state.children.get_mut(id) {
+                    child.leaving |= temporary;
+                }
+                state.set_status(id, Status::Stopping);
+                let kind = if temporary { StopKind::Final } else { StopKind::Restart };
+                effects.push(Effect::Stop(id, kind));
+                round.told = Some(id);
+                return false;
+            }
         }
-        round.all_down = true;
     }
-    if members.iter().any(|&(_, status)| matches!(status, Status::Starting | Status::Waiting)) {
-        return;
+    (round.on_the_way_up, round.cursor) = (true, round.start_from);
+    true
+}
+
+/// Starts the next member, the first one first; whether all are up.
+fn go_up(state: &mut State, round: &mut Round, now: Duration, effects: &mut Vec<Effect>) -> bool {
+    while let Some((id, child)) = state.children.from(round.cursor).filter(|&(id, _)| id < round.until) {
+        match child.status {
+            Status::Starting | Status::Waiting | Status::Stopping if !child.alone => return false,
+            Status::Down => {
+                let delay = if round.due.is_some() { Duration::ZERO } else { round.delay };
+                round.due.get_or_insert(now + delay);
+                state.start(id, delay, effects);
+                return false;
+            }
+            Status::Up | Status::Starting | Status::Waiting | Status::Stopping => round.cursor = id + 1,
+        }
     }
-    let Some(&(id, _)) = members.iter().find(|(_, status)| *status == Status::Down) else {
-        return;
-    };
-    if round.waited || round.delay.is_zero() {
-        state.set_status(id, Status::Starting);
-        effects.push(Effect::Start(id));
-    } else {
-        state.set_status(id, Status::Waiting);
-        effects.push(Effect::StartAfter(id, round.delay));
-    }
-    round.waited = true;
+    true
 }
 
 /// SplitMix64 (Steele, Lea, Flood: "Fast splittable pseudorandom number generators", OOPSLA 2014).

@@ -9,7 +9,8 @@ const fn seconds(n: u64) -> Duration {
     Duration::from_secs(n)
 }
 
-const PERMANENT: Policy = Policy { restart: Restart::Permanent, backoff: Backoff::NONE };
+const PERMANENT: Policy =
+    Policy { restart: Restart::Permanent, backoff: Backoff::NONE, significant: false, bound: Duration::ZERO };
 
 /// Waits one second, then two, then four.
 const DOUBLING: Backoff =
@@ -275,6 +276,51 @@ fn a_failure_during_a_round_widens_it_and_begins_it_again() {
 }
 
 #[test]
+fn what_a_round_has_brought_up_before_the_one_that_fails_stays_up() {
+    let mut desk = Desk::new(Strategy::RestForOne, 9, seconds(10), &[PERMANENT; 4]);
+    assert_eq!(desk.fail(1), [Stop(4, StopKind::Restart)]);
+    assert_eq!(desk.end(4), [Stop(3, StopKind::Restart)]);
+    assert_eq!(desk.end(3), [Stop(2, StopKind::Restart)]);
+    assert_eq!(desk.end(2), [Start(1)]);
+    assert_eq!(desk.on(Event::Started(1)), [Start(2)]);
+    assert_eq!(desk.on(Event::StartFailed(2)), [Start(2)], "the first does not depend on the second");
+    for id in 2..4 {
+        assert_eq!(desk.on(Event::Started(id)), [Start(id + 1)]);
+    }
+    assert_eq!(desk.on(Event::Started(4)), []);
+    assert!(desk.state.is_settled());
+}
+
+#[test]
+fn a_failure_of_a_later_child_does_not_shorten_a_wait() {
+    let slow = Policy { backoff: DOUBLING, ..PERMANENT };
+    let mut desk = Desk::new(Strategy::RestForOne, 9, seconds(10), &[PERMANENT, slow, PERMANENT]);
+    assert_eq!(desk.fail(2), [Stop(3, StopKind::Restart)]);
+    assert_eq!(desk.end(3), [StartAfter(2, seconds(1))]);
+    assert_eq!(desk.on(Event::Add(4, PERMANENT)), [Start(4)]);
+    assert_eq!(desk.on(Event::Started(4)), []);
+    assert_eq!(desk.fail(4), [], "it waits for those before it");
+    assert_eq!(desk.on(Event::Due(2)), [Start(2)]);
+    for id in 2..4 {
+        assert_eq!(desk.on(Event::Started(id)), [Start(id + 1)]);
+    }
+    assert_eq!(desk.on(Event::Started(4)), []);
+    assert!(desk.state.is_settled());
+}
+
+#[test]
+fn a_failure_of_an_earlier_child_begins_a_wait_again_that_is_no_shorter() {
+    let slow = Policy { backoff: DOUBLING, ..PERMANENT };
+    let mut desk = Desk::new(Strategy::RestForOne, 9, seconds(10), &[PERMANENT, slow]);
+    assert_eq!(desk.fail(2), [StartAfter(2, seconds(1))]);
+    desk.now = Duration::from_millis(400);
+    assert_eq!(desk.fail(1), [StartAfter(1, Duration::from_millis(600))]);
+    assert_eq!(desk.on(Event::Due(2)), [], "that wait is no more");
+    assert_eq!(desk.on(Event::Due(1)), [Start(1)]);
+    assert_eq!(desk.on(Event::Started(1)), [Start(2)]);
+}
+
+#[test]
 fn a_failure_while_others_are_stopped_joins_the_round() {
     let mut desk = Desk::new(Strategy::RestForOne, 9, seconds(10), &[PERMANENT; 3]);
     assert_eq!(desk.fail(2), [Stop(3, StopKind::Restart)]);
@@ -484,7 +530,7 @@ impl World {
 
     /// Removals go on beside rounds.
     fn removed(&self, id: ChildId) -> bool {
-        self.state.children.iter().any(|child| child.id == id && child.leaving)
+        self.state.children.get(id).is_some_and(|child| child.leaving)
     }
 
     fn fresh(&self, id: ChildId) -> bool {
@@ -524,7 +570,7 @@ impl World {
                 let backoff = [Backoff::NONE, DOUBLING, Backoff { jitter: true, ..DOUBLING }][pick / 3 % 3];
                 let model = Model { id, restart, body: Body::Down, timer: false, established: false };
                 self.children.push(model);
-                return self.tell(Event::Add(id, Policy { restart, backoff }));
+                return self.tell(Event::Add(id, Policy { restart, backoff, ..PERMANENT }));
             }
             20..25 if running && !self.children.is_empty() => {
                 let id = self.children[pick % self.children.len()].id;
@@ -612,6 +658,7 @@ proptest! {
             }
             Some(Verdict::Exhausted) => prop_assert!(world.must_exhaust),
             Some(Verdict::Stopped) => prop_assert!(world.stopping),
+            Some(Verdict::Completed) => prop_assert!(false, "no child is significant"),
         }
         prop_assert_eq!(world.children.len(), world.state.children.len());
     }

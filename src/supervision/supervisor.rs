@@ -1,8 +1,8 @@
 //! The task that is a supervisor: it hears what happened, asks `step` what follows, and does it.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -10,12 +10,14 @@ use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 use tracing::{error, info, warn};
 
+use super::children::{BatchId, Children};
+use super::command::{Adoption, Command, Epoch, Newcomer, Overdue, Report};
+use super::info::SupervisorInfo;
 use super::reference::SupervisorRef;
-use super::spec::{Strategy, Supervisor};
-use super::step::{ChildId, Effect, Event, Policy, State, StopKind, Verdict, step};
-use crate::cell::Cell;
+use super::spec::Supervisor;
+use super::step::{ChildId, Effect, Event, State, StopKind, Verdict, step};
 use crate::mailbox::Signal;
-use crate::observe::{ActorState, Info, SupervisorSnapshot, What};
+use crate::observe::{ActorState, EventLog, Info, What};
 use crate::{Error, ExitReason, Handle};
 
 /// What a child that was told to halt gets to come back from its handler before its thread counts as lost.
@@ -27,168 +29,41 @@ const LATE_GRACE: Duration = Duration::from_millis(50);
 /// "No bound of its own": a supervisor ends when its children have.
 pub(super) const UNBOUNDED: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// How an incarnation tells its supervisor what becomes of it. Dropped without a word, it says `ThreadLost`.
-pub(crate) struct Report {
-    to: UnboundedSender<Command>,
-    child: ChildId,
-    epoch: u64,
-    ended: bool,
-}
+/// Commands taken from the queue in one go: enough that a burst of starts costs one wake-up, few enough to stay in cache.
+const BURST: usize = 128;
 
-impl Report {
-    /// For a supervisor that is no supervisor's child: its owner hears.
-    pub(crate) fn to_owner() -> (Self, UnboundedReceiver<Command>) {
-        let (to, heard) = unbounded_channel();
-        (Self { to, child: 0, epoch: 0, ended: false }, heard)
-    }
-
-    pub(crate) fn started(&self) {
-        let _ = self.to.send(Command::Started { child: self.child, epoch: self.epoch });
-    }
-
-    pub(crate) fn start_failed(self, reason: String) {
-        self.exited(ExitReason::StartFailed(reason));
-    }
-
-    pub(crate) fn exited(mut self, reason: ExitReason) {
-        self.ended = true;
-        let _ = self.to.send(Command::Exited { child: self.child, epoch: self.epoch, reason });
-    }
-}
-
-impl Drop for Report {
-    fn drop(&mut self) {
-        if !self.ended {
-            let (child, epoch, reason) = (self.child, self.epoch, ExitReason::ThreadLost);
-            let _ = self.to.send(Command::Exited { child, epoch, reason });
-        }
-    }
-}
-
-/// What a child is still given once it was told to stop.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Overdue {
-    /// Its bound is over: halt it.
-    Bound,
-    /// Its grace is over: leave it behind.
-    Grace,
-}
-
-/// A new child, and the spawner who waits for its first start.
-pub(crate) struct Adoption {
-    pub(super) cell: Arc<dyn Cell>,
-    pub(super) policy: Policy,
-    pub(super) bound: Duration,
-    pub(super) reply: oneshot::Sender<Result<(), Error>>,
-}
-
-pub(crate) enum Command {
-    Add(Adoption),
-    Started {
-        child: ChildId,
-        epoch: u64,
-    },
-    Exited {
-        child: ChildId,
-        epoch: u64,
-        reason: ExitReason,
-    },
-    Due {
-        child: ChildId,
-        epoch: u64,
-    },
-    Overdue {
-        child: ChildId,
-        epoch: u64,
-        stage: Overdue,
-    },
-    Remove {
-        path: String,
-        done: oneshot::Sender<()>,
-    },
-    /// From the parent: begin, or begin again.
-    Begin(Option<Report>),
-    /// From the parent, or from the runtime's owner: end.
-    Stop {
-        signal: Signal,
-        bound: Duration,
-    },
-    /// From the parent: there will be no next time.
-    Seal,
-}
-
-/// What observers read of a supervisor.
-pub(crate) struct SupervisorInfo {
-    pub(super) info: Arc<Info>,
-    strategy: Strategy,
-    max_restarts: u32,
-    within: Duration,
-    budget_left: AtomicU32,
-    restarts: AtomicU64,
-    exhausted: AtomicBool,
-}
-
-impl SupervisorInfo {
-    pub(crate) fn observe(&self) -> SupervisorSnapshot {
-        SupervisorSnapshot {
-            path: self.info.path().to_owned(),
-            strategy: match self.strategy {
-                Strategy::OneForOne => "one_for_one",
-                Strategy::OneForAll => "one_for_all",
-                Strategy::RestForOne => "rest_for_one",
-            },
-            state: self.info.state(),
-            restarts: self.restarts.load(Ordering::Relaxed),
-            max_restarts: self.max_restarts,
-            within_s: self.within.as_secs_f64(),
-            budget_left: self.budget_left.load(Ordering::Relaxed),
-            exhausted: self.exhausted.load(Ordering::Relaxed),
-        }
-    }
-}
-
-struct Entry {
-    cell: Arc<dyn Cell>,
-    bound: Duration,
-    epoch: u64,
-    starts: u64,
-    /// The spawner, until the first start has succeeded or failed.
-    spawner: Option<oneshot::Sender<Result<(), Error>>>,
-    /// What the last start said, for the spawner.
-    last_failure: Option<String>,
-    /// Those who wait for the child to be gone.
-    removers: Vec<oneshot::Sender<()>>,
-    /// How this incarnation was told to end, if it was.
-    told: Option<StopKind>,
-    /// Waits that concern this incarnation alone.
-    timers: Vec<AbortHandle>,
-}
-
-impl Entry {
-    /// What comes late from the incarnation that was, its timers included, no longer counts.
-    fn end_incarnation(&mut self) {
-        self.epoch += 1;
-        self.told = None;
-        self.timers.drain(..).for_each(|timer| timer.abort());
-    }
+/// Children that were spawned together: all of them start, or none stays.
+struct Batch {
+    members: Range<ChildId>,
+    /// Those that have not started yet; once one has failed, those that are not gone yet.
+    open: usize,
+    failure: Option<Error>,
+    spawner: oneshot::Sender<Result<(), Error>>,
 }
 
 struct Task {
     shared: Arc<SupervisorInfo>,
     runtime: Handle,
     state: State,
-    entries: HashMap<ChildId, Entry>,
-    /// The children's paths.
-    names: HashMap<String, ChildId>,
-    next_child: ChildId,
+    children: Children,
+    batches: HashMap<BatchId, Batch>,
+    next_batch: BatchId,
+    /// Members of batches that have failed, to be stopped.
+    doomed: Vec<ChildId>,
     /// New children that came while all were stopped to be started again: they wait for that.
     early: Vec<Adoption>,
     to_self: UnboundedSender<Command>,
     report: Option<Report>,
     reported_start: bool,
     began: Instant,
+    /// Since it began: the time of the burst of commands that is obeyed.
+    now: Duration,
     /// When a stop that was asked for must be over.
     deadline: Option<Instant>,
+    /// How many children observers see waiting.
+    waits: usize,
+    /// Tells when the budget has grown.
+    relief: Option<AbortHandle>,
     done: bool,
 }
 
@@ -196,28 +71,24 @@ struct Task {
 pub(crate) fn launch(spec: &Supervisor, path: String, runtime: &Handle) -> SupervisorRef {
     let (to, commands) = unbounded_channel();
     let info = Arc::new(Info::new(path, "supervisor"));
-    let shared = Arc::new(SupervisorInfo {
-        info,
-        strategy: spec.strategy,
-        max_restarts: spec.budget.max,
-        within: spec.budget.within,
-        budget_left: AtomicU32::new(spec.budget.max),
-        restarts: AtomicU64::new(0),
-        exhausted: AtomicBool::new(false),
-    });
+    let shared = Arc::new(SupervisorInfo::new(spec, info));
     let task = Task {
         shared: shared.clone(),
         runtime: runtime.clone(),
-        state: State::new(spec.strategy, spec.budget, runtime.next_seed()),
-        entries: HashMap::new(),
-        names: HashMap::new(),
-        next_child: 0,
+        state: State::new(spec.strategy, spec.budget, runtime.next_seed()).with_auto_shutdown(spec.auto_shutdown),
+        children: Children::default(),
+        batches: HashMap::new(),
+        next_batch: BatchId::MIN,
+        doomed: Vec::new(),
         early: Vec::new(),
         to_self: to.clone(),
         report: None,
         reported_start: false,
         began: Instant::now(),
+        now: Duration::ZERO,
         deadline: None,
+        waits: 0,
+        relief: None,
         done: false,
     };
     runtime.timers().spawn(task.run(commands));
@@ -226,17 +97,20 @@ pub(crate) fn launch(spec: &Supervisor, path: String, runtime: &Handle) -> Super
 
 impl Task {
     async fn run(mut self, mut commands: UnboundedReceiver<Command>) {
-        while !self.done {
-            let Some(command) = commands.recv().await else {
-                break;
-            };
-            self.obey(command);
+        let mut burst = Vec::new();
+        while !self.done && commands.recv_many(&mut burst, BURST).await > 0 {
+            self.now = self.began.elapsed();
+            for command in burst.drain(..) {
+                self.obey(command);
+                while let Some(child) = self.doomed.pop() {
+                    self.decide(Event::Remove(child));
+                }
+                if self.done {
+                    break;
+                }
+            }
             self.settle();
         }
-    }
-
-    fn now(&self) -> Duration {
-        self.began.elapsed()
     }
 
     fn obey(&mut self, command: Command) {
@@ -264,18 +138,20 @@ impl Task {
                 }
             }
             Command::Remove { path, done } => {
-                let id = self.names.get(&path).copied();
-                let found = id.and_then(|id| Some((id, self.entries.get_mut(&id)?)));
+                let id = self.children.find(&path);
+                let found = id.and_then(|id| Some((id, self.children.get_mut(id)?)));
                 if let Some((id, entry)) = found {
-                    entry.removers.push(done);
+                    entry.rare().removers.push(done);
                     self.decide(Event::Remove(id));
                 }
             }
+            // Settling looks at it.
+            Command::Relief => self.relief = None,
             Command::Begin(report) => {
                 self.report = report;
                 self.reported_start = false;
                 self.deadline = None;
-                self.shared.exhausted.store(false, Ordering::Relaxed);
+                self.shared.set_exhausted(false);
                 self.shared.info.set_state(ActorState::Running);
                 self.decide(Event::Begin);
                 std::mem::take(&mut self.early).into_iter().for_each(|adoption| self.add(adoption));
@@ -297,7 +173,14 @@ impl Task {
 
     /// Reports and state that follow from whatever has just been decided.
     fn settle(&mut self) {
-        self.shared.budget_left.store(self.state.budget_left(self.now()), Ordering::Relaxed);
+        let now = self.now;
+        let is_spent = self.shared.set_budget_left(self.state.budget_left(now));
+        if is_spent && self.relief.is_none() && self.state.is_running() {
+            self.await_relief(now);
+        }
+        if self.waits > 0 {
+            self.waits = self.shared.end_waits(|child| self.state.is_waiting(child));
+        }
         if !self.reported_start && self.state.is_settled() {
             self.reported_start = true;
             if let Some(report) = &self.report {
@@ -306,61 +189,136 @@ impl Task {
         }
     }
 
-    fn is_current(&self, child: ChildId, epoch: u64) -> bool {
-        self.entries.get(&child).is_some_and(|entry| entry.epoch == epoch)
+    /// What observers see of the budget grows as the window slides, whether or not anything happens.
+    fn await_relief(&mut self, now: Duration) {
+        let Some(at) = self.state.relief() else { return };
+        let to = self.to_self.clone();
+        // The window's edge is inside it.
+        let after = at.saturating_sub(now).saturating_add(Duration::from_millis(1)).min(UNBOUNDED);
+        let timer = self.runtime.timers().spawn(async move {
+            tokio::time::sleep(after).await;
+            let _ = to.send(Command::Relief);
+        });
+        self.relief = Some(timer.abort_handle());
+    }
+
+    fn is_current(&self, child: ChildId, epoch: Epoch) -> bool {
+        self.children.get(child).is_some_and(|entry| entry.epoch == epoch)
     }
 
     fn add(&mut self, adoption: Adoption) {
         if !self.state.is_running() && !self.shared.info.is_final() {
             return self.early.push(adoption);
         }
-        let Adoption { cell, policy, bound, reply } = adoption;
-        let path = cell.info().path().to_owned();
-        // Refused, the spawner seals the cell.
+        // Refused, the spawner seals the cells.
+        let Adoption { newcomers, reply } = adoption;
         if !self.state.is_running() {
             let _ = reply.send(Err(self.runtime.gone(self.shared.info.path())));
             return;
         }
-        if self.names.contains_key(&path) {
-            let _ = reply.send(Err(Error::NameTaken { path }));
+        let batch = self.next_batch;
+        let members = match self.enter(&newcomers, batch) {
+            Ok(members) => members,
+            Err(error) => {
+                let _ = reply.send(Err(error));
+                return;
+            }
+        };
+        if members.is_empty() {
+            let _ = reply.send(Ok(()));
             return;
         }
-        let id = self.next_child;
-        self.next_child += 1;
-        self.runtime.registry().add(cell.clone());
-        self.names.insert(path, id);
-        let entry = Entry {
-            cell,
-            bound,
-            epoch: 0,
-            starts: 0,
-            spawner: Some(reply),
-            last_failure: None,
-            removers: Vec::new(),
-            told: None,
-            timers: Vec::new(),
-        };
-        self.entries.insert(id, entry);
-        self.decide(Event::Add(id, policy));
+        self.shared.set_children(self.children.len());
+        self.next_batch = batch.checked_add(1).unwrap_or(BatchId::MIN);
+        self.runtime.registry().reserve(newcomers.len());
+        self.state.reserve(newcomers.len());
+        self.batches
+            .insert(batch, Batch { members: members.clone(), open: newcomers.len(), failure: None, spawner: reply });
+        for (id, Newcomer { cell, policy, hash }) in members.zip(newcomers) {
+            self.runtime.registry().add(cell, hash);
+            self.decide(Event::Add(id, policy));
+        }
+    }
+
+    /// Gives the newcomers ids, unless a path is taken: then none of them has been there.
+    fn enter(&mut self, newcomers: &[Newcomer], batch: BatchId) -> Result<Range<ChildId>, Error> {
+        let first = self.children.next_id();
+        self.children.reserve(newcomers.len());
+        for Newcomer { cell, hash, .. } in newcomers {
+            if self.children.add(cell.clone(), *hash, batch).is_none() {
+                (first..self.children.next_id()).for_each(|id| drop(self.children.remove(id)));
+                return Err(Error::NameTaken { path: cell.info().path().to_owned() });
+            }
+        }
+        Ok(first..self.children.next_id())
     }
 
     fn on_started(&mut self, child: ChildId) {
-        let Some(entry) = self.entries.get_mut(&child) else {
+        let Some(entry) = self.children.get_mut(child) else {
             return;
         };
-        let path = entry.cell.info().path();
-        let what = if entry.starts == 1 { What::Started } else { What::Restarted };
-        if what == What::Restarted {
-            info!(path, "restarted");
+        let mut left = None;
+        if let Some(id) = entry.batch
+            && let Some(batch) = self.batches.get_mut(&id)
+            && batch.failure.is_none()
+        {
+            entry.batch = None;
+            batch.open -= 1;
+            left = Some((id, batch.open));
         }
-        self.runtime.events().push(path, what);
-        if let Some(spawner) = entry.spawner.take() {
-            let _ = spawner.send(Ok(()));
+        self.log_start(child, left.map_or(0, |(_, open)| open));
+        if let Some((id, 0)) = left {
+            self.answer_spawner(id, Ok(()));
+        }
+    }
+
+    /// Of a batch, the last ones to start are all that the log would keep: the others are not looked at for its sake.
+    fn log_start(&self, child: ChildId, left_in_batch: usize) {
+        let Some(entry) = self.children.get(child).filter(|_| left_in_batch < EventLog::KEPT) else {
+            return;
+        };
+        let info = entry.cell.info();
+        let what = if entry.restarted {
+            let reason = info.last_exit().unwrap_or_default();
+            info!(path = info.path(), reason, "restarted");
+            What::Restarted { reason }
+        } else {
+            What::Started
+        };
+        self.runtime.events().push(info, what);
+    }
+
+    fn answer_spawner(&mut self, id: BatchId, answer: Result<(), Error>) {
+        if let Some(batch) = self.batches.remove(&id) {
+            let _ = batch.spawner.send(answer);
+        }
+    }
+
+    /// A child is gone that had not started, or whose batch had failed.
+    fn on_lost_start(&mut self, id: BatchId, why: impl FnOnce() -> Error) {
+        let Some(batch) = self.batches.get_mut(&id) else { return };
+        if batch.failure.is_none() {
+            batch.failure = Some(why());
+            batch.open = 0;
+            for member in batch.members.clone() {
+                if let Some(entry) = self.children.get_mut(member) {
+                    entry.batch = Some(id);
+                    batch.open += 1;
+                    self.doomed.push(member);
+                }
+            }
+        } else {
+            batch.open -= 1;
+        }
+        if batch.open == 0
+            && let Some(failure) = batch.failure.take()
+        {
+            self.answer_spawner(id, Err(failure));
         }
     }
 
     fn on_exited(&mut self, child: ChildId, reason: ExitReason) {
-        let Some(entry) = self.entries.get_mut(&child) else {
+        let Some(entry) = self.children.get_mut(child) else {
             return;
         };
         entry.end_incarnation();
@@ -370,13 +328,15 @@ impl Task {
         if !info.is_final() {
             info.set_state(ActorState::Restarting);
         }
-        self.runtime.events().exited(info.path(), &reason);
+        self.runtime.events().exited(info, &reason);
         if reason.is_failure() {
             warn!(path = info.path(), %reason, "a child failed");
         }
         let failure = reason.is_failure();
         if let ExitReason::StartFailed(message) = reason {
-            entry.last_failure = Some(message);
+            if entry.batch.is_some() {
+                entry.rare().last_failure = Some(message);
+            }
             self.decide(Event::StartFailed(child));
         } else {
             self.decide(Event::Exited { child, failure });
@@ -384,7 +344,7 @@ impl Task {
     }
 
     fn on_overdue(&mut self, child: ChildId, stage: Overdue) {
-        let Some(entry) = self.entries.get(&child) else {
+        let Some(entry) = self.children.get(child) else {
             return;
         };
         match stage {
@@ -404,8 +364,8 @@ impl Task {
     }
 
     /// Sends itself a command of the child's present incarnation, unless that ends before.
-    fn later(&mut self, child: ChildId, after: Duration, command: impl FnOnce(u64) -> Command) {
-        let Some(entry) = self.entries.get_mut(&child) else {
+    fn later(&mut self, child: ChildId, after: Duration, command: impl FnOnce(Epoch) -> Command) {
+        let Some(entry) = self.children.get_mut(child) else {
             return;
         };
         let (to, command) = (self.to_self.clone(), command(entry.epoch));
@@ -413,12 +373,12 @@ impl Task {
             tokio::time::sleep(after).await;
             let _ = to.send(command);
         });
-        entry.timers.push(timer.abort_handle());
+        entry.rare().timers.push(timer.abort_handle());
     }
 
     /// Passes an order to stop on to those that are on their way out already, whose bounds may have been longer.
     fn hurry(&mut self, kind: StopKind) {
-        let on_their_way = self.entries.iter().filter_map(|(&child, entry)| Some((child, entry.told?)));
+        let on_their_way = self.children.iter().filter_map(|(child, entry)| Some((child, entry.told?)));
         for (child, told) in on_their_way.collect::<Vec<_>>() {
             let is_final = kind == StopKind::Final || told == StopKind::Final;
             self.stop(child, if is_final { StopKind::Final } else { StopKind::Restart });
@@ -426,8 +386,7 @@ impl Task {
     }
 
     fn decide(&mut self, event: Event) {
-        let now = self.now();
-        for effect in step(&mut self.state, event, now) {
+        for effect in step(&mut self.state, event, self.now) {
             self.carry_out(effect);
         }
     }
@@ -435,63 +394,85 @@ impl Task {
     fn carry_out(&mut self, effect: Effect) {
         match effect {
             Effect::Start(child) => self.start(child),
-            Effect::StartAfter(child, delay) => {
-                self.later(child, delay, |epoch| Command::Due { child, epoch });
-            }
+            Effect::StartAfter(child, delay) => self.wait(child, delay),
             Effect::Stop(child, kind) => self.stop(child, kind),
             Effect::Forget(child) => self.forget(child),
             Effect::Finished(verdict) => self.finish(verdict),
         }
     }
 
+    fn wait(&mut self, child: ChildId, delay: Duration) {
+        let Some(entry) = self.children.get_mut(child) else {
+            return;
+        };
+        // Nothing but an earlier wait can be pending while it is down.
+        entry.drop_timers();
+        entry.waits = true;
+        let info = entry.cell.info().clone();
+        let reason = info.last_exit().unwrap_or_default();
+        self.runtime.events().push(&info, What::RestartScheduled { delay_s: delay.as_secs_f64(), reason });
+        self.shared.begin_wait(child, info, delay);
+        self.waits += 1;
+        self.later(child, delay, |epoch| Command::Due { child, epoch });
+    }
+
     fn start(&mut self, child: ChildId) {
-        let Some(entry) = self.entries.get_mut(&child) else {
+        let Some(entry) = self.children.get_mut(child) else {
             return;
         };
         entry.end_incarnation();
-        entry.starts += 1;
-        if entry.starts > 1 {
+        entry.restarted = std::mem::replace(&mut entry.started, true);
+        if entry.restarted {
             entry.cell.info().count_restart();
-            self.shared.restarts.fetch_add(1, Ordering::Relaxed);
+            self.shared.count_restart();
             self.runtime.registry().count_restart();
         }
-        let report = Report { to: self.to_self.clone(), child, epoch: entry.epoch, ended: false };
+        if std::mem::take(&mut entry.waits) {
+            self.shared.end_wait(child);
+        }
+        let report = Report::new(self.to_self.clone(), child, entry.epoch);
         entry.cell.start(report);
     }
 
     fn stop(&mut self, child: ChildId, kind: StopKind) {
         let left = self.deadline.map_or(UNBOUNDED, |at| at.saturating_duration_since(Instant::now()));
-        let Some(entry) = self.entries.get_mut(&child) else {
+        let Some(entry) = self.children.get_mut(child) else {
             return;
         };
         entry.told = Some(kind);
-        let bound = entry.bound.min(left);
+        let own = self.state.bound(child).unwrap_or(UNBOUNDED);
+        let bound = own.min(left);
         let signal = match kind {
             StopKind::Restart => Signal::Restart,
             StopKind::Final => Signal::Drain,
         };
         entry.cell.stop(signal, bound);
-        if entry.bound < UNBOUNDED {
+        if own < UNBOUNDED {
             self.later(child, bound, |epoch| Command::Overdue { child, epoch, stage: Overdue::Bound });
         }
     }
 
     fn forget(&mut self, child: ChildId) {
-        let Some(mut entry) = self.entries.remove(&child) else {
+        let Some(mut entry) = self.children.remove(child) else {
             return;
         };
         entry.end_incarnation();
-        let dead_letters = entry.cell.seal();
-        let info = entry.cell.info();
-        self.runtime.registry().remove(&entry.cell);
-        self.names.remove(entry.cell.info().path());
-        self.runtime.events().push(info.path(), What::Removed { dead_letters });
-        if let Some(spawner) = entry.spawner {
-            let path = info.path().to_owned();
-            let reason = entry.last_failure.unwrap_or_else(|| "it was stopped before it had started".to_owned());
-            let _ = spawner.send(Err(Error::StartFailed { path, reason }));
+        if entry.waits {
+            self.shared.end_wait(child);
         }
-        for remover in entry.removers {
+        self.shared.set_children(self.children.len());
+        let dead_letters = entry.cell.seal();
+        self.runtime.registry().remove(&entry.cell);
+        let (info, batch) = (entry.cell.info().clone(), entry.batch);
+        self.runtime.events().push(&info, What::Removed { dead_letters });
+        let rare = entry.into_rare();
+        if let Some(batch) = batch {
+            self.on_lost_start(batch, || {
+                let reason = rare.last_failure.unwrap_or_else(|| "it was stopped before it had started".to_owned());
+                Error::StartFailed { path: info.path().to_owned(), reason }
+            });
+        }
+        for remover in rare.removers {
             let _ = remover.send(());
         }
     }
@@ -502,10 +483,15 @@ impl Task {
         let reason = match verdict {
             Verdict::Stopped if is_final => ExitReason::Shutdown,
             Verdict::Stopped => ExitReason::Restart,
+            Verdict::Completed => {
+                info!(path, "a supervisor ended with its significant children");
+                self.runtime.events().push(&self.shared.info, What::Completed);
+                ExitReason::Shutdown
+            }
             Verdict::Exhausted => {
                 error!(path, "a supervisor used up its restarts");
-                self.shared.exhausted.store(true, Ordering::Relaxed);
-                self.runtime.events().push(path, What::BudgetExhausted);
+                self.shared.set_exhausted(true);
+                self.runtime.events().push(&self.shared.info, What::BudgetExhausted);
                 ExitReason::BudgetExhausted
             }
         };
@@ -527,9 +513,11 @@ impl Task {
 /// However the task ends, even with the thread it ran on, nobody is left waiting for a child of its.
 impl Drop for Task {
     fn drop(&mut self) {
-        let mut ids: Vec<ChildId> = self.entries.keys().copied().collect();
-        ids.sort_unstable_by(|a, b| b.cmp(a));
+        let ids: Vec<ChildId> = self.children.iter().rev().map(|(id, _)| id).collect();
         ids.into_iter().for_each(|id| self.forget(id));
+        if let Some(relief) = &self.relief {
+            relief.abort();
+        }
         self.shared.info.set_state(ActorState::Stopped);
         self.shared.info.announce_end();
     }

@@ -20,6 +20,12 @@ pub struct Scribe {
 
 impl Actor for Scribe {}
 
+impl Scribe {
+    pub fn new(log: Log, life: u64) -> Self {
+        Self { log, life }
+    }
+}
+
 /// A scribe that is started again at once, and what it writes.
 pub fn scribe(name: &str) -> (Child<Scribe>, Log) {
     let log = Log::default();
@@ -86,6 +92,18 @@ impl Message for Sleep {
 impl Handler<Sleep> for Scribe {
     async fn handle(&mut self, Sleep(time): Sleep, _: &mut Context<Self>) {
         std::thread::sleep(time);
+    }
+}
+
+/// Stops by itself, as one whose work is done.
+pub struct Quit;
+impl Message for Quit {
+    type Reply = ();
+}
+
+impl Handler<Quit> for Scribe {
+    async fn handle(&mut self, _: Quit, ctx: &mut Context<Self>) {
+        ctx.stop();
     }
 }
 
