@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use tokio::runtime::Handle as Timers;
 
 use crate::Error;
-use crate::executor::{Spawner, executor};
+use crate::executor::{Spawner, Work, executor};
 use crate::observe::ArbiterSnapshot;
 
 /// The cores this process may use, by the system's numbers, read when it was first asked for.
@@ -196,14 +196,44 @@ impl Arbiter {
         ended
     }
 
+    #[cfg(feature = "bench-internals")]
     /// Calls `make` on the arbiter's thread, where it may spawn local tasks. Dropped if the thread is gone.
     pub(crate) fn spawn_local(&self, make: impl FnOnce() + Send + 'static) {
-        self.spawner.run(make);
+        self.spawner.run(vec![Box::new(make)]);
     }
 
     /// The same among actix's own tasks.
     pub(crate) fn spawn_actix(&self, make: impl FnOnce() + Send + 'static) {
         self.handle.spawn_fn(make);
+    }
+}
+
+/// Starts that a supervisor has decided on and that go to their threads together: one call for many actors.
+#[derive(Default)]
+pub(crate) struct HandOver {
+    starts: Vec<(Arc<Arbiter>, Vec<Work>)>,
+    count: usize,
+}
+
+/// Starts that are handed over at once: a thread begins with the first while its supervisor is at the next.
+const HAND_OVER: usize = 256;
+
+impl HandOver {
+    /// Adds a start. Dropped before it is handed over, or with its thread, it does not happen.
+    pub(crate) fn add(&mut self, arbiter: Arc<Arbiter>, start: impl FnOnce() + Send + 'static) {
+        match self.starts.iter_mut().find(|(known, _)| Arc::ptr_eq(known, &arbiter)) {
+            Some((_, starts)) => starts.push(Box::new(start)),
+            None => self.starts.push((arbiter, vec![Box::new(start)])),
+        }
+        self.count += 1;
+        if self.count == HAND_OVER {
+            self.finish();
+        }
+    }
+
+    pub(crate) fn finish(&mut self) {
+        self.count = 0;
+        self.starts.drain(..).for_each(|(arbiter, starts)| arbiter.spawner.run(starts));
     }
 }
 

@@ -56,6 +56,14 @@ pub(crate) trait Envelope<A: Actor>: Send + Sized + 'static {
     /// The duty to answer goes to whoever has the message in hand.
     fn take_replier(&mut self) -> Option<ErasedReplier>;
 
+    /// Its fate, and the replier if it is to be delivered.
+    #[inline]
+    fn take_up(&mut self) -> (Fate, Option<ErasedReplier>) {
+        let fate = self.fate();
+        let replier = if matches!(fate, Fate::Deliver) { self.take_replier() } else { None };
+        (fate, replier)
+    }
+
     /// Runs the handler, and answers.
     fn deliver(self, actor: &mut A, ctx: &mut Context<A>) -> impl Future<Output = ()>;
 

@@ -82,6 +82,10 @@ pub(crate) fn end_turn(cx: &mut Context<'_>, now: Instant) {
     wait_for_driver(cx);
 }
 
+fn is_round_over() -> bool {
+    ROUND_BEGAN.get().is_some_and(|began| began.elapsed() > ROUND)
+}
+
 /// Wakes the task once the runtime has looked at its timers and sockets.
 fn wait_for_driver(cx: &mut Context<'_>) {
     // Its first poll leaves the waker with the runtime, which keeps it when the future is dropped.
@@ -107,17 +111,18 @@ impl Wake for Bell {
     }
 }
 
-type Work = Box<dyn FnOnce() + Send>;
+/// Something to be done on an executor's thread.
+pub(crate) type Work = Box<dyn FnOnce() + Send>;
 
 /// Hands work over to an executor. What is left when it ends is dropped.
 #[derive(Clone)]
-pub(crate) struct Spawner(UnboundedSender<Work>);
+pub(crate) struct Spawner(UnboundedSender<Vec<Work>>);
 
 impl Spawner {
-    /// Calls `work` on the executor's thread, where it may spawn local tasks.
-    pub(crate) fn run(&self, work: impl FnOnce() + Send + 'static) {
+    /// Does all of this on the executor's thread, in order, where it may spawn local tasks.
+    pub(crate) fn run(&self, work: Vec<Work>) {
         // Refused, it is dropped.
-        let _ = self.0.send(Box::new(work));
+        let _ = self.0.send(work);
     }
 }
 
@@ -159,11 +164,11 @@ struct Executor {
 }
 
 impl Executor {
-    fn new(mut work: UnboundedReceiver<Work>, spin: Duration) -> Self {
+    fn new(mut work: UnboundedReceiver<Vec<Work>>, spin: Duration) -> Self {
         let tasks = LocalSet::new();
         tasks.spawn_local(async move {
             while let Some(work) = work.recv().await {
-                work();
+                work.into_iter().for_each(|work| work());
             }
         });
         let bell = Arc::new(Bell { state: AtomicU8::new(RUNNING), task: AtomicWaker::new() });
@@ -181,9 +186,8 @@ impl Executor {
             self.bell.state.store(RUNNING, Ordering::SeqCst);
             // It is done when it has no tasks, and may be polled again when it has.
             let _ = Pin::new(&mut self.tasks).poll(&mut Context::from_waker(&self.waker));
-            let must_step_back =
-                WAITS_FOR_DRIVER.take() || ROUND_BEGAN.get().is_some_and(|began| began.elapsed() > ROUND);
             let has_work = self.bell.state.load(Ordering::Acquire) == RUNG;
+            let must_step_back = WAITS_FOR_DRIVER.take() || (has_work && is_round_over());
             if has_work && !must_step_back {
                 continue;
             }
@@ -217,7 +221,8 @@ impl Executor {
         if spin.is_zero() {
             return false;
         }
-        let most = allowed_cores().len() - 1;
+        // One a core: two that talk to each other both spin for a moment whenever one has spoken.
+        let most = allowed_cores().len();
         let rung = SPINNING.fetch_add(1, Ordering::Relaxed) < most && self.bell.is_rung_within(spin);
         SPINNING.fetch_sub(1, Ordering::Relaxed);
         if rung {

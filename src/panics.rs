@@ -11,6 +11,8 @@ use std::sync::Once;
 thread_local! {
     static GUARDED: Cell<u32> = const { Cell::new(0) };
     static LAST: RefCell<Option<String>> = const { RefCell::new(None) };
+    /// Whether there is one: cheaper to look at, for it is never dropped.
+    static HAS_LAST: Cell<bool> = const { Cell::new(false) };
 }
 
 /// What a caught panic said, and where.
@@ -26,7 +28,7 @@ pub(crate) fn install_hook() {
             // `try_with`: a panic may come while the thread's locals are being destroyed.
             let guarded = GUARDED.try_with(|depth| depth.get() > 0).unwrap_or(false);
             if guarded {
-                let _ = LAST.try_with(|last| *last.borrow_mut() = Some(describe(info)));
+                swap_last(Some(describe(info)));
             } else {
                 previous(info);
             }
@@ -74,7 +76,12 @@ pub(crate) fn catch<T>(work: impl FnOnce() -> T) -> Result<T, Panicked> {
     })
 }
 
+#[inline]
 fn swap_last(description: Option<String>) -> Option<String> {
+    if description.is_none() && !HAS_LAST.try_with(Cell::get).unwrap_or(false) {
+        return None;
+    }
+    let _ = HAS_LAST.try_with(|has| has.set(description.is_some()));
     LAST.try_with(|last| last.replace(description)).ok().flatten()
 }
 

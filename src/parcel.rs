@@ -29,7 +29,7 @@ pub(crate) struct Vtable<A: Actor> {
     is_wide: bool,
     asks: bool,
     fate: unsafe fn(*const Word) -> Fate,
-    take_replier: unsafe fn(*mut Word) -> Option<ErasedReplier>,
+    take_up: unsafe fn(*mut Word) -> (Fate, Option<ErasedReplier>),
     deliver: unsafe fn(*mut Word, Receipt<'_, A>, &mut Room, *mut A, *mut Context<A>, &mut TaskContext<'_>) -> bool,
     fail: unsafe fn(*mut Word, Error),
     drop: unsafe fn(*mut Word),
@@ -108,7 +108,7 @@ impl<A: Actor, E: Envelope<A>> Of<A, E> {
         is_wide: Self::IN_PLACE && size_of::<E>() > size_of::<Word>(),
         asks: E::ASKS,
         fate: Self::fate,
-        take_replier: Self::take_replier,
+        take_up: Self::take_up,
         deliver: Self::deliver,
         fail: Self::fail,
         drop: Self::drop,
@@ -157,9 +157,9 @@ impl<A: Actor, E: Envelope<A>> Of<A, E> {
         unsafe { (*Self::at(place)).fate() }
     }
 
-    unsafe fn take_replier(place: *mut Word) -> Option<ErasedReplier> {
+    unsafe fn take_up(place: *mut Word) -> (Fate, Option<ErasedReplier>) {
         // SAFETY: the caller's promise is that of `at`, and that nobody else has it.
-        unsafe { (*Self::at(place)).take_replier() }
+        unsafe { (*Self::at(place)).take_up() }
     }
 
     /// # Safety
@@ -245,14 +245,11 @@ impl<A: Actor> Letter<A> {
         self.vtable.asks
     }
 
-    pub(crate) fn fate(&self) -> Fate {
+    /// What is to be done with it; if it is to be delivered, the duty to answer comes with it.
+    #[inline]
+    pub(crate) fn take_up(&mut self) -> (Fate, Option<ErasedReplier>) {
         // SAFETY: the letter's own promise.
-        unsafe { (self.vtable.fate)(self.place) }
-    }
-
-    pub(crate) fn take_replier(&mut self) -> Option<ErasedReplier> {
-        // SAFETY: the letter's own promise.
-        unsafe { (self.vtable.take_replier)(self.place) }
+        unsafe { (self.vtable.take_up)(self.place) }
     }
 
     /// The parcel, moved out.

@@ -13,7 +13,7 @@ use tracing::error;
 
 use crate::arbiters::{RuntimeId, SystemThread, allowed_cores};
 use crate::cell::{ActorCell, Cell, Core};
-use crate::child::Child;
+use crate::child::{Child, Settings};
 use crate::in_hand::InHand;
 use crate::mailbox::{Mailbox, Signal};
 use crate::names::Names;
@@ -74,7 +74,7 @@ impl Builder {
 
     /// How long a thread whose actors have nothing to do looks for more before it waits for the system to wake it. What comes
     /// meanwhile is handled at once, and its sender needs no call to the system. Zero turns it off. It pauses by itself
-    /// where it is of no use, no more threads spin than leave one core free, and on a single core none does. Default: 20 µs.
+    /// where it is of no use, no more threads spin than there are cores, and on a single core none does. Default: 20 µs.
     pub fn spin(mut self, spin: Duration) -> Self {
         self.threads.spin = spin;
         self
@@ -449,6 +449,31 @@ impl Handle {
         }
     }
 
+    /// Runs an actor with nothing around it, on the thread of another: see `cell/bare.rs`.
+    #[cfg(feature = "bench-internals")]
+    #[doc(hidden)]
+    pub fn spawn_unsupervised<A: Actor>(&self, child: Child<A>, beside: &Address<impl Actor>) -> Address<A> {
+        let home = beside.core.arbiter.lock().clone().expect("the other actor lives");
+        let core = self.make_core(&child.settings, "bare".to_owned());
+        let (address, runtime) = (Address { core: core.clone() }, self.clone());
+        home.spawn_local(move || {
+            let actor = (child.factory)().unwrap_or_else(|reason| panic!("its factory failed: {reason}"));
+            crate::cell::bare::run(core, actor, runtime);
+        });
+        address
+    }
+
+    fn make_core<A: Actor>(&self, settings: &Settings, path: String) -> Arc<Core<A>> {
+        Arc::new(Core {
+            mailbox: Mailbox::new(settings.capacity, settings.overflow),
+            info: Arc::new(Info::new(path, std::any::type_name::<A>())),
+            in_hand: InHand::default(),
+            ties: Ties::default(),
+            arbiter: Mutex::new(None),
+            timers: self.shared.timers.clone(),
+        })
+    }
+
     pub(crate) fn make_cell<A: Actor>(
         &self,
         child: Child<A>,
@@ -457,20 +482,10 @@ impl Handle {
         if self.state() != State::Running {
             return Err(Error::RuntimeClosed);
         }
-        let core = Arc::new(Core {
-            mailbox: Mailbox::new(child.settings.capacity, child.settings.overflow),
-            info: Arc::new(Info::new(path, std::any::type_name::<A>())),
-            in_hand: InHand::default(),
-            ties: Ties::default(),
-            arbiter: Mutex::new(None),
-            timers: self.shared.timers.clone(),
-        });
-        let cell = ActorCell {
-            core: core.clone(),
-            factory: Arc::new(child.factory),
-            settings: child.settings,
-            runtime: self.clone(),
-        };
+        let core = self.make_core(&child.settings, path);
+        let Settings { shutdown: bound, placement, niceness, .. } = child.settings;
+        let factory = Arc::new(child.factory);
+        let cell = ActorCell { core: core.clone(), factory, bound, placement, niceness, runtime: self.clone() };
         Ok((Address { core }, Arc::new(cell)))
     }
 }

@@ -10,7 +10,7 @@ use tracing::error;
 use super::life::Life;
 use super::queue::{Actor, Queue};
 use super::{ActixChild, Factory, Restarting};
-use crate::arbiters::Arbiter;
+use crate::arbiters::{Arbiter, HandOver};
 use crate::cell::Cell;
 use crate::child::Settings;
 use crate::mailbox::Signal;
@@ -57,7 +57,7 @@ impl<A: Actor> Cell for ActixCell<A> {
         &self.core.info
     }
 
-    fn start(&self, report: Report) {
+    fn start(&self, report: Report, _: &mut HandOver) {
         self.core.info.set_state(ActorState::Starting);
         let (claim, parts) = self.core.queue.claim();
         let Some(parts) = parts else {

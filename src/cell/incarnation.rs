@@ -154,6 +154,7 @@ impl<A: Actor> Incarnation<A> {
     /// Goes on until there is nothing to do now, or nothing at all: then why.
     fn advance(&mut self, cx: &mut TaskContext<'_>) -> Poll<ExitReason> {
         self.attend(cx);
+        self.core.mailbox.note_depth();
         if self.room().is_occupied()
             && let Poll::Ready(outcome) = self.room().poll(cx)
         {
@@ -299,12 +300,9 @@ impl<A: Actor> Incarnation<A> {
     }
 
     fn run(&mut self, cx: &mut TaskContext<'_>) -> Step {
+        let mut heard = self.heard.take();
         loop {
-            // `started` may have asked for the end already.
-            if self.ctx().is_stopping() {
-                return self.stop(ExitReason::Normal, cx);
-            }
-            match self.heard.take().or_else(|| self.lease.hear()) {
+            match heard.take() {
                 None => {}
                 Some(Signal::Restart | Signal::Halt) => return self.stop(self.told_to_end(), cx),
                 Some(Signal::Drain) => {
@@ -315,6 +313,9 @@ impl<A: Actor> Incarnation<A> {
             match self.next(cx) {
                 Next::Delivered => {}
                 Next::InTheRoom => return Step::On,
+                // `started` may have asked for the end already.
+                Next::Disturbed if self.ctx().is_stopping() => return self.stop(ExitReason::Normal, cx),
+                Next::Disturbed => heard = self.lease.hear(),
                 Next::TurnOver => return Step::Wait,
                 Next::Nothing => match self.rest(cx) {
                     Rest::More => {}
@@ -326,14 +327,16 @@ impl<A: Actor> Incarnation<A> {
 
     /// Handles what is queued, then ends. The mailbox is closed, so that is a finite number.
     fn drain(&mut self, cx: &mut TaskContext<'_>) -> Step {
+        let mut heard = self.heard.take();
         loop {
-            let halted = self.heard.take().into_iter().chain(self.lease.hear()).any(|signal| signal == Signal::Halt);
-            if halted || self.ctx().is_stopping() {
+            if heard.take() == Some(Signal::Halt) {
                 return self.stop(ExitReason::Shutdown, cx);
             }
             match self.next(cx) {
                 Next::Delivered => {}
                 Next::InTheRoom => return Step::On,
+                Next::Disturbed if self.ctx().is_stopping() => return self.stop(ExitReason::Shutdown, cx),
+                Next::Disturbed => heard = self.lease.hear(),
                 Next::TurnOver => return Step::Wait,
                 Next::Nothing => match self.rest(cx) {
                     Rest::More => {}
@@ -345,27 +348,26 @@ impl<A: Actor> Incarnation<A> {
     }
 
     /// Takes the next message and runs its handler.
-    #[inline]
+    #[inline(always)]
     fn next(&mut self, cx: &mut TaskContext<'_>) -> Next {
         if self.turn.left == 0 {
             executor::end_turn(cx, self.turn.end());
             return Next::TurnOver;
         }
-        if self.turn.left == self.turn.size {
-            self.core.mailbox.note_depth();
+        // SAFETY: `life` lives as long as `self`, and nothing else borrows the context while the room is empty.
+        let ctx = unsafe { &mut (*self.life.as_ptr()).ctx };
+        if ctx.is_stopping() {
+            return Next::Disturbed;
         }
-        let Some(window) = self.lease.open() else { return Next::Delivered };
+        let Some(window) = self.lease.open_undisturbed() else { return Next::Disturbed };
         let mailbox = &self.core.mailbox;
         let mut own;
-        // SAFETY: `life` lives as long as `self`, and nothing else borrows the context while the room is empty.
-        let first = unsafe { (*self.life.as_ptr()).ctx.next_first() };
-        let (mut letter, slot_of) = if let Some(parcel) = first {
-            own = ManuallyDrop::new(parcel);
-            (Letter::of(&mut own), None)
-        } else if let Some((narrow, wide)) = mailbox.front(&window) {
+        let (mut letter, slot_of) = if !ctx.has_first()
+            && let Some((narrow, wide)) = mailbox.front(&window)
+        {
             // SAFETY: a slot's parcel is the consumer's until it is passed over, and the window says who that is.
             (unsafe { Letter::lying_in(narrow, wide) }, Some(mailbox))
-        } else if let Some(parcel) = mailbox.take_from_deque(&window) {
+        } else if let Some(parcel) = ctx.next_first().or_else(|| mailbox.take_from_deque(&window)) {
             own = ManuallyDrop::new(parcel);
             (Letter::of(&mut own), None)
         } else {
@@ -373,7 +375,7 @@ impl<A: Actor> Incarnation<A> {
         };
         self.turn.left -= 1;
         if letter.asks() {
-            let fate = letter.fate();
+            let (fate, replier) = letter.take_up();
             if !matches!(fate, Fate::Deliver) {
                 let parcel = letter.into_parcel();
                 // SAFETY: it has been moved out.
@@ -381,7 +383,7 @@ impl<A: Actor> Incarnation<A> {
                 self.skip(parcel, fate);
                 return Next::Delivered;
             }
-            if let Some(replier) = letter.take_replier() {
+            if let Some(replier) = replier {
                 self.core.in_hand.put(&window, replier);
             }
         }
@@ -583,6 +585,8 @@ enum Next {
     Delivered,
     /// The handler waits.
     InTheRoom,
+    /// It has asked for its end, or there is a signal to hear.
+    Disturbed,
     TurnOver,
     Nothing,
 }

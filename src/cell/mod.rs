@@ -1,5 +1,7 @@
 //! An actor as its supervisor holds it: the parts that outlive an incarnation. `incarnation.rs` is one of its lives.
 
+#[cfg(feature = "bench-internals")]
+pub(crate) mod bare;
 mod incarnation;
 
 use std::any::Any;
@@ -10,8 +12,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::runtime::Handle as Timers;
 
-use crate::arbiters::Arbiter;
-use crate::child::{Factory, Settings};
+use crate::arbiters::{Arbiter, HandOver};
+use crate::child::Factory;
 use crate::envelope::Fate;
 use crate::in_hand::InHand;
 use crate::links::{self, Linked};
@@ -20,7 +22,7 @@ use crate::observe::{ActorSnapshot, ActorState, Info, SupervisorSnapshot};
 use crate::parcel::Parcel;
 use crate::supervision::Report;
 use crate::ties::Ties;
-use crate::{Actor, Error, ExitReason, Handle};
+use crate::{Actor, Error, ExitReason, Handle, Placement};
 
 use incarnation::Incarnation;
 
@@ -164,8 +166,9 @@ impl<A: Actor> Neighbour for Core<A> {
 pub(crate) trait Cell: Send + Sync {
     fn info(&self) -> &Arc<Info>;
 
-    /// Begins an incarnation, which tells `report` how it goes. Blocks for no longer than it takes to make a thread.
-    fn start(&self, report: Report);
+    /// Begins an incarnation, which tells `report` how it goes: at once, or when what is added to `starts` is handed over.
+    /// Blocks for no longer than it takes to make a thread.
+    fn start(&self, report: Report, starts: &mut HandOver);
 
     /// Tells the incarnation to end, to be started again or for good; `bound` is all it may take.
     fn stop(&self, signal: Signal, bound: Duration);
@@ -200,7 +203,10 @@ pub(crate) trait Cell: Send + Sync {
 pub(crate) struct ActorCell<A: Actor> {
     pub(crate) core: Arc<Core<A>>,
     pub(crate) factory: Arc<Factory<A>>,
-    pub(crate) settings: Settings,
+    /// How long an incarnation may take to end.
+    pub(crate) bound: Duration,
+    pub(crate) placement: Placement,
+    pub(crate) niceness: Option<i32>,
     pub(crate) runtime: Handle,
 }
 
@@ -208,7 +214,7 @@ impl<A: Actor> ActorCell<A> {
     /// The thread to live on.
     fn arbiter(&self) -> Result<Arc<Arbiter>, Error> {
         let path = self.core.info.path();
-        self.runtime.threads().settle(&self.core.arbiter, &self.settings.placement, self.settings.niceness, path)
+        self.runtime.threads().settle(&self.core.arbiter, &self.placement, self.niceness, path)
     }
 
     /// Children that their parent's incarnation could not wait for.
@@ -224,7 +230,7 @@ impl<A: Actor> Cell for ActorCell<A> {
         &self.core.info
     }
 
-    fn start(&self, report: Report) {
+    fn start(&self, report: Report, starts: &mut HandOver) {
         self.core.info.set_state(ActorState::Starting);
         let lease = self.core.mailbox.lease();
         let arbiter = match self.arbiter() {
@@ -232,10 +238,10 @@ impl<A: Actor> Cell for ActorCell<A> {
             Err(Error::Setup { reason }) => return report.start_failed(reason),
             Err(error) => return report.start_failed(error.to_string()),
         };
-        let (core, factory, bound) = (self.core.clone(), self.factory.clone(), self.settings.shutdown);
+        let (core, factory, bound) = (self.core.clone(), self.factory.clone(), self.bound);
         let runtime = self.runtime.clone();
         // If the thread ends now the closure is dropped, and with it the report, which then says so.
-        arbiter.spawn_local(move || Incarnation::new(core, lease, factory, bound, runtime, report));
+        starts.add(arbiter, move || Incarnation::new(core, lease, factory, bound, runtime, report));
     }
 
     fn stop(&self, signal: Signal, _bound: Duration) {

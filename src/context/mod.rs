@@ -83,6 +83,13 @@ impl<A: Actor> Context<A> {
         next
     }
 
+    /// Whether there may be one.
+    #[inline]
+    pub(crate) fn has_first(&self) -> bool {
+        self.has_first
+    }
+
+    #[inline]
     pub(crate) fn is_stopping(&self) -> bool {
         self.stopping
     }

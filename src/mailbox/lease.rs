@@ -20,12 +20,14 @@ pub(crate) struct Claim(pub(super) u64);
 pub(crate) struct Lease {
     claim: Claim,
     open: AtomicBool,
-    revoked: AtomicBool,
+    /// The strongest signal that was sent and not heard, or `REVOKED`, which stays.
+    state: AtomicU8,
     /// Its own incarnation has given it back.
     is_over: AtomicBool,
-    /// The strongest signal that was sent and not heard.
-    signal: AtomicU8,
 }
+
+/// Above every signal.
+const REVOKED: u8 = 4;
 
 /// While it lives, the lease holds. Made by its own incarnation's thread, one at a time.
 pub(crate) struct Window<'a> {
@@ -41,13 +43,7 @@ impl Drop for Window<'_> {
 
 impl Lease {
     pub(crate) fn new(claim: Claim) -> Self {
-        Self {
-            claim,
-            open: AtomicBool::new(false),
-            revoked: AtomicBool::new(false),
-            is_over: AtomicBool::new(false),
-            signal: AtomicU8::new(0),
-        }
+        Self { claim, open: AtomicBool::new(false), state: AtomicU8::new(0), is_over: AtomicBool::new(false) }
     }
 
     pub(crate) fn claim(&self) -> Claim {
@@ -57,10 +53,21 @@ impl Lease {
     /// `None` once it is revoked.
     #[inline]
     pub(crate) fn open(&self) -> Option<Window<'_>> {
+        self.open_unless(|state| state == REVOKED)
+    }
+
+    /// `None` once it is revoked, and while there is something to [hear](Self::hear).
+    #[inline]
+    pub(crate) fn open_undisturbed(&self) -> Option<Window<'_>> {
+        self.open_unless(|state| state != 0)
+    }
+
+    #[inline]
+    fn open_unless(&self, is_shut: impl FnOnce(u8) -> bool) -> Option<Window<'_>> {
         self.open.store(true, Ordering::Relaxed);
         fence::light();
         let window = Window { lease: self };
-        (!self.revoked.load(Ordering::Acquire)).then_some(window)
+        (!is_shut(self.state.load(Ordering::Acquire))).then_some(window)
     }
 
     /// The incarnation is over and opens no more windows: revoking is free from here on.
@@ -70,7 +77,7 @@ impl Lease {
 
     /// Takes the right back. When this returns no window is open, and none will be.
     pub(crate) fn revoke(&self) {
-        self.revoked.store(true, Ordering::Release);
+        self.state.fetch_max(REVOKED, Ordering::AcqRel);
         if self.is_over.load(Ordering::Acquire) {
             return;
         }
@@ -83,24 +90,22 @@ impl Lease {
     }
 
     pub(crate) fn is_revoked(&self) -> bool {
-        self.revoked.load(Ordering::Acquire)
+        self.state.load(Ordering::Acquire) == REVOKED
     }
 
     /// Leaves word for the incarnation. A signal that leaves less time replaces one that leaves more, never the other way
     /// round.
     pub(crate) fn signal(&self, signal: Signal) {
-        self.signal.fetch_max(signal as u8, Ordering::SeqCst);
+        self.state.fetch_max(signal as u8, Ordering::SeqCst);
     }
 
     /// What has been sent since the last time. A lease that is revoked says `Halt` for ever.
     #[inline]
     pub(crate) fn hear(&self) -> Option<Signal> {
-        if self.is_revoked() {
-            return Some(Signal::Halt);
-        }
-        if self.signal.load(Ordering::Acquire) == 0 {
-            return None;
-        }
-        Signal::from_bits(self.signal.swap(0, Ordering::AcqRel))
+        let taken = self.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, |state| match state {
+            0 | REVOKED => None,
+            _ => Some(0),
+        });
+        Signal::from_bits(taken.unwrap_or_else(|state| state))
     }
 }

@@ -51,7 +51,10 @@ impl<R: Send + 'static> Replier<R> {
     /// Never panics, though sinks, wakers and the `Drop` of an answer that nobody takes are user code.
     #[inline]
     pub(crate) fn send(mut self, answer: Result<R, Error>) {
-        match self.0.take() {
+        let reply = self.0.take();
+        // Empty: there is nothing to drop.
+        std::mem::forget(self);
+        match reply {
             Some(Reply::Asker(slot)) => {
                 // SAFETY: the replier is used up by this call.
                 if let Some(unwanted) = unsafe { slot.answer(Some(answer)) } {
@@ -173,7 +176,9 @@ impl<R: Send + 'static> ErasedSink for Sink<R> {
 impl<R: Send + 'static> From<Replier<R>> for ErasedReplier {
     #[inline]
     fn from(mut replier: Replier<R>) -> Self {
-        Self(match replier.0.take() {
+        let reply = replier.0.take();
+        std::mem::forget(replier);
+        Self(match reply {
             Some(Reply::Asker(slot)) => Erased::Asker(slot),
             Some(Reply::Sink(sink)) => Erased::Sink(Box::new(Sink(sink))),
             None => Erased::Used,
@@ -198,7 +203,9 @@ impl ErasedReplier {
     #[inline]
     pub(crate) fn typed<R: Send + 'static>(mut self) -> Replier<R> {
         const SAME: &str = "an incarnation has one message in hand";
-        Replier(match std::mem::replace(&mut self.0, Erased::Used) {
+        let erased = std::mem::replace(&mut self.0, Erased::Used);
+        std::mem::forget(self);
+        Replier(match erased {
             Erased::Asker(slot) => {
                 let slot: Arc<dyn Any + Send + Sync> = slot;
                 Some(Reply::Asker(slot.downcast().expect(SAME)))

@@ -82,10 +82,11 @@ impl<R> Slot<R> {
     /// Called by the asker alone, and neither after it has returned the answer nor after [`Slot::close`].
     #[inline]
     pub(crate) unsafe fn poll(&self, cx: &Context<'_>) -> Poll<Option<Answer<R>>> {
-        if self.state.load(Ordering::Acquire) != ANSWERED {
+        let state = self.state.load(Ordering::Acquire);
+        if state != ANSWERED {
             // Takes the waker back to change it; an answer that comes first keeps it.
-            let is_ours =
-                self.state.compare_exchange(WAITING, EMPTY, Ordering::Acquire, Ordering::Acquire) != Err(ANSWERED);
+            let is_ours = state == EMPTY
+                || self.state.compare_exchange(WAITING, EMPTY, Ordering::Acquire, Ordering::Acquire) != Err(ANSWERED);
             if is_ours {
                 self.waker.with_mut(|waker| {
                     // SAFETY: `EMPTY`, where the waker is the asker's.

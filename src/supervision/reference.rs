@@ -12,6 +12,7 @@ use super::spec::{AutoShutdown, Supervisor};
 use super::step::Policy;
 use super::supervisor::{UNBOUNDED, launch};
 use crate::actix_actor::ActixCell;
+use crate::arbiters::HandOver;
 use crate::cell::Cell;
 use crate::child::Child;
 use crate::mailbox::Signal;
@@ -188,7 +189,7 @@ impl Cell for SupervisorRef {
         &self.shared.info
     }
 
-    fn start(&self, report: Report) {
+    fn start(&self, report: Report, _: &mut HandOver) {
         let _ = self.to.send(Command::Begin(Some(report)));
     }
 

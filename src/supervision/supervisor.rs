@@ -16,6 +16,7 @@ use super::info::SupervisorInfo;
 use super::reference::SupervisorRef;
 use super::spec::Supervisor;
 use super::step::{ChildId, Effect, Event, State, StopKind, Verdict, step};
+use crate::arbiters::HandOver;
 use crate::mailbox::Signal;
 use crate::observe::{ActorState, EventLog, Info, What};
 use crate::{Error, ExitReason, Handle};
@@ -55,6 +56,8 @@ struct Task {
     to_self: UnboundedSender<Command>,
     report: Option<Report>,
     reported_start: bool,
+    /// What this burst of commands has led to.
+    starts: HandOver,
     began: Instant,
     /// Since it began: the time of the burst of commands that is obeyed.
     now: Duration,
@@ -84,6 +87,7 @@ pub(crate) fn launch(spec: &Supervisor, path: String, runtime: &Handle) -> Super
         to_self: to.clone(),
         report: None,
         reported_start: false,
+        starts: HandOver::default(),
         began: Instant::now(),
         now: Duration::ZERO,
         deadline: None,
@@ -173,6 +177,7 @@ impl Task {
 
     /// Reports and state that follow from whatever has just been decided.
     fn settle(&mut self) {
+        self.starts.finish();
         let now = self.now;
         let is_spent = self.shared.set_budget_left(self.state.budget_left(now));
         if is_spent && self.relief.is_none() && self.state.is_running() {
@@ -431,7 +436,7 @@ impl Task {
             self.shared.end_wait(child);
         }
         let report = Report::new(self.to_self.clone(), child, entry.epoch);
-        entry.cell.start(report);
+        entry.cell.start(report, &mut self.starts);
     }
 
     fn stop(&mut self, child: ChildId, kind: StopKind) {

@@ -29,9 +29,7 @@ const NOTES: &str = "
 Mailboxes hold 1024 messages, those of the idle actors what each system takes by default; ractor's are unbounded. In the
 Savina programs ours are bounded and the peers' are not.
 Across threads: two threads, each pinned to a core; four producers are not pinned.
-xtra keeps no order among messages of one priority; all others keep a sender's order.
-Not measured:
-  supervised against the same, without    ours makes no actor without a supervisor";
+xtra keeps no order among messages of one priority; all others keep a sender's order.";
 
 fn main() -> ExitCode {
     let options = Options { rounds: 7, time: Duration::from_millis(200), only: String::new(), list: false };

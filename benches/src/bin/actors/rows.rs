@@ -6,7 +6,7 @@ use ironcliw_bench::{Better, Cell, Goal, Row};
 
 use crate::savina;
 use crate::system::System;
-use crate::systems::{Actix, Crossbeam, Kameo, Kanal, Ours, Ractor, TokioMpsc, Xtra};
+use crate::systems::{Actix, Crossbeam, Kameo, Kanal, Ours, Ractor, TokioMpsc, Unsupervised, Xtra};
 use crate::work;
 
 /// Idle actors in the rows about them.
@@ -58,6 +58,8 @@ pub fn all() -> Vec<Row> {
         cells!([Ours, Actix, Kameo, Ractor, Xtra, Kanal, TokioMpsc], |time, S| { work::tell_together::<S>(time) });
     let ask_together =
         cells!([Ours, Actix, Kameo, Ractor, Xtra, Kanal, TokioMpsc], |time, S| { work::ask_together::<S>(time) });
+    let bare =
+        vec![cell(Ours::<true>::NAME, work::tell_together::<Ours>), cell(Unsupervised::NAME, work::tell_unsupervised)];
     let spawn = cells!([Ours, Actix, Kameo, Ractor, Xtra, TokioMpsc], |_time, S| S::crowd(CROWD, false).nanoseconds);
     let bytes = cells!([Ours, Actix, Kameo, Ractor, Xtra, TokioMpsc], |_time, S| S::crowd(CROWD, true).bytes);
 
@@ -75,6 +77,7 @@ pub fn all() -> Vec<Row> {
         row("tell 1→1, spin off", RATE, Higher, unspun, &[Against("actix", 3.0)]),
         row("tell 4→1", RATE, Higher, many, &many_goals),
         row("tell, one thread", RATE, Higher, tell_together, &[Against("actix", 1.4)]),
+        row("tell, supervised or not", RATE, Higher, bare, &[Against("unsupervised", 0.95)]),
         row("ask, one thread", "ns, median", Lower, ask_together, &[Against("actix", 1.0 / 1.05)]),
         row("ask across threads", "µs, median", Lower, ask, &[Limit(1.2)]),
         row("64 asks in flight", "million asks/s", Higher, pipelined, &[Against("actix", 2.2), Against("ractor", 1.2)]),

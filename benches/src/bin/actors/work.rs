@@ -97,6 +97,12 @@ pub fn tell_together<S: System>(time: Duration) -> f64 {
     S::together(move |mailbox| tell_alone(S::NAME, mailbox, time, Manner::Polite))
 }
 
+/// The same, for an actor of ours that nobody supervises.
+pub fn tell_unsupervised(time: Duration) -> f64 {
+    let name = crate::systems::Unsupervised::NAME;
+    crate::systems::Unsupervised::together(move |mailbox| tell_alone(name, mailbox, time, Manner::Polite))
+}
+
 /// The only client's messages a second, in millions. The clock stops when the last one has been handled.
 async fn tell_alone(system: &str, mailbox: impl Mailbox, time: Duration, manner: Manner) -> f64 {
     let began = Instant::now();

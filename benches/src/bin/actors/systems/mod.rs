@@ -13,7 +13,7 @@ pub use actix::Actix;
 pub use crossbeam::Crossbeam;
 pub use kameo::Kameo;
 pub use kanal::Kanal;
-pub use ours::Ours;
+pub use ours::{Ours, Unsupervised};
 pub use ractor::Ractor;
 pub use tokio_mpsc::TokioMpsc;
 pub use xtra::Xtra;

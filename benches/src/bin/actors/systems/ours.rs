@@ -4,7 +4,6 @@ use std::future::Future;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use futures_util::{StreamExt, stream};
 use ironcliw::{Actor, Child, Context, Handler, Message, Overflow, Placement, Runtime, Supervisor};
 
 use crate::cores;
@@ -13,9 +12,6 @@ use crate::system::{CAPACITY, Counter, Crowd, Hosted, Mailbox, System};
 
 /// How long the actors of one measurement may take to stop.
 const BOUND: Duration = Duration::from_secs(120);
-
-/// Spawns that wait for their answer at the same time: each is started by its supervisor, on another thread.
-const SPAWNS: usize = 1024;
 
 impl Actor for Counter {}
 
@@ -96,10 +92,11 @@ fn runtime(spins: bool) -> Guard {
     Guard(builder.build().expect("a runtime can be made"))
 }
 
-/// Runs a client as a task of an actor's thread, for a counter where it is placed, and stops both.
+/// Runs a client as a task of an actor's thread, for a counter where it is placed, and stops both. Placed nowhere, the
+/// counter lives on the client's thread and has no supervisor.
 fn drive<T, F>(
     guard: Guard,
-    counter_at: Placement,
+    counter_at: Option<Placement>,
     client_at: Placement,
     client: impl FnOnce(Address) -> F + Send + 'static,
 ) -> T
@@ -108,11 +105,29 @@ where
     F: Future<Output = T> + Send + 'static,
 {
     guard.0.block_on(async {
-        let counter = guard.0.spawn(counter(counter_at)).await.expect("the actor starts");
         let driver = Child::new("driver", || Driver).placement(client_at);
         let driver = guard.0.spawn(driver).await.expect("the actor starts");
+        let counter = match counter_at {
+            Some(place) => guard.0.spawn(counter(place)).await.expect("the actor starts"),
+            None => guard.0.spawn_unsupervised(counter(Placement::Any), &driver),
+        };
         driver.ask(Drive(Box::pin(client(Address(counter))))).await.expect("the client ends")
     })
+}
+
+/// The same mailbox and handlers with no supervision.
+pub struct Unsupervised;
+
+impl Unsupervised {
+    pub const NAME: &'static str = "unsupervised";
+
+    pub fn together<T, F>(client: impl FnOnce(Address) -> F + Send + 'static) -> T
+    where
+        T: Send + 'static,
+        F: Future<Output = T> + Send + 'static,
+    {
+        drive(runtime(true), None, Placement::Any, client)
+    }
 }
 
 /// As it comes, or without its spinning.
@@ -134,7 +149,7 @@ impl<const SPINS: bool> System for Ours<SPINS> {
         F: Future<Output = T> + Send + 'static,
     {
         let (counter, driver) = (Placement::Core(cores::actors()), Placement::Core(cores::clients()));
-        drive(runtime(SPINS), counter, driver, client)
+        drive(runtime(SPINS), Some(counter), driver, client)
     }
 
     fn together<T, F>(client: impl FnOnce(Address) -> F + Send + 'static) -> T
@@ -143,7 +158,7 @@ impl<const SPINS: bool> System for Ours<SPINS> {
         F: Future<Output = T> + Send + 'static,
     {
         // There is one worker, so both live on its thread.
-        drive(runtime(SPINS), Placement::Any, Placement::Any, client)
+        drive(runtime(SPINS), Some(Placement::Any), Placement::Any, client)
     }
 
     fn crowd(size: usize, count_bytes: bool) -> Crowd {
@@ -151,17 +166,9 @@ impl<const SPINS: bool> System for Ours<SPINS> {
         guard.0.block_on(async {
             let start = async || {
                 let crowd = guard.0.supervise(Supervisor::new("crowd")).await.expect("the supervisor starts");
-                let spawn = async |number: usize| {
-                    let child = Child::new(number.to_string(), Counter::default);
-                    Address(crowd.spawn(child).await.expect("the actor starts"))
-                };
-                let mut all = Vec::with_capacity(size);
-                let mut starting = Box::pin(stream::iter(0..size).map(spawn).buffer_unordered(SPAWNS));
-                while let Some(address) = starting.next().await {
-                    all.push(address);
-                }
-                drop(starting);
-                all
+                let children = (0..size).map(|number| Child::new(number.to_string(), Counter::default));
+                let all = crowd.spawn_many(children).await.expect("the actors start");
+                all.into_iter().map(Address).collect()
             };
             weigh(size, count_bytes, start).await.0
         })
