@@ -17,6 +17,7 @@ use tokio::runtime::Handle as Timers;
 use crate::Error;
 use crate::executor::{Spawner, executor};
 use crate::observe::ArbiterSnapshot;
+use crate::pulse::Pulse;
 
 /// The cores this process may use, by the system's numbers, read when it was first asked for.
 ///
@@ -129,6 +130,8 @@ pub(crate) struct Arbiter {
     is_lost: AtomicBool,
     /// Actors that live here. Changed under the lock of the runtime's threads.
     tenants: AtomicUsize,
+    /// Whom it polls.
+    pulse: Arc<Pulse>,
 }
 
 impl Drop for Arbiter {
@@ -163,6 +166,10 @@ impl Arbiter {
     /// Whether an actor may still be started here.
     pub(crate) fn is_alive(&self) -> bool {
         self.handle.alive() && !self.is_lost.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn pulse(&self) -> &Arc<Pulse> {
+        &self.pulse
     }
 
     /// One more actor is to live here.
@@ -282,5 +289,6 @@ pub(crate) fn open(of: RuntimeId, spec: ThreadSpec, spin: Duration) -> Result<Ar
     let (handle, thread) = (arbiter.handle(), Mutex::new(Some(arbiter)));
     let (spawner, begin) = executor(spin);
     handle.spawn_fn(begin);
-    Ok(Arbiter { spec, found, handle, spawner, thread, runs, is_lost: AtomicBool::new(false), tenants: AtomicUsize::new(0) })
+    let (is_lost, tenants, pulse) = (AtomicBool::new(false), AtomicUsize::new(0), Arc::default());
+    Ok(Arbiter { spec, found, handle, spawner, thread, runs, is_lost, tenants, pulse })
 }

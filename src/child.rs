@@ -117,6 +117,24 @@ pub(crate) struct Settings {
     pub(crate) backoff: Backoff,
     pub(crate) shutdown: Duration,
     pub(crate) placement: Placement,
+    pub(crate) patience: Patience,
+}
+
+/// How long a child may hold its thread, and what follows if it does for longer.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Patience {
+    pub(crate) stuck_after: Option<Duration>,
+    pub(crate) replace_stuck: bool,
+}
+
+/// Longer than any honest computation on a thread that others share; a thread that is held for ever is still seen while
+/// whoever is on call looks.
+const STUCK_AFTER: Duration = Duration::from_secs(30);
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { stuck_after: Some(STUCK_AFTER), replace_stuck: false }
+    }
 }
 
 /// Messages a mailbox holds unless told otherwise.
@@ -131,6 +149,7 @@ impl Default for Settings {
             backoff: Backoff::default(),
             shutdown: Duration::from_secs(5),
             placement: Placement::default(),
+            patience: Patience::default(),
         }
     }
 }
@@ -183,6 +202,27 @@ impl<A: Actor> Child<A> {
     /// The thread it lives on. Default: [`Placement::Any`].
     pub fn placement(mut self, placement: Placement) -> Self {
         self.settings.placement = placement;
+        self
+    }
+
+    /// How long a hook or handler may hold its thread without coming back to an `.await` before the actor counts as stuck:
+    /// then its state in snapshots is [`Stuck`](crate::ActorState::Stuck) until it comes back, and the event log and the log
+    /// say so. Time that a handler spends waiting does not count, and each message of a queue has this time for itself.
+    /// `None` is for ever, for actors that are meant to block or to compute. Default: 30 s.
+    pub fn stuck_after(mut self, limit: Option<Duration>) -> Self {
+        self.settings.patience.stuck_after = limit;
+        self
+    }
+
+    /// Whether an actor that is stuck is started again on another thread, with its queue. The message in hand is answered
+    /// with [`ActorRestarting`](crate::Error::ActorRestarting), the thread is given up, and the other actors that live on it
+    /// are started elsewhere as well: their queues are kept, their state is not, and it does not count against the restarts
+    /// that their supervisors bear.
+    ///
+    /// Default: no. No thread can be ended from outside, so what the handler does goes on beside the next incarnation: only
+    /// who wrote it knows whether the two may, and whether to wait is worse.
+    pub fn replace_stuck(mut self, replace: bool) -> Self {
+        self.settings.patience.replace_stuck = replace;
         self
     }
 

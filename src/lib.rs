@@ -61,6 +61,7 @@ mod mailbox;
 mod observe;
 mod panics;
 mod parcel;
+mod pulse;
 mod registry;
 mod reply;
 mod room;
@@ -68,6 +69,7 @@ mod runtime;
 mod supervision;
 mod sync;
 mod threads;
+mod watchdog;
 
 pub use actix_actor::ActixChild;
 pub use actor::{Actor, Handler, Message, StartError};

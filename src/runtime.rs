@@ -21,7 +21,8 @@ use crate::panics::Panicked;
 use crate::registry::Registry;
 use crate::supervision::{Command, GRACE, Supervisor, SupervisorRef, launch};
 use crate::threads::{ThreadSettings, Threads};
-use crate::{ActixChild, Actor, Address, Error, panics};
+use crate::watchdog::Watchdog;
+use crate::{ActixChild, Actor, Address, Error, panics, watchdog};
 
 /// The longest name of an actor or supervisor, in bytes: paths stay readable and metrics labels short.
 const NAME_MAX: usize = 100;
@@ -113,8 +114,10 @@ impl Builder {
                 tree: Mutex::default(),
                 sections: RwLock::default(),
                 on_root_failure: Mutex::new(self.on_root_failure),
+                watchdog: Watchdog::default(),
             }),
         };
+        handle.spawn_task(watchdog::keep(handle.clone()));
         let root = launch(&Supervisor::new(""), String::new(), &handle);
         root.begin_as_root();
         *handle.shared.tree.lock() = Some(Tree { root: root.clone(), user: None });
@@ -154,6 +157,7 @@ struct Shared {
     sections: RwLock<Vec<(&'static str, Arc<dyn Section>)>>,
     /// Taken by the first who calls it.
     on_root_failure: Mutex<Option<OnRootFailure>>,
+    watchdog: Watchdog,
 }
 
 /// A cheap handle to a runtime: to spawn, and to look. It does not keep the runtime alive.
@@ -243,6 +247,7 @@ impl Handle {
                 .collect(),
             actors,
             arbiters: self.shared.threads.observe(),
+            lost_threads: self.shared.threads.lost(),
             events: self.shared.events.recent(),
         }
     }
@@ -350,6 +355,10 @@ impl Handle {
 
     pub(crate) fn threads(&self) -> &Threads {
         &self.shared.threads
+    }
+
+    pub(crate) fn watchdog(&self) -> &Watchdog {
+        &self.shared.watchdog
     }
 
     pub(crate) fn next_seed(&self) -> u64 {

@@ -12,9 +12,11 @@ use super::queue::{Actor, Queue};
 use super::{ActixChild, Factory, Restarting};
 use crate::arbiters::Arbiter;
 use crate::cell::Cell;
+use crate::child::Patience;
 use crate::mailbox::Signal;
 use crate::observe::{ActorSnapshot, ActorState, Info};
 use crate::panics::{self, Panicked};
+use crate::pulse::Tenant;
 use crate::supervision::Report;
 use crate::{Error, Handle, Placement};
 
@@ -29,6 +31,7 @@ pub(super) struct Core<A: Actor> {
 pub(crate) struct ActixCell<A: Actor> {
     core: Arc<Core<A>>,
     placement: Placement,
+    patience: Patience,
     /// The thread of the present incarnation; `None` until the first one starts.
     arbiter: Mutex<Option<Arc<Arbiter>>>,
     runtime: Handle,
@@ -39,8 +42,8 @@ impl<A: Actor> ActixCell<A> {
         let (queue, addr) = Queue::new(child.settings.capacity);
         let info = Arc::new(Info::new(path, std::any::type_name::<A>()));
         let core = Core { queue, info, factory: child.factory, restarting: child.restarting };
-        let placement = child.settings.placement;
-        (addr, Self { core: Arc::new(core), placement, arbiter: Mutex::new(None), runtime: runtime.clone() })
+        let (placement, patience) = (child.settings.placement, child.settings.patience);
+        (addr, Self { core: Arc::new(core), placement, patience, arbiter: Mutex::new(None), runtime: runtime.clone() })
     }
 
     /// The thread to live on: the one there is, or another if that is gone.
@@ -73,10 +76,14 @@ impl<A: Actor> Cell for ActixCell<A> {
             Err(Error::Setup { reason }) => return report.start_failed(reason),
             Err(error) => return report.start_failed(error.to_string()),
         };
-        let core = self.core.clone();
+        self.runtime.watch(&arbiter, self.patience);
+        let (core, pulse) = (self.core.clone(), arbiter.pulse().clone());
         // If the thread ends now the closure is dropped, and with it the report, which then says so.
         arbiter.spawn_actix(move || {
-            if let Some(life) = Life::begin(core, claim, parts, report) {
+            pulse.begin(Tenant::of(&core));
+            let life = Life::begin(core, claim, parts, pulse.clone(), report);
+            pulse.end();
+            if let Some(life) = life {
                 actix::spawn(life);
             }
         });
@@ -98,9 +105,12 @@ impl<A: Actor> Cell for ActixCell<A> {
 
     /// Whoever waits for the message in hand goes on waiting for the handler: actix keeps the reply with it.
     fn give_up(&self) {
+        self.core.info.set_stuck(false);
         self.core.queue.claim();
-        if let Some(arbiter) = self.arbiter.lock().take() {
-            self.runtime.threads().lose(&arbiter, self.core.info.path());
+        // Not under the lock: the others that live there are looked for.
+        let arbiter = self.arbiter.lock().take();
+        if let Some(arbiter) = arbiter {
+            self.runtime.lose_thread(&arbiter, self.core.info.path());
         }
     }
 
@@ -124,6 +134,18 @@ impl<A: Actor> Cell for ActixCell<A> {
         left
     }
 
+    fn thread(&self) -> Option<Arc<Arbiter>> {
+        self.arbiter.lock().clone()
+    }
+
+    fn tenant(&self) -> Option<Tenant> {
+        Some(Tenant::of(&self.core))
+    }
+
+    fn patience(&self) -> Patience {
+        self.patience
+    }
+
     fn observe(&self) -> Option<ActorSnapshot> {
         let (info, queue) = (&self.core.info, &self.core.queue);
         let arbiter = self.arbiter.lock().clone();
@@ -131,12 +153,13 @@ impl<A: Actor> Cell for ActixCell<A> {
         Some(ActorSnapshot {
             path: info.path().to_owned(),
             kind: info.kind(),
-            state: info.state(),
+            state: info.seen_state(),
             depth,
             capacity: queue.capacity(),
             high_water: depth,
             handled: info.handled(),
             skipped: info.skipped(),
+            stuck: info.stuck(),
             failures: info.failures(),
             restarts: info.restarts(),
             dead_letters: info.dead_letters(),

@@ -27,6 +27,7 @@ use crate::mailbox::{Lease, Rest, Signal};
 use crate::observe::ActorState;
 use crate::panics::{self, Panicked};
 use crate::parcel::{Letter, Parcel, Receipt};
+use crate::pulse::{Pulse, Tenant};
 use crate::room::{Outcome, Room};
 use crate::supervision::Report;
 use crate::{Actor, Context, Error, ExitReason, Handle};
@@ -69,6 +70,8 @@ enum Stage {
 pub(super) struct Incarnation<A: Actor> {
     core: Arc<Core<A>>,
     lease: Arc<Lease>,
+    /// Of the thread it is on.
+    pulse: Arc<Pulse>,
     factory: Arc<Factory<A>>,
     /// What a hook or handler may still take once a signal has come.
     bound: Duration,
@@ -103,6 +106,7 @@ impl<A: Actor> Incarnation<A> {
         factory: Arc<Factory<A>>,
         bound: Duration,
         runtime: Handle,
+        pulse: Arc<Pulse>,
         report: Report,
     ) {
         let ctx = Context::new(core.clone(), lease.clone(), runtime);
@@ -110,6 +114,7 @@ impl<A: Actor> Incarnation<A> {
         tokio::task::spawn_local(Self {
             core,
             lease,
+            pulse,
             factory,
             bound,
             report: Some(report),
@@ -150,7 +155,9 @@ impl<A: Actor> Incarnation<A> {
     /// Goes on until there is nothing to do now, or nothing at all: then why.
     fn advance(&mut self, cx: &mut TaskContext<'_>) -> Poll<ExitReason> {
         self.attend(cx);
+        // Without its lease a handler goes no further: the actor may already live elsewhere.
         if self.room().is_occupied()
+            && !self.lease.is_revoked()
             && let Poll::Ready(outcome) = self.room().poll(cx)
         {
             self.timer = None;
@@ -160,7 +167,7 @@ impl<A: Actor> Incarnation<A> {
         }
         loop {
             if self.room().is_occupied() {
-                // It has just been polled.
+                // It has just been polled, or may not be.
                 if !self.is_given_up(cx) {
                     self.core.mailbox.make_room_before_a_wait();
                     return Poll::Pending;
@@ -553,13 +560,15 @@ impl<A: Actor> Future for Incarnation<A> {
     fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<()> {
         // Nothing of this is pinned: what must not move lies behind `life`.
         let this = self.get_mut();
+        this.pulse.begin(Tenant::of(&this.core));
         let end = match panics::catch(|| this.advance(cx)) {
-            Ok(Poll::Pending) => return Poll::Pending,
-            Ok(Poll::Ready(end)) => end,
-            Err(Panicked(reason)) => this.after_panic(reason),
+            Ok(Poll::Pending) => None,
+            Ok(Poll::Ready(end)) => Some(end),
+            Err(Panicked(reason)) => Some(this.after_panic(reason)),
         };
-        this.conclude(end);
-        Poll::Ready(())
+        let is_over = end.map(|end| this.conclude(end));
+        this.pulse.end();
+        is_over.map_or(Poll::Pending, Poll::Ready)
     }
 }
 

@@ -12,7 +12,7 @@ use crate::ExitReason;
 const KEPT: usize = 256;
 
 /// What happened to a child.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case", tag = "event")]
 #[non_exhaustive]
 pub enum What {
@@ -32,6 +32,13 @@ pub enum What {
         /// Messages that were still queued and were answered with `ActorStopped`.
         dead_letters: u64,
     },
+    /// It holds its thread for longer than it may.
+    Stuck {
+        /// How long that is, in seconds.
+        limit_s: f64,
+    },
+    /// It has come back, before it was replaced.
+    Unstuck,
     /// A supervisor used up its restarts and gave up.
     BudgetExhausted,
 }

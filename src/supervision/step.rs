@@ -51,6 +51,8 @@ pub(crate) enum Event {
         child: ChildId,
         failure: bool,
     },
+    /// Its thread was given up for what another actor did there.
+    Displaced(ChildId),
     /// The wait that `StartAfter` asked for is over.
     Due(ChildId),
     /// Stop this child for good.
@@ -155,6 +157,11 @@ impl State {
         self.phase == Phase::Running && self.rounds.is_empty()
     }
 
+    /// Whether there is an incarnation, if only on its way in or out.
+    pub(crate) fn has_incarnation(&self, id: ChildId) -> bool {
+        matches!(self.status(id), Some(Status::Starting | Status::Up | Status::Stopping))
+    }
+
     fn place(&self, id: ChildId) -> Option<usize> {
         self.children.binary_search_by_key(&id, |child| child.id).ok()
     }
@@ -217,8 +224,11 @@ pub(crate) fn step(state: &mut State, event: Event, now: Duration) -> Vec<Effect
             effects.push(Effect::Start(id));
         }
         Event::Started(id) => started(state, id, now),
-        Event::StartFailed(id) => ended(state, id, true, now, &mut effects),
-        Event::Exited { child, failure } => ended(state, child, failure, now, &mut effects),
+        Event::StartFailed(id) => ended(state, id, End::Failed, now, &mut effects),
+        Event::Exited { child, failure } => {
+            ended(state, child, if failure { End::Failed } else { End::Normal }, now, &mut effects);
+        }
+        Event::Displaced(id) => ended(state, id, End::Displaced, now, &mut effects),
         Event::Due(id) => {
             if state.status(id) == Some(Status::Waiting) {
                 state.set_status(id, Status::Starting);
@@ -249,7 +259,16 @@ fn started(state: &mut State, id: ChildId, now: Duration) {
     }
 }
 
-fn ended(state: &mut State, id: ChildId, failure: bool, now: Duration, effects: &mut Vec<Effect>) {
+/// How an incarnation ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    Normal,
+    Failed,
+    /// Through no fault of its own.
+    Displaced,
+}
+
+fn ended(state: &mut State, id: ChildId, end: End, now: Duration, effects: &mut Vec<Effect>) {
     let stopping = matches!(state.phase, Phase::Stopping(..));
     let Some(child) = state.child(id) else { return };
     let asked = child.status == Status::Stopping;
@@ -263,10 +282,14 @@ fn ended(state: &mut State, id: ChildId, failure: bool, now: Duration, effects: 
     }
     let again = match restart_kind {
         Restart::Permanent => true,
-        Restart::Transient => failure,
+        Restart::Transient => end != End::Normal,
         Restart::Temporary => false,
     };
-    if again {
+    if again && end == End::Displaced {
+        // A crowd that loses its thread is no sign that its supervisor is of no use: it counts for nobody, and waits for
+        // nothing. Whoever held the thread pays.
+        open_round(state, id, Duration::ZERO);
+    } else if again {
         restart(state, id, now);
     } else {
         state.forget(id, effects);
@@ -284,6 +307,10 @@ fn restart(state: &mut State, id: ChildId, now: Duration) {
         return begin_stopping(state, Verdict::Exhausted, StopKind::Restart);
     }
     let delay = next_delay(state, id, now);
+    open_round(state, id, delay);
+}
+
+fn open_round(state: &mut State, id: ChildId, delay: Duration) {
     let from = state.place(id).unwrap_or(0);
     let affected = match state.strategy {
         Strategy::OneForOne => from..from + 1,

@@ -13,9 +13,11 @@ use tracing::{error, info, warn};
 use super::reference::SupervisorRef;
 use super::spec::{Strategy, Supervisor};
 use super::step::{ChildId, Effect, Event, Policy, State, StopKind, Verdict, step};
+use crate::arbiters::Arbiter;
 use crate::cell::Cell;
 use crate::mailbox::Signal;
 use crate::observe::{ActorState, Info, SupervisorSnapshot, What};
+use crate::pulse::Beat;
 use crate::{Error, ExitReason, Handle};
 
 /// What a child that was told to halt gets to come back from its handler before its thread counts as lost.
@@ -99,6 +101,17 @@ pub(crate) enum Command {
     Remove {
         path: String,
         done: oneshot::Sender<()>,
+    },
+    /// The child is stuck in this poll, and is to be started on another thread.
+    Replace {
+        path: String,
+        thread: Arc<Arbiter>,
+        held: Beat,
+    },
+    /// The thread was given up for what another actor did there.
+    Displace {
+        path: String,
+        thread: Arc<Arbiter>,
     },
     /// From the parent: begin, or begin again.
     Begin(Option<Report>),
@@ -265,6 +278,21 @@ impl Task {
                     self.decide(Event::Remove(id));
                 }
             }
+            Command::Replace { path, thread, held } => {
+                // It may have come back, and gone, in the meantime.
+                if let Some(child) = self.tenant_of(&path, &thread)
+                    && thread.pulse().look() == Some(held)
+                {
+                    self.lose(child);
+                    self.on_exited(child, ExitReason::ThreadLost);
+                }
+            }
+            Command::Displace { path, thread } => {
+                if let Some(child) = self.tenant_of(&path, &thread) {
+                    self.lose(child);
+                    self.on_displaced(child);
+                }
+            }
             Command::Begin(report) => {
                 self.report = report;
                 self.reported_start = false;
@@ -374,6 +402,41 @@ impl Task {
         } else {
             self.decide(Event::Exited { child, failure });
         }
+    }
+
+    /// The child at `path`, if it has an incarnation and that lives on `thread`.
+    fn tenant_of(&self, path: &str, thread: &Arc<Arbiter>) -> Option<ChildId> {
+        let child = self.names.get(path).copied()?;
+        let home = self.entries.get(&child)?.cell.thread()?;
+        (Arc::ptr_eq(&home, thread) && self.state.has_incarnation(child)).then_some(child)
+    }
+
+    /// The child's thread does not come back.
+    fn lose(&mut self, child: ChildId) {
+        if let Some(entry) = self.entries.get_mut(&child) {
+            entry.cell.give_up();
+            if entry.spawner.is_some() {
+                entry.last_failure = Some(ExitReason::ThreadLost.to_string());
+            }
+        }
+    }
+
+    /// As `on_exited`, of one that is not to blame.
+    fn on_displaced(&mut self, child: ChildId) {
+        let Some(entry) = self.entries.get_mut(&child) else {
+            return;
+        };
+        entry.end_incarnation();
+        let info = entry.cell.info();
+        info.record_exit(&ExitReason::ThreadLost);
+        if !info.is_final() {
+            info.set_state(ActorState::Restarting);
+        }
+        warn!(path = info.path(), "a child lost its thread to another actor");
+        self.runtime
+            .events()
+            .push(info.path(), What::Exited { reason: ExitReason::ThreadLost.to_string(), failure: false });
+        self.decide(Event::Displaced(child));
     }
 
     fn on_overdue(&mut self, child: ChildId, stage: Overdue) {
