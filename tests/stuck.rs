@@ -199,6 +199,19 @@ fn each_message_of_a_queue_has_the_limit_for_itself() {
     runtime.shutdown(SECOND).unwrap();
 }
 
+#[test]
+fn a_start_that_waits_for_a_stuck_thread_is_made_on_another() {
+    let runtime = runtime();
+    let together = Placement::Shared("together");
+    let culprit = scribe("culprit").0.placement(together).stuck_after(Some(LIMIT)).replace_stuck(true);
+    let (_culprit, go, _in_hand) = held(&runtime, culprit, 1);
+    let newcomer = runtime.block_on(runtime.spawn(scribe("newcomer").0.placement(together))).unwrap();
+    assert_eq!(heard(&ask(&newcomer, WhichLife)), Ok(0));
+    drop(go);
+    eventually(|| runtime.snapshot().lost_threads == 0);
+    runtime.shutdown(SECOND).unwrap();
+}
+
 struct StuckAtBirth(mpsc::Receiver<()>);
 impl Actor for StuckAtBirth {
     async fn started(&mut self, _: &mut Context<Self>) -> Result<(), StartError> {

@@ -177,6 +177,8 @@ impl<A: Actor> Incarnation<A> {
                 }
             }
             let step = match self.stage {
+                // The thread has come back too late even to begin.
+                Stage::Unborn if self.lease.is_revoked() => return Poll::Ready(self.told_to_end()),
                 Stage::Unborn => self.be_born(cx),
                 Stage::Running => self.run(cx),
                 Stage::Draining => self.drain(cx),

@@ -273,7 +273,13 @@ fn ended(state: &mut State, id: ChildId, end: End, now: Duration, effects: &mut 
     let Some(child) = state.child(id) else { return };
     let asked = child.status == Status::Stopping;
     let (restart_kind, forgotten) = (child.policy.restart, child.leaving || !child.established);
+    let has_not_begun = !child.leaving && !child.established;
     state.set_status(id, Status::Down);
+    if has_not_begun && end == End::Displaced && !asked && !stopping {
+        // It came to a thread that was already held: its spawner waits for another.
+        state.set_status(id, Status::Starting);
+        return effects.push(Effect::Start(id));
+    }
     if forgotten {
         return state.forget(id, effects);
     }
