@@ -182,10 +182,11 @@ impl Arbiter {
         self.tenants.fetch_sub(1, Ordering::Relaxed) == 1
     }
 
-    /// Gives the thread up: should it ever come back, it ends, and the actors that were there are started elsewhere.
-    pub(crate) fn lose(&self) {
-        self.is_lost.store(true, Ordering::Relaxed);
+    /// Gives the thread up: should it ever come back, it ends. Whether that is news.
+    pub(crate) fn lose(&self) -> bool {
+        let is_news = !self.is_lost.swap(true, Ordering::Relaxed);
         self.stop();
+        is_news
     }
 
     /// Whether the thread exists, if only to end.

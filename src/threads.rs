@@ -166,20 +166,21 @@ impl Threads {
 
     /// Gives up a thread that the handler of the actor at `path` did not come back from. Whether that is news.
     pub(crate) fn lose(&self, lost: &Arc<Arbiter>, path: &str) -> bool {
-        lost.lose();
-        let mut arbiters = self.arbiters.lock();
-        if arbiters.lost.iter().any(|(_, known)| Arc::ptr_eq(known, lost)) {
+        if !lost.lose() {
             return false;
         }
+        let mut arbiters = self.arbiters.lock();
         arbiters.common.retain(|_, arbiter| !Arc::ptr_eq(arbiter, lost));
         arbiters.all.retain(|arbiter| !Arc::ptr_eq(arbiter, lost));
+        arbiters.lost.retain(|(_, earlier)| earlier.runs());
         arbiters.lost.push((path.to_owned(), lost.clone()));
         true
     }
 
-    /// How many threads were given up and have not come back.
+    /// How many threads were given up and have not come back. Those that have are forgotten.
     pub(crate) fn lost(&self) -> usize {
-        self.arbiters.lock().lost.iter().filter(|(_, arbiter)| arbiter.runs()).count()
+        self.forget_the_returned();
+        self.arbiters.lock().lost.len()
     }
 
     /// The threads of actors that have a limit.

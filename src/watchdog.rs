@@ -21,7 +21,8 @@ use crate::child::Patience;
 use crate::observe::What;
 use crate::pulse::Beat;
 
-/// Looks within a limit: a stuck actor is found when at most a quarter more than its limit has passed.
+/// Looks within a limit: a stuck actor is found when at most half as much again has passed, for the first look cannot know when
+/// the poll began, nor the second when its message did.
 const LOOKS: u32 = 4;
 
 /// No more looks than these, however short a limit is: what is held for less is a matter of scheduling.
@@ -90,11 +91,11 @@ fn look(runtime: &Handle, mut before: Vec<Suspect>, passed: Duration) -> Vec<Sus
 
 impl Suspect {
     fn look(&mut self, runtime: &Handle, passed: Duration) {
-        if self.cell.is_none() {
+        let Some(cell) = self.cell.clone() else {
             self.cell = runtime.tenant(self.held);
             self.progress = self.cell.as_ref().map_or(0, |cell| cell.info().progress());
-        }
-        let Some(cell) = self.cell.clone() else { return };
+            return;
+        };
         let Patience { stuck_after: Some(limit), replace_stuck } = cell.patience() else { return };
         let progress = cell.info().progress();
         if progress != self.progress {
