@@ -2,13 +2,14 @@
 
 mod cast;
 
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use cast::*;
 use ironcliw::{
-    ActixChild, Actor, ActorSnapshot, ActorState, Address, Backoff, Child, Context, Error, Overflow, Placement,
-    Runtime, StartError, Supervisor, What,
+    ActixChild, Actor, ActorSnapshot, ActorState, Address, Backoff, Child, Context, Error, Handler, Message, Overflow,
+    Placement, Runtime, StartError, Supervisor, What,
 };
 
 const LIMIT: Duration = Duration::from_millis(100);
@@ -158,6 +159,39 @@ fn a_stuck_thread_that_returns_late_touches_neither_mailbox_nor_reply() {
     hold.send(()).unwrap();
     assert_eq!(heard(&queued), Ok(2));
     assert_eq!(in_hand.try_recv(), Err(mpsc::TryRecvError::Disconnected), "answered twice");
+    runtime.shutdown(SECOND).unwrap();
+}
+
+/// Waits, then leaves a mark.
+struct WaitAndMark(tokio::sync::oneshot::Receiver<()>, Arc<AtomicBool>);
+impl Message for WaitAndMark {
+    type Reply = ();
+}
+
+impl Handler<WaitAndMark> for Scribe {
+    async fn handle(&mut self, WaitAndMark(go, mark): WaitAndMark, _: &mut Context<Self>) {
+        let _ = go.await;
+        mark.store(true, Ordering::SeqCst);
+    }
+}
+
+#[test]
+fn a_neighbours_handler_goes_no_further_on_the_lost_thread() {
+    let runtime = runtime();
+    let together = Placement::Shared("together");
+    let neighbour = runtime.block_on(runtime.spawn(scribe("neighbour").0.placement(together))).unwrap();
+    let mark = Arc::new(AtomicBool::new(false));
+    let (go_on, waits) = tokio::sync::oneshot::channel();
+    let waiting = ask(&neighbour, WaitAndMark(waits, mark.clone()));
+    eventually(|| neighbour.depth() == 0);
+    let culprit = scribe("culprit").0.placement(together).stuck_after(Some(LIMIT)).replace_stuck(true);
+    let (_culprit, go, _in_hand) = held(&runtime, culprit, 1);
+    assert!(matches!(heard(&waiting).unwrap_err(), Error::ActorRestarting { .. }));
+    // What it waited for comes, then the thread comes back.
+    go_on.send(()).unwrap();
+    drop(go);
+    eventually(|| runtime.snapshot().lost_threads == 0);
+    assert!(!mark.load(Ordering::SeqCst), "two incarnations at once");
     runtime.shutdown(SECOND).unwrap();
 }
 
