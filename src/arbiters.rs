@@ -17,6 +17,7 @@ use tokio::runtime::Handle as Timers;
 use crate::Error;
 use crate::executor::{Spawner, Work, executor};
 use crate::observe::ArbiterSnapshot;
+use crate::pulse::Pulse;
 
 /// The cores this process may use, by the system's numbers, read when it was first asked for.
 ///
@@ -129,6 +130,8 @@ pub(crate) struct Arbiter {
     is_lost: AtomicBool,
     /// Actors that live here. Changed under the lock of the runtime's threads.
     tenants: AtomicUsize,
+    /// Whom it polls.
+    pulse: Arc<Pulse>,
 }
 
 impl Drop for Arbiter {
@@ -165,6 +168,10 @@ impl Arbiter {
         self.handle.alive() && !self.is_lost.load(Ordering::Relaxed)
     }
 
+    pub(crate) fn pulse(&self) -> &Arc<Pulse> {
+        &self.pulse
+    }
+
     /// One more actor is to live here.
     pub(crate) fn move_in(&self) {
         self.tenants.fetch_add(1, Ordering::Relaxed);
@@ -175,10 +182,11 @@ impl Arbiter {
         self.tenants.fetch_sub(1, Ordering::Relaxed) == 1
     }
 
-    /// Gives the thread up: should it ever come back, it ends, and the actors that were there are started elsewhere.
-    pub(crate) fn lose(&self) {
-        self.is_lost.store(true, Ordering::Relaxed);
+    /// Gives the thread up: should it ever come back, it ends. Whether that is news.
+    pub(crate) fn lose(&self) -> bool {
+        let is_news = !self.is_lost.swap(true, Ordering::Relaxed);
         self.stop();
+        is_news
     }
 
     /// Whether the thread exists, if only to end.
@@ -312,14 +320,6 @@ pub(crate) fn open(of: RuntimeId, spec: ThreadSpec, spin: Duration) -> Result<Ar
     let (handle, thread) = (arbiter.handle(), Mutex::new(Some(arbiter)));
     let (spawner, begin) = executor(spin);
     handle.spawn_fn(begin);
-    Ok(Arbiter {
-        spec,
-        found,
-        handle,
-        spawner,
-        thread,
-        runs,
-        is_lost: AtomicBool::new(false),
-        tenants: AtomicUsize::new(0),
-    })
+    let (is_lost, tenants, pulse) = (AtomicBool::new(false), AtomicUsize::new(0), Arc::default());
+    Ok(Arbiter { spec, found, handle, spawner, thread, runs, is_lost, tenants, pulse })
 }

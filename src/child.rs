@@ -102,15 +102,28 @@ pub(crate) struct Settings {
     pub(crate) placement: Placement,
     /// Of a thread of its own.
     pub(crate) niceness: Option<i32>,
+    pub(crate) patience: Patience,
+}
+
+/// How long a child may hold its thread, and what follows if it does for longer.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Patience {
     pub(crate) stuck_after: Option<Duration>,
+    pub(crate) replace_stuck: bool,
+}
+
+/// Longer than any honest computation on a thread that others share; a thread that is held for ever is still seen while
+/// whoever is on call looks.
+const STUCK_AFTER: Duration = Duration::from_secs(30);
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { stuck_after: Some(STUCK_AFTER), replace_stuck: false }
+    }
 }
 
 /// Messages a mailbox holds unless told otherwise.
 pub const DEFAULT_MAILBOX: usize = 64;
-
-/// How long a handler may hold its thread unless told otherwise: longer than any honest computation of an actor that others
-/// share a thread with.
-const DEFAULT_STUCK_AFTER: Duration = Duration::from_secs(30);
 
 impl Default for Settings {
     fn default() -> Self {
@@ -123,7 +136,7 @@ impl Default for Settings {
             shutdown: Duration::from_secs(5),
             placement: Placement::default(),
             niceness: None,
-            stuck_after: Some(DEFAULT_STUCK_AFTER),
+            patience: Patience::default(),
         }
     }
 }
@@ -185,6 +198,27 @@ impl<A: Actor> Child<A> {
         self
     }
 
+    /// How long a hook or handler may hold its thread without coming back to an `.await` before the actor counts as stuck:
+    /// then its state in snapshots is [`Stuck`](crate::ActorState::Stuck) until it comes back, and the event log and the log
+    /// say so. Time that a handler spends waiting does not count, and each message of a queue has this time for itself.
+    /// `None` is for ever, for actors that are meant to block or to compute. Default: 30 s.
+    pub fn stuck_after(mut self, limit: Option<Duration>) -> Self {
+        self.settings.patience.stuck_after = limit;
+        self
+    }
+
+    /// Whether an actor that is stuck is started again on another thread, with its queue. The message in hand is answered
+    /// with [`ActorRestarting`](crate::Error::ActorRestarting), the thread is given up, and the other actors that live on it
+    /// are started elsewhere as well: their queues are kept, their state is not, and it does not count against the restarts
+    /// that their supervisors bear.
+    ///
+    /// Default: no. No thread can be ended from outside, so what the handler does goes on beside the next incarnation: only
+    /// who wrote it knows whether the two may, and whether to wait is worse.
+    pub fn replace_stuck(mut self, replace: bool) -> Self {
+        self.settings.patience.replace_stuck = replace;
+        self
+    }
+
     /// On the thread of another actor: [`Placement::with`] that one, or where it was placed before if the other is nowhere.
     pub fn beside<B: Actor>(mut self, other: &Address<B>) -> Self {
         let otherwise = std::mem::take(&mut self.settings.placement);
@@ -211,19 +245,10 @@ impl<A: Actor> Child<A> {
         self.settings.niceness = Some(niceness);
         self
     }
-
-    /// How long a handler may hold its thread without coming back to an `.await` before it counts as stuck; `None` for
-    /// ever, as for one that is meant to block. Time that a handler spends waiting is not counted. Default: 30 s.
-    pub fn stuck_after(mut self, limit: Option<Duration>) -> Self {
-        self.settings.stuck_after = limit;
-        self
-    }
 }
 
 impl<A: Actor> std::fmt::Debug for Child<A> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let mut described = f.debug_struct("Child");
-        described.field("name", &self.name).field("settings", &self.settings);
-        described.field("stuck_after", &self.settings.stuck_after).finish_non_exhaustive()
+        f.debug_struct("Child").field("name", &self.name).field("settings", &self.settings).finish_non_exhaustive()
     }
 }

@@ -35,9 +35,9 @@
 //! # Ok::<_, ironcliw::Error>(())
 //! ```
 //!
-//! Where to read on: `cell.rs` is the life of an actor, `supervision/step.rs` every decision about it, `mailbox.rs` the
-//! queue that outlives it. `in_hand.rs` is why every asker hears; `actix_actor/` is the same life for an actor written for
-//! actix.
+//! Where to read on: `cell/` is the life of an actor, `supervision/step.rs` every decision about it, `mailbox/` the queue
+//! that outlives it. `in_hand.rs` is why every asker hears; `watchdog.rs` sees whoever holds a thread for too long;
+//! `actix_actor/` is the same life for an actor written for actix.
 
 #[cfg(not(panic = "unwind"))]
 compile_error!("ironcliw supervises by catching panics: build with panic = \"unwind\"");
@@ -65,6 +65,7 @@ mod panics;
 mod parcel;
 mod placement;
 mod recipient;
+mod pulse;
 mod registry;
 mod reply;
 mod roll;
@@ -75,6 +76,12 @@ mod supervision;
 mod sync;
 mod threads;
 mod ties;
+mod watchdog;
+
+/// The embedder's guide: its programs are run as tests.
+#[cfg(all(doctest, feature = "endpoint"))]
+#[doc = include_str!("../docs/embedding.md")]
+pub struct EmbeddersGuide;
 
 pub use actix_actor::ActixChild;
 pub use actor::{Actor, Handler, Message, StartError};

@@ -125,6 +125,12 @@ impl Registry {
         Some(Address { core }).filter(Address::is_alive)
     }
 
+    /// Whoever is at `path`.
+    pub(crate) fn at(&self, path: &str) -> Option<Arc<dyn Cell>> {
+        let cells = self.cells.read();
+        cells.in_order.get(cells.number(path)?).cloned()
+    }
+
     pub(crate) fn count_restart(&self) {
         self.restarts.fetch_add(1, Ordering::Relaxed);
     }

@@ -23,7 +23,8 @@ use crate::registry::Registry;
 use crate::supervision::{Command, GRACE, Supervisor, SupervisorRef, launch};
 use crate::threads::{ThreadSettings, Threads};
 use crate::ties::Ties;
-use crate::{ActixChild, Actor, Address, Error, panics};
+use crate::watchdog::Watchdog;
+use crate::{ActixChild, Actor, Address, Error, panics, watchdog};
 
 /// The longest name of an actor or supervisor, in bytes: paths stay readable and metrics labels short.
 const NAME_MAX: usize = 100;
@@ -123,8 +124,10 @@ impl Builder {
                 tree: Mutex::default(),
                 sections: RwLock::default(),
                 on_root_failure: Mutex::new(self.on_root_failure),
+                watchdog: Watchdog::default(),
             }),
         };
+        handle.spawn_task(watchdog::keep(handle.clone()));
         let root = launch(&Supervisor::new(""), String::new(), &handle);
         root.begin_as_root();
         *handle.shared.tree.lock() = Some(Tree { root: root.clone(), user: None });
@@ -165,6 +168,7 @@ struct Shared {
     sections: RwLock<Vec<(&'static str, Arc<dyn Section>)>>,
     /// Taken by the first who calls it.
     on_root_failure: Mutex<Option<OnRootFailure>>,
+    watchdog: Watchdog,
 }
 
 /// A cheap handle to a runtime: to spawn, and to look. It does not keep the runtime alive.
@@ -300,6 +304,7 @@ impl Handle {
                 .collect(),
             actors,
             arbiters: self.shared.threads.observe(),
+            lost_threads: self.shared.threads.lost(),
             events: self.shared.events.recent(),
         }
     }
@@ -409,6 +414,10 @@ impl Handle {
         &self.shared.threads
     }
 
+    pub(crate) fn watchdog(&self) -> &Watchdog {
+        &self.shared.watchdog
+    }
+
     pub(crate) fn next_seed(&self) -> u64 {
         self.shared.seeds.fetch_add(1, Ordering::Relaxed)
     }
@@ -483,9 +492,9 @@ impl Handle {
             return Err(Error::RuntimeClosed);
         }
         let core = self.make_core(&child.settings, path);
-        let Settings { shutdown: bound, placement, niceness, .. } = child.settings;
+        let Settings { shutdown: bound, placement, niceness, patience, .. } = child.settings;
         let factory = Arc::new(child.factory);
-        let cell = ActorCell { core: core.clone(), factory, bound, placement, niceness, runtime: self.clone() };
+        let cell = ActorCell { core: core.clone(), factory, bound, placement, niceness, patience, runtime: self.clone() };
         Ok((Address { core }, Arc::new(cell)))
     }
 }

@@ -194,13 +194,29 @@ impl Threads {
         }
     }
 
-    /// Gives up a thread that the handler of the actor at `path` did not come back from.
-    pub(crate) fn lose(&self, lost: &Arc<Arbiter>, path: &str) {
-        lost.lose();
+    /// Gives up a thread that the handler of the actor at `path` did not come back from. Whether that is news.
+    pub(crate) fn lose(&self, lost: &Arc<Arbiter>, path: &str) -> bool {
+        if !lost.lose() {
+            return false;
+        }
         let mut arbiters = self.arbiters.lock();
         arbiters.common.retain(|_, arbiter| !Arc::ptr_eq(arbiter, lost));
         arbiters.all.retain(|arbiter| !Arc::ptr_eq(arbiter, lost));
+        arbiters.lost.retain(|(_, earlier)| earlier.runs());
         arbiters.lost.push((path.to_owned(), lost.clone()));
+        true
+    }
+
+    /// How many threads were given up and have not come back. Those that have are forgotten.
+    pub(crate) fn lost(&self) -> usize {
+        self.forget_the_returned();
+        self.arbiters.lock().lost.len()
+    }
+
+    /// The threads of actors that have a limit.
+    pub(crate) fn watched(&self) -> Vec<Arc<Arbiter>> {
+        let arbiters = self.arbiters.lock();
+        arbiters.all.iter().filter(|arbiter| arbiter.pulse().shortest_limit().is_some()).cloned().collect()
     }
 
     /// Forgets the lost threads that have come back, and ended, since.

@@ -218,7 +218,9 @@ async fn start_images(
         let factory = move || ImageWorker::new(&path, pool.clone(), keeper.clone(), scheduler.clone(), seen.clone());
         let child = Child::new(index.to_string(), factory)
             .mailbox(config.image_queue, Overflow::Block)
-            .placement(Placement::Dedicated);
+            .placement(Placement::Dedicated)
+            // A job computes for as long as it is large.
+            .stuck_after(None);
         workers.push((supervisor.spawn(child).await?, counts));
     }
     Ok(Images::new(workers))

@@ -108,7 +108,7 @@ class ActorSnapshot(TypedDict):
     path: str
     """For example `images/0`."""
     state: str
-    """`starting`, `running`, `restarting`, `stopping` or `stopped`."""
+    """`starting`, `running`, `restarting`, `stopping`, `stopped` or `stuck`."""
     kind: str
     """The name of its Rust type."""
     restarts: int

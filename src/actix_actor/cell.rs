@@ -12,10 +12,11 @@ use super::queue::{Actor, Queue};
 use super::{ActixChild, Factory, Restarting};
 use crate::arbiters::{Arbiter, HandOver};
 use crate::cell::Cell;
-use crate::child::Settings;
+use crate::child::{Patience, Settings};
 use crate::mailbox::Signal;
 use crate::observe::{ActorSnapshot, ActorState, Info};
 use crate::panics::{self, Panicked};
+use crate::pulse::Tenant;
 use crate::supervision::Report;
 use crate::{Error, Handle, Placement};
 
@@ -31,6 +32,7 @@ pub(crate) struct ActixCell<A: Actor> {
     core: Arc<Core<A>>,
     placement: Placement,
     niceness: Option<i32>,
+    patience: Patience,
     /// The thread of the present incarnation; `None` until the first one starts.
     arbiter: Mutex<Option<Arc<Arbiter>>>,
     runtime: Handle,
@@ -41,8 +43,9 @@ impl<A: Actor> ActixCell<A> {
         let (queue, addr) = Queue::new(child.settings.capacity);
         let info = Arc::new(Info::new(path, std::any::type_name::<A>()));
         let core = Core { queue, info, factory: child.factory, restarting: child.restarting };
-        let Settings { placement, niceness, .. } = child.settings;
-        (addr, Self { core: Arc::new(core), placement, niceness, arbiter: Mutex::new(None), runtime: runtime.clone() })
+        let Settings { placement, niceness, patience, .. } = child.settings;
+        let arbiter = Mutex::new(None);
+        (addr, Self { core: Arc::new(core), placement, niceness, patience, arbiter, runtime: runtime.clone() })
     }
 
     /// The thread to live on.
@@ -68,10 +71,14 @@ impl<A: Actor> Cell for ActixCell<A> {
             Err(Error::Setup { reason }) => return report.start_failed(reason),
             Err(error) => return report.start_failed(error.to_string()),
         };
-        let core = self.core.clone();
+        self.runtime.watch(&arbiter, self.patience);
+        let (core, pulse) = (self.core.clone(), arbiter.pulse().clone());
         // If the thread ends now the closure is dropped, and with it the report, which then says so.
         arbiter.spawn_actix(move || {
-            if let Some(life) = Life::begin(core, claim, parts, report) {
+            pulse.begin(Tenant::of(&core));
+            let life = Life::begin(core, claim, parts, pulse.clone(), report);
+            pulse.end();
+            if let Some(life) = life {
                 actix::spawn(life);
             }
         });
@@ -93,9 +100,12 @@ impl<A: Actor> Cell for ActixCell<A> {
 
     /// Whoever waits for the message in hand goes on waiting for the handler: actix keeps the reply with it.
     fn give_up(&self) {
+        self.core.info.set_stuck(false);
         self.core.queue.claim();
-        if let Some(arbiter) = self.arbiter.lock().take() {
-            self.runtime.threads().lose(&arbiter, self.core.info.path());
+        // Not under the lock: the others that live there are looked for.
+        let arbiter = self.arbiter.lock().take();
+        if let Some(arbiter) = arbiter {
+            self.runtime.lose_thread(&arbiter, self.core.info.path());
         }
     }
 
@@ -117,6 +127,18 @@ impl<A: Actor> Cell for ActixCell<A> {
         left
     }
 
+    fn thread(&self) -> Option<Arc<Arbiter>> {
+        self.arbiter.lock().clone()
+    }
+
+    fn tenant(&self) -> Option<Tenant> {
+        Some(Tenant::of(&self.core))
+    }
+
+    fn patience(&self) -> Patience {
+        self.patience
+    }
+
     fn observe(&self) -> Option<ActorSnapshot> {
         let (info, queue) = (&self.core.info, &self.core.queue);
         let arbiter = self.arbiter.lock().clone();
@@ -124,12 +146,13 @@ impl<A: Actor> Cell for ActixCell<A> {
         Some(ActorSnapshot {
             path: info.path().to_owned(),
             kind: info.kind(),
-            state: info.state(),
+            state: info.seen_state(),
             depth,
             capacity: queue.capacity(),
             high_water: depth,
             handled: info.handled(),
             skipped: info.skipped(),
+            stuck: info.stuck(),
             failures: info.failures(),
             restarts: info.restarts(),
             dead_letters: info.dead_letters(),

@@ -22,6 +22,7 @@ use crate::ExitReason;
 use crate::mailbox::Signal;
 use crate::observe::ActorState;
 use crate::panics::{self, Panicked};
+use crate::pulse::{Pulse, Tenant};
 use crate::supervision::Report;
 
 /// Messages handled in one go before the arbiter's other tasks and timers get a turn.
@@ -138,13 +139,21 @@ pub(super) struct Life<A: Actor> {
     shared: Rc<Shared<A>>,
     /// `None` once it has ended.
     context: Option<ContextFut<A, Context<A>>>,
+    /// Of the thread it is on.
+    pulse: Arc<Pulse>,
     report: Option<Report>,
     reported_start: bool,
 }
 
 impl<A: Actor> Life<A> {
     /// Makes the actor. `None` if that failed, which the report says.
-    pub(super) fn begin(core: Arc<Core<A>>, claim: Claim, parts: MakeParts<A>, report: Report) -> Option<Self> {
+    pub(super) fn begin(
+        core: Arc<Core<A>>,
+        claim: Claim,
+        parts: MakeParts<A>,
+        pulse: Arc<Pulse>,
+        report: Report,
+    ) -> Option<Self> {
         let mut ctx = Context::new();
         *ctx.parts() = parts();
         let shared = Rc::new(Shared::new());
@@ -171,7 +180,7 @@ impl<A: Actor> Life<A> {
         }
         let context = ctx.into_future(actor);
         shared.keeps_alive.set(Some(context.address()));
-        Some(Self { core, claim, shared, context: Some(context), report: Some(report), reported_start: false })
+        Some(Self { core, claim, shared, context: Some(context), pulse, report: Some(report), reported_start: false })
     }
 
     /// Says that it has started, once.
@@ -227,50 +236,59 @@ impl<A: Actor> Life<A> {
     }
 }
 
-impl<A: Actor> Future for Life<A> {
-    type Output = ();
-
-    fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<()> {
-        let this = self.get_mut();
-        this.shared.turn.set(TURN);
+impl<A: Actor> Life<A> {
+    fn turn(&mut self, cx: &mut TaskContext<'_>) -> Poll<()> {
+        self.shared.turn.set(TURN);
         loop {
-            let heard = match this.core.queue.heard(this.claim, cx) {
+            let heard = match self.core.queue.heard(self.claim, cx) {
                 Err(()) => {
-                    this.end(this.told_to_end());
+                    self.end(self.told_to_end());
                     return Poll::Ready(());
                 }
                 Ok(Some(Signal::Halt)) => {
-                    this.halt(cx);
+                    self.halt(cx);
                     return Poll::Ready(());
                 }
                 Ok(heard) => heard,
             };
-            let Some(context) = &mut this.context else { return Poll::Ready(()) };
+            let Some(context) = &mut self.context else { return Poll::Ready(()) };
             match panics::catch(|| Pin::new(&mut *context).poll(cx)) {
                 Err(Panicked(reason)) => {
-                    this.panicked(reason);
+                    self.panicked(reason);
                     return Poll::Ready(());
                 }
                 Ok(Poll::Ready(())) => {
-                    this.report_start();
-                    this.end(if heard.is_some() { this.told_to_end() } else { ExitReason::Normal });
+                    self.report_start();
+                    self.end(if heard.is_some() { self.told_to_end() } else { ExitReason::Normal });
                     return Poll::Ready(());
                 }
                 Ok(Poll::Pending) => {}
             }
-            let lingers = this.shared.lingers.get() && context.alive();
-            let is_pumping = this.shared.is_pumping.get();
+            let lingers = self.shared.lingers.get() && context.alive();
+            let is_pumping = self.shared.is_pumping.get();
             if !is_pumping && !lingers {
                 // The actor has cancelled the pump, or refuses to stop.
-                Pump::spawn(&this.core, this.claim, &this.shared, context.ctx());
+                Pump::spawn(&self.core, self.claim, &self.shared, context.ctx());
             }
-            if this.shared.has_started.get() {
-                this.report_start();
+            if self.shared.has_started.get() {
+                self.report_start();
             }
             if is_pumping || lingers {
                 return Poll::Pending;
             }
         }
+    }
+}
+
+impl<A: Actor> Future for Life<A> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<()> {
+        let this = self.get_mut();
+        this.pulse.begin(Tenant::of(&this.core));
+        let polled = this.turn(cx);
+        this.pulse.end();
+        polled
     }
 }
 

@@ -126,6 +126,20 @@ impl<A: actix::Actor<Context = actix::Context<A>>> ActixChild<A> {
         self
     }
 
+    /// How long one poll of the actor may hold its thread before the actor counts as stuck, as
+    /// [`Child::stuck_after`](crate::Child::stuck_after) says. Default: 30 s.
+    pub fn stuck_after(mut self, limit: Option<Duration>) -> Self {
+        self.settings.patience.stuck_after = limit;
+        self
+    }
+
+    /// Whether it is then started again on another thread, as [`Child::replace_stuck`](crate::Child::replace_stuck) says.
+    /// What it has in hand keeps its reply: actix gives it to the handler. Default: no.
+    pub fn replace_stuck(mut self, replace: bool) -> Self {
+        self.settings.patience.replace_stuck = replace;
+        self
+    }
+
     /// The thread it lives on. Default: [`Placement::Any`].
     pub fn placement(mut self, placement: Placement) -> Self {
         self.settings.placement = placement;

@@ -27,6 +27,7 @@ use crate::mailbox::{Lease, Rest, Signal};
 use crate::observe::ActorState;
 use crate::panics::{self, Panicked};
 use crate::parcel::{Letter, Parcel, Receipt};
+use crate::pulse::{Pulse, Tenant};
 use crate::room::{Outcome, Room};
 use crate::supervision::Report;
 use crate::{Actor, Context, Error, ExitReason, Handle};
@@ -73,6 +74,8 @@ enum Stage {
 pub(super) struct Incarnation<A: Actor> {
     core: Arc<Core<A>>,
     lease: Arc<Lease>,
+    /// Of the thread it is on.
+    pulse: Arc<Pulse>,
     factory: Arc<Factory<A>>,
     /// What a hook or handler may still take once a signal has come.
     bound: Duration,
@@ -107,6 +110,7 @@ impl<A: Actor> Incarnation<A> {
         factory: Arc<Factory<A>>,
         bound: Duration,
         runtime: Handle,
+        pulse: Arc<Pulse>,
         report: Report,
     ) {
         let ctx = Context::new(core.clone(), lease.clone(), runtime);
@@ -114,6 +118,7 @@ impl<A: Actor> Incarnation<A> {
         tokio::task::spawn_local(Self {
             core,
             lease,
+            pulse,
             factory,
             bound,
             report: Some(report),
@@ -155,7 +160,9 @@ impl<A: Actor> Incarnation<A> {
     fn advance(&mut self, cx: &mut TaskContext<'_>) -> Poll<ExitReason> {
         self.attend(cx);
         self.core.mailbox.note_depth();
+        // Without its lease a handler goes no further: the actor may already live elsewhere.
         if self.room().is_occupied()
+            && !self.lease.is_revoked()
             && let Poll::Ready(outcome) = self.room().poll(cx)
         {
             self.timer = None;
@@ -165,7 +172,7 @@ impl<A: Actor> Incarnation<A> {
         }
         loop {
             if self.room().is_occupied() {
-                // It has just been polled.
+                // It has just been polled, or may not be.
                 if !self.is_given_up(cx) {
                     self.core.mailbox.make_room_before_a_wait();
                     return Poll::Pending;
@@ -175,6 +182,8 @@ impl<A: Actor> Incarnation<A> {
                 }
             }
             let step = match self.stage {
+                // The thread has come back too late even to begin.
+                Stage::Unborn if self.lease.is_revoked() => return Poll::Ready(self.told_to_end()),
                 Stage::Unborn => self.be_born(cx),
                 Stage::Running => self.run(cx),
                 Stage::Draining => self.drain(cx),
@@ -631,16 +640,26 @@ impl<A: Actor> Future for Incarnation<A> {
     fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<()> {
         // Nothing of this is pinned: what must not move lies behind `life`.
         let this = self.get_mut();
+        this.pulse.begin(Tenant::of(&this.core));
+        let polled = this.go_on(cx);
+        this.pulse.end();
+        polled
+    }
+}
+
+impl<A: Actor> Incarnation<A> {
+    /// Goes on, and sees to what follows when it is over.
+    fn go_on(&mut self, cx: &mut TaskContext<'_>) -> Poll<()> {
         loop {
-            let was_leaving = matches!(this.stage, Stage::Leaving(_));
-            let end = match panics::catch(|| this.advance(cx)) {
+            let was_leaving = matches!(self.stage, Stage::Leaving(_));
+            let end = match panics::catch(|| self.advance(cx)) {
                 Ok(Poll::Pending) => return Poll::Pending,
                 Ok(Poll::Ready(end)) => end,
-                Err(Panicked(reason)) => this.after_panic(reason),
+                Err(Panicked(reason)) => self.after_panic(reason),
             };
-            let left = if was_leaving { Err(end) } else { this.leave(end, cx) };
+            let left = if was_leaving { Err(end) } else { self.leave(end, cx) };
             if let Err(end) = left {
-                this.conclude(end);
+                self.conclude(end);
                 return Poll::Ready(());
             }
         }

@@ -13,13 +13,14 @@ use parking_lot::Mutex;
 use tokio::runtime::Handle as Timers;
 
 use crate::arbiters::{Arbiter, HandOver};
-use crate::child::Factory;
+use crate::child::{Factory, Patience};
 use crate::envelope::Fate;
 use crate::in_hand::InHand;
 use crate::links::{self, Linked};
 use crate::mailbox::{Claim, Mailbox, Signal};
 use crate::observe::{ActorSnapshot, ActorState, Info, SupervisorSnapshot};
 use crate::parcel::Parcel;
+use crate::pulse::{Beat, Tenant};
 use crate::supervision::Report;
 use crate::ties::Ties;
 use crate::{Actor, Error, ExitReason, Handle, Placement};
@@ -191,6 +192,27 @@ pub(crate) trait Cell: Send + Sync {
         None
     }
 
+    /// The thread of its incarnations, if it is an actor that has one.
+    fn thread(&self) -> Option<Arc<Arbiter>> {
+        None
+    }
+
+    /// Who it is there.
+    fn tenant(&self) -> Option<Tenant> {
+        None
+    }
+
+    /// How long it may hold that thread.
+    fn patience(&self) -> Patience {
+        Patience::default()
+    }
+
+    /// A child of it that holds its thread for longer than it may, and is to be started on another.
+    fn replace(&self, _child: &str, _thread: &Arc<Arbiter>, _held: Beat) {}
+
+    /// A child of it lived on a thread that was given up for what another actor did there.
+    fn displace(&self, _child: &str, _thread: &Arc<Arbiter>) {}
+
     /// What there is to see, if it is an actor.
     fn observe(&self) -> Option<ActorSnapshot>;
 
@@ -207,6 +229,7 @@ pub(crate) struct ActorCell<A: Actor> {
     pub(crate) bound: Duration,
     pub(crate) placement: Placement,
     pub(crate) niceness: Option<i32>,
+    pub(crate) patience: Patience,
     pub(crate) runtime: Handle,
 }
 
@@ -238,10 +261,11 @@ impl<A: Actor> Cell for ActorCell<A> {
             Err(Error::Setup { reason }) => return report.start_failed(reason),
             Err(error) => return report.start_failed(error.to_string()),
         };
+        self.runtime.watch(&arbiter, self.patience);
         let (core, factory, bound) = (self.core.clone(), self.factory.clone(), self.bound);
-        let runtime = self.runtime.clone();
+        let (runtime, pulse) = (self.runtime.clone(), arbiter.pulse().clone());
         // If the thread ends now the closure is dropped, and with it the report, which then says so.
-        starts.add(arbiter, move || Incarnation::new(core, lease, factory, bound, runtime, report));
+        starts.add(arbiter, move || Incarnation::new(core, lease, factory, bound, runtime, pulse, report));
     }
 
     fn stop(&self, signal: Signal, _bound: Duration) {
@@ -259,10 +283,13 @@ impl<A: Actor> Cell for ActorCell<A> {
     }
 
     fn give_up(&self) {
+        self.core.info.set_stuck(false);
         self.core.answer_for_a_lost_handler();
         self.hurry_children();
-        if let Some(arbiter) = self.core.arbiter.lock().take() {
-            self.runtime.threads().lose(&arbiter, self.core.info.path());
+        // Not under the lock: the others that live there are looked for.
+        let arbiter = self.core.arbiter.lock().take();
+        if let Some(arbiter) = arbiter {
+            self.runtime.lose_thread(&arbiter, self.core.info.path());
         }
     }
 
@@ -302,18 +329,31 @@ impl<A: Actor> Cell for ActorCell<A> {
         Some(self.core.clone())
     }
 
+    fn thread(&self) -> Option<Arc<Arbiter>> {
+        self.core.arbiter.lock().clone()
+    }
+
+    fn tenant(&self) -> Option<Tenant> {
+        Some(Tenant::of(&self.core))
+    }
+
+    fn patience(&self) -> Patience {
+        self.patience
+    }
+
     fn observe(&self) -> Option<ActorSnapshot> {
         let (info, mailbox) = (&self.core.info, &self.core.mailbox);
         let arbiter = self.core.arbiter.lock().clone();
         Some(ActorSnapshot {
             path: info.path().to_owned(),
             kind: info.kind(),
-            state: info.state(),
+            state: info.seen_state(),
             depth: mailbox.depth(),
             capacity: mailbox.capacity(),
             high_water: mailbox.high_water(),
             handled: info.handled(),
             skipped: info.skipped(),
+            stuck: info.stuck(),
             failures: info.failures(),
             restarts: info.restarts(),
             dead_letters: info.dead_letters(),

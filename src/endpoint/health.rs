@@ -10,7 +10,7 @@ pub(super) struct Readiness {
     pub(super) ready: bool,
     /// The runtime's state.
     state: &'static str,
-    /// Actors that ran once and wait to run again. One that starts for the first time is its spawner's concern, and one
+    /// Actors that ran once and wait to run again, and those that are stuck. One that starts for the first time is its spawner's concern, and one
     /// that is being stopped is meant to be.
     not_running: Vec<Down>,
 }
@@ -26,7 +26,7 @@ impl Readiness {
     /// Ready is a tree that stands with no actor down.
     pub(super) fn of(handle: &Handle, snapshot: &Snapshot) -> Self {
         let down = snapshot.actors.iter().filter(|actor| match actor.state {
-            ActorState::Restarting => true,
+            ActorState::Restarting | ActorState::Stuck => true,
             ActorState::Starting => actor.last_exit.is_some(),
             ActorState::Running | ActorState::Stopping | ActorState::Stopped => false,
         });

@@ -13,8 +13,14 @@ use crate::{ActorSnapshot, ActorState, Metric, MetricKind, Snapshot, SupervisorS
 
 const PREFIX: &str = "ironcliw";
 
-const STATES: [ActorState; 5] =
-    [ActorState::Starting, ActorState::Running, ActorState::Restarting, ActorState::Stopping, ActorState::Stopped];
+const STATES: [ActorState; 6] = [
+    ActorState::Starting,
+    ActorState::Running,
+    ActorState::Restarting,
+    ActorState::Stopping,
+    ActorState::Stopped,
+    ActorState::Stuck,
+];
 
 /// Integers up to here are exact in an `f64`, and are written without a fraction.
 const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
@@ -28,6 +34,7 @@ pub(super) fn of_runtime(snapshot: &Snapshot, ready: bool) -> Vec<Metric> {
         Metric::gauge("ready", "Whether the tree stands with no actor down", flag(ready)),
         Metric::counter("restarts", "Starts that were not an actor's first", snapshot.restarts as f64),
         Metric::counter("dead_letters", "Messages neither handled nor skipped", snapshot.dead_letters as f64),
+        Metric::gauge("lost_threads", "Threads given up and not yet back", snapshot.lost_threads as f64),
     ];
     metrics.extend(of_actors(&snapshot.actors));
     metrics.extend(of_supervisors(&snapshot.supervisors));
@@ -55,6 +62,7 @@ fn of_actors(actors: &[ActorSnapshot]) -> Vec<Metric> {
         gauge("mailbox_high_water", "The most messages that ever waited", |actor| actor.high_water as f64),
         counter("actor_handled", "Messages handled to the end", |actor| actor.handled as f64),
         counter("actor_skipped", "Messages nobody waited for any more", |actor| actor.skipped as f64),
+        counter("actor_stuck", "Times the actor held its thread past its limit", |actor| actor.stuck as f64),
         counter("actor_failures", "Incarnations that ended in a failure", |actor| actor.failures as f64),
         counter("actor_restarts", "Times the actor was started again", |actor| actor.restarts as f64),
         counter("actor_dead_letters", "The actor's messages neither handled nor skipped", |actor| {

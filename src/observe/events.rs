@@ -41,6 +41,13 @@ pub enum What {
         /// Messages that were still queued and were answered with `ActorStopped`.
         dead_letters: u64,
     },
+    /// It holds its thread for longer than it may.
+    Stuck {
+        /// How long that is, in seconds.
+        limit_s: f64,
+    },
+    /// It has come back, before it was replaced.
+    Unstuck,
     /// A supervisor used up its restarts and gave up.
     BudgetExhausted,
     /// A supervisor ended because significant children had.

@@ -24,6 +24,8 @@ pub enum ActorState {
     Stopping = 3,
     /// It has ended for good.
     Stopped = 4,
+    /// It holds its thread for longer than it may ([`Child::stuck_after`](crate::Child::stuck_after)).
+    Stuck = 5,
 }
 
 impl fmt::Display for ActorState {
@@ -34,6 +36,7 @@ impl fmt::Display for ActorState {
             Self::Restarting => "restarting",
             Self::Stopping => "stopping",
             Self::Stopped => "stopped",
+            Self::Stuck => "stuck",
         })
     }
 }
@@ -47,6 +50,10 @@ pub(crate) struct Info {
     failures: AtomicU64,
     restarts: AtomicU64,
     dead_letters: AtomicU64,
+    /// It holds its thread for longer than it may.
+    is_stuck: AtomicBool,
+    /// Times that came to be.
+    stuck: AtomicU64,
     /// Boxed, as most have none.
     last_exit: Mutex<Option<Box<ExitReason>>>,
     /// It has ended for good, and everybody who had asked has heard.
@@ -66,6 +73,8 @@ impl Info {
             failures: AtomicU64::new(0),
             restarts: AtomicU64::new(0),
             dead_letters: AtomicU64::new(0),
+            is_stuck: AtomicBool::new(false),
+            stuck: AtomicU64::new(0),
             last_exit: Mutex::new(None),
             is_over: AtomicBool::new(false),
             mourners: Notify::const_new(),
@@ -88,6 +97,31 @@ impl Info {
             3 => ActorState::Stopping,
             _ => ActorState::Stopped,
         }
+    }
+
+    /// As observers see it: an actor that is stuck does nothing else.
+    pub(crate) fn seen_state(&self) -> ActorState {
+        match self.state() {
+            ActorState::Stopped => ActorState::Stopped,
+            _ if self.is_stuck.load(Ordering::Relaxed) => ActorState::Stuck,
+            state => state,
+        }
+    }
+
+    /// Marks it, or takes the mark away. A new mark is counted.
+    pub(crate) fn set_stuck(&self, stuck: bool) {
+        if !self.is_stuck.swap(stuck, Ordering::Relaxed) && stuck {
+            self.stuck.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn stuck(&self) -> u64 {
+        self.stuck.load(Ordering::Relaxed)
+    }
+
+    /// What moves with every message that it is done with.
+    pub(crate) fn progress(&self) -> u64 {
+        self.handled().wrapping_add(self.skipped())
     }
 
     /// Stopped is final: later changes are ignored, so a thread that returns late cannot revive an actor.

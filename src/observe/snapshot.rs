@@ -24,6 +24,8 @@ pub struct ActorSnapshot {
     pub handled: u64,
     /// Messages not handled because nobody waited for them any more.
     pub skipped: u64,
+    /// Times it held its thread for longer than it may.
+    pub stuck: u64,
     /// Incarnations that ended in a failure.
     pub failures: u64,
     /// Times it was started again.
@@ -108,6 +110,8 @@ pub struct Snapshot {
     pub supervisors: Vec<SupervisorSnapshot>,
     /// Every thread that runs actors.
     pub arbiters: Vec<ArbiterSnapshot>,
+    /// Threads that were given up because a handler did not come back, and that have not ended since.
+    pub lost_threads: usize,
     /// The last supervision events, oldest first.
     pub events: Vec<SupervisionEvent>,
 }

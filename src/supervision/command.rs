@@ -7,8 +7,10 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 
 use super::step::{ChildId, Policy};
+use crate::arbiters::Arbiter;
 use crate::cell::Cell;
 use crate::mailbox::Signal;
+use crate::pulse::Beat;
 use crate::registry::PathHash;
 use crate::{Error, ExitReason};
 
@@ -120,6 +122,17 @@ pub(crate) enum Command {
     },
     /// A restart has left the window: the budget has grown.
     Relief,
+    /// The child is stuck in this poll, and is to be started on another thread.
+    Replace {
+        path: String,
+        thread: Arc<Arbiter>,
+        held: Beat,
+    },
+    /// The thread was given up for what another actor did there.
+    Displace {
+        path: String,
+        thread: Arc<Arbiter>,
+    },
     /// From the parent: begin, or begin again.
     Begin(Option<Report>),
     /// From the parent, or from the runtime's owner: end.

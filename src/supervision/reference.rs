@@ -12,11 +12,12 @@ use super::spec::{AutoShutdown, Supervisor};
 use super::step::Policy;
 use super::supervisor::{UNBOUNDED, launch};
 use crate::actix_actor::ActixCell;
-use crate::arbiters::HandOver;
+use crate::arbiters::{Arbiter, HandOver};
 use crate::cell::Cell;
 use crate::child::Child;
 use crate::mailbox::Signal;
 use crate::observe::{ActorSnapshot, Info, SupervisorSnapshot};
+use crate::pulse::Beat;
 use crate::{ActixChild, Actor, Address, Error, Handle, Restart};
 
 /// A running supervisor, to spawn children under.
@@ -202,6 +203,14 @@ impl Cell for SupervisorRef {
 
     /// It has no thread of its own to lose.
     fn give_up(&self) {}
+
+    fn replace(&self, child: &str, thread: &Arc<Arbiter>, held: Beat) {
+        self.command(Command::Replace { path: child.to_owned(), thread: thread.clone(), held });
+    }
+
+    fn displace(&self, child: &str, thread: &Arc<Arbiter>) {
+        self.command(Command::Displace { path: child.to_owned(), thread: thread.clone() });
+    }
 
     fn seal(&self) -> u64 {
         // Its task answers its children's messages and counts them.

@@ -70,6 +70,8 @@ pub(crate) enum Event {
         child: ChildId,
         failure: bool,
     },
+    /// Its thread was given up for what another actor did there.
+    Displaced(ChildId),
     /// The wait that `StartAfter` asked for is over.
     Due(ChildId),
     /// Stop this child for good.
@@ -222,6 +224,11 @@ impl State {
         self.phase == Phase::Running && self.round.is_none() && self.alone == 0
     }
 
+    /// Whether there is an incarnation, if only on its way in or out.
+    pub(crate) fn has_incarnation(&self, id: ChildId) -> bool {
+        matches!(self.status(id), Some(Status::Starting | Status::Up | Status::Stopping))
+    }
+
     fn status(&self, id: ChildId) -> Option<Status> {
         self.children.get(id).map(|child| child.status)
     }
@@ -281,8 +288,11 @@ pub(crate) fn step(state: &mut State, event: Event, now: Duration) -> Vec<Effect
             effects.push(Effect::Start(id));
         }
         Event::Started(id) => started(state, id, now),
-        Event::StartFailed(id) => ended(state, id, true, now, &mut effects),
-        Event::Exited { child, failure } => ended(state, child, failure, now, &mut effects),
+        Event::StartFailed(id) => ended(state, id, End::Failed, now, &mut effects),
+        Event::Exited { child, failure } => {
+            ended(state, child, if failure { End::Failed } else { End::Normal }, now, &mut effects);
+        }
+        Event::Displaced(id) => ended(state, id, End::Displaced, now, &mut effects),
         Event::Due(id) => {
             if state.status(id) == Some(Status::Waiting) {
                 // A round starts nobody before it has stopped everybody.
@@ -337,12 +347,27 @@ fn started(state: &mut State, id: ChildId, now: Duration) {
     }
 }
 
-fn ended(state: &mut State, id: ChildId, failure: bool, now: Duration, effects: &mut Vec<Effect>) {
+/// How an incarnation ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    Normal,
+    Failed,
+    /// Through no fault of its own.
+    Displaced,
+}
+
+fn ended(state: &mut State, id: ChildId, end: End, now: Duration, effects: &mut Vec<Effect>) {
     let stopping = matches!(state.phase, Phase::Stopping(..));
     let Some(child) = state.children.get(id) else { return };
     let asked = child.status == Status::Stopping;
     let (policy, forgotten) = (*child.policy, child.leaving || !child.established);
+    let has_not_begun = !child.leaving && !child.established;
     state.set_status(id, Status::Down);
+    if has_not_begun && end == End::Displaced && !asked && !stopping {
+        // It came to a thread that was already held: its spawner waits for another.
+        state.set_status(id, Status::Starting);
+        return effects.push(Effect::Start(id));
+    }
     if forgotten {
         return state.forget(id, effects);
     }
@@ -351,9 +376,14 @@ fn ended(state: &mut State, id: ChildId, failure: bool, now: Duration, effects: 
     }
     let again = match policy.restart {
         Restart::Permanent => true,
-        Restart::Transient => failure,
+        Restart::Transient => end != End::Normal,
         Restart::Temporary => false,
     };
+    if again && end == End::Displaced {
+        // A crowd that loses its thread is no sign that its supervisor is of no use: it counts for nobody, and waits for
+        // nothing. Whoever held the thread pays.
+        return begin_again(state, id, Duration::ZERO, now, effects);
+    }
     if again {
         return restart(state, id, now, effects);
     }
@@ -380,6 +410,11 @@ fn restart(state: &mut State, id: ChildId, now: Duration, effects: &mut Vec<Effe
         return begin_stopping(state, Verdict::Exhausted, StopKind::Restart);
     }
     let delay = next_delay(state, id, now);
+    begin_again(state, id, delay, now, effects);
+}
+
+/// Starts the child again, alone or in a round.
+fn begin_again(state: &mut State, id: ChildId, delay: Duration, now: Duration, effects: &mut Vec<Effect>) {
     match state.strategy {
         Strategy::OneForOne => {
             if let Some(child) = state.children.get_mut(id) {

@@ -226,6 +226,42 @@ fn a_child_that_fails_while_it_is_stopped_for_a_round_does_not_count() {
 }
 
 #[test]
+fn a_child_that_loses_its_thread_to_another_is_started_at_once_and_costs_nothing() {
+    let waits = Policy { backoff: DOUBLING, ..PERMANENT };
+    let transient = Policy { restart: Restart::Transient, ..waits };
+    let temporary = Policy { restart: Restart::Temporary, ..waits };
+    let mut desk = Desk::new(Strategy::OneForOne, 1, seconds(10), &[waits, transient, temporary]);
+    for _ in 0..3 {
+        for child in [1, 2] {
+            assert_eq!(desk.on(Event::Displaced(child)), [Start(child)]);
+            assert_eq!(desk.on(Event::Started(child)), []);
+        }
+    }
+    assert_eq!(desk.on(Event::Displaced(3)), [Forget(3)]);
+    assert_eq!(desk.state.budget_left(desk.now), 1);
+    assert_eq!(desk.fail(1), [StartAfter(1, seconds(1))], "its streak has not begun");
+}
+
+#[test]
+fn a_first_start_on_a_thread_that_is_lost_is_made_on_another() {
+    let mut desk = Desk::new(Strategy::OneForAll, 0, seconds(10), &[PERMANENT]);
+    assert_eq!(desk.on(Event::Add(2, PERMANENT)), [Start(2)]);
+    assert_eq!(desk.on(Event::Displaced(2)), [Start(2)]);
+    assert_eq!(desk.on(Event::Started(2)), []);
+    assert_eq!(desk.on(Event::Add(3, PERMANENT)), [Start(3)]);
+    assert_eq!(desk.on(Event::Remove(3)), [Stop(3, StopKind::Final)]);
+    assert_eq!(desk.on(Event::Displaced(3)), [Forget(3)], "unless it was to go");
+}
+
+#[test]
+fn a_group_starts_again_with_the_member_that_loses_its_thread() {
+    let mut desk = Desk::new(Strategy::RestForOne, 0, seconds(10), &[PERMANENT; 3]);
+    assert_eq!(desk.on(Event::Displaced(2)), [Stop(3, StopKind::Restart)]);
+    assert_eq!(desk.on(Event::Displaced(3)), [Start(2)]);
+    assert_eq!(desk.on(Event::Started(2)), [Start(3)]);
+}
+
+#[test]
 fn temporary_members_of_a_group_that_restarts_are_forgotten() {
     let temporary = Policy { restart: Restart::Temporary, ..PERMANENT };
     let mut desk = Desk::new(Strategy::OneForAll, 9, seconds(10), &[PERMANENT, temporary, PERMANENT]);
@@ -593,6 +629,10 @@ impl World {
                 self.tell(Event::Due(child.id));
             }
             Body::Down => {}
+            Body::Starting | Body::Up if choice.is_multiple_of(15) => {
+                self.child(child.id).body = Body::Down;
+                self.tell(Event::Displaced(child.id));
+            }
             Body::Starting if choice.is_multiple_of(4) => self.exit(child.id, true, true),
             Body::Starting => self.start(child.id, Body::Up),
             Body::Up if choice.is_multiple_of(3) => self.exit(child.id, choice.is_multiple_of(2), false),

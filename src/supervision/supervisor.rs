@@ -16,7 +16,7 @@ use super::info::SupervisorInfo;
 use super::reference::SupervisorRef;
 use super::spec::Supervisor;
 use super::step::{ChildId, Effect, Event, State, StopKind, Verdict, step};
-use crate::arbiters::HandOver;
+use crate::arbiters::{Arbiter, HandOver};
 use crate::mailbox::Signal;
 use crate::observe::{ActorState, EventLog, Info, What};
 use crate::{Error, ExitReason, Handle};
@@ -151,6 +151,21 @@ impl Task {
             }
             // Settling looks at it.
             Command::Relief => self.relief = None,
+            Command::Replace { path, thread, held } => {
+                // It may have come back, and gone, in the meantime.
+                if let Some(child) = self.tenant_of(&path, &thread)
+                    && thread.pulse().look() == Some(held)
+                {
+                    self.lose(child);
+                    self.on_exited(child, ExitReason::ThreadLost);
+                }
+            }
+            Command::Displace { path, thread } => {
+                if let Some(child) = self.tenant_of(&path, &thread) {
+                    self.lose(child);
+                    self.on_displaced(child);
+                }
+            }
             Command::Begin(report) => {
                 self.report = report;
                 self.reported_start = false;
@@ -346,6 +361,42 @@ impl Task {
         } else {
             self.decide(Event::Exited { child, failure });
         }
+    }
+
+    /// The child at `path`, if it has an incarnation and that lives on `thread`.
+    fn tenant_of(&self, path: &str, thread: &Arc<Arbiter>) -> Option<ChildId> {
+        let child = self.children.find(path)?;
+        let home = self.children.get(child)?.cell.thread()?;
+        (Arc::ptr_eq(&home, thread) && self.state.has_incarnation(child)).then_some(child)
+    }
+
+    /// The child's thread does not come back.
+    fn lose(&mut self, child: ChildId) {
+        if let Some(entry) = self.children.get_mut(child) {
+            entry.cell.give_up();
+            if entry.batch.is_some() {
+                entry.rare().last_failure = Some(ExitReason::ThreadLost.to_string());
+            }
+        }
+    }
+
+    /// As `on_exited`, of one that is not to blame.
+    fn on_displaced(&mut self, child: ChildId) {
+        let Some(entry) = self.children.get_mut(child) else {
+            return;
+        };
+        entry.end_incarnation();
+        let info = entry.cell.info();
+        info.record_exit(&ExitReason::ThreadLost);
+        entry.cell.on_exit(&ExitReason::ThreadLost);
+        if !info.is_final() {
+            info.set_state(ActorState::Restarting);
+        }
+        warn!(path = info.path(), "a child lost its thread to another actor");
+        self.runtime
+            .events()
+            .push(info, What::Exited { reason: ExitReason::ThreadLost.to_string(), failure: false });
+        self.decide(Event::Displaced(child));
     }
 
     fn on_overdue(&mut self, child: ChildId, stage: Overdue) {

@@ -184,9 +184,9 @@ impl Inference {
         let factory = move || {
             InferenceActor::new(&path, inner.model.clone(), pool.clone(), scheduler.clone(), inner.counts.clone())
         };
-        self.supervisor
-            .spawn(Child::new(child, factory).mailbox(QUEUE, Overflow::Block).placement(Placement::Dedicated))
-            .await
+        // A batch computes for as long as the model is large.
+        let child = Child::new(child, factory).placement(Placement::Dedicated).stuck_after(None);
+        self.supervisor.spawn(child.mailbox(QUEUE, Overflow::Block)).await
     }
 
     /// The replica at this path.
