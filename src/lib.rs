@@ -48,6 +48,7 @@ mod address;
 mod arbiters;
 mod cell;
 mod child;
+mod clock;
 mod context;
 #[cfg(feature = "endpoint")]
 pub mod endpoint;
@@ -67,6 +68,8 @@ mod room;
 mod runtime;
 mod supervision;
 mod sync;
+#[cfg(feature = "testkit")]
+pub mod testkit;
 mod threads;
 
 pub use actix_actor::ActixChild;

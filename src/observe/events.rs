@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 use serde::Serialize;
 
 use crate::ExitReason;
+use crate::clock;
 
 /// Events kept; older ones are forgotten. Enough to hold a burst of restarts of every actor of a usual tree.
 const KEPT: usize = 256;
@@ -55,12 +56,12 @@ pub(crate) struct EventLog {
 
 impl EventLog {
     pub(crate) fn new() -> Self {
-        Self { began: (Instant::now(), SystemTime::now()), entries: Mutex::new(VecDeque::with_capacity(KEPT)) }
+        Self { began: (clock::now(), SystemTime::now()), entries: Mutex::new(VecDeque::with_capacity(KEPT)) }
     }
 
     pub(crate) fn push(&self, path: &str, what: What) {
         // The steady clock, anchored once: a step of the wall clock does not reorder the log.
-        let at = self.began.1 + self.began.0.elapsed();
+        let at = self.began.1 + clock::since(self.began.0);
         let at_unix_s = at.duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
         let mut entries = self.entries.lock();
         if entries.len() == KEPT {

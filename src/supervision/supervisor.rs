@@ -14,6 +14,7 @@ use super::reference::SupervisorRef;
 use super::spec::{Strategy, Supervisor};
 use super::step::{ChildId, Effect, Event, Policy, State, StopKind, Verdict, step};
 use crate::cell::Cell;
+use crate::clock;
 use crate::mailbox::Signal;
 use crate::observe::{ActorState, Info, SupervisorSnapshot, What};
 use crate::{Error, ExitReason, Handle};
@@ -210,7 +211,7 @@ pub(crate) fn launch(spec: &Supervisor, path: String, runtime: &Handle) -> Super
         to_self: to.clone(),
         report: None,
         reported_start: false,
-        began: Instant::now(),
+        began: clock::now(),
         deadline: None,
         done: false,
     };
@@ -230,7 +231,7 @@ impl Task {
     }
 
     fn now(&self) -> Duration {
-        self.began.elapsed()
+        clock::since(self.began)
     }
 
     fn obey(&mut self, command: Command) {
@@ -275,7 +276,7 @@ impl Task {
                 std::mem::take(&mut self.early).into_iter().for_each(|adoption| self.add(adoption));
             }
             Command::Stop { signal, bound } => {
-                let deadline = Instant::now().checked_add(bound);
+                let deadline = clock::now().checked_add(bound);
                 self.deadline = self.deadline.into_iter().chain(deadline).min();
                 let kind = if signal == Signal::Restart { StopKind::Restart } else { StopKind::Final };
                 if kind == StopKind::Final {
@@ -383,7 +384,7 @@ impl Task {
         match stage {
             Overdue::Bound => {
                 entry.cell.halt();
-                let late = self.deadline.map_or(Duration::ZERO, |at| at.elapsed());
+                let late = self.deadline.map_or(Duration::ZERO, clock::since);
                 let grace = GRACE.saturating_sub(late).max(LATE_GRACE);
                 self.later(child, grace, |epoch| Command::Overdue { child, epoch, stage: Overdue::Grace });
             }
@@ -412,7 +413,9 @@ impl Task {
     /// Passes an order to stop on to those that are on their way out already, whose bounds may have been longer.
     fn hurry(&mut self, kind: StopKind) {
         let on_their_way = self.entries.iter().filter_map(|(&child, entry)| Some((child, entry.told?)));
-        for (child, told) in on_their_way.collect::<Vec<_>>() {
+        let mut on_their_way: Vec<_> = on_their_way.collect();
+        on_their_way.sort_unstable_by_key(|&(child, _)| std::cmp::Reverse(child));
+        for (child, told) in on_their_way {
             let is_final = kind == StopKind::Final || told == StopKind::Final;
             self.stop(child, if is_final { StopKind::Final } else { StopKind::Restart });
         }
@@ -453,7 +456,7 @@ impl Task {
     }
 
     fn stop(&mut self, child: ChildId, kind: StopKind) {
-        let left = self.deadline.map_or(UNBOUNDED, |at| at.saturating_duration_since(Instant::now()));
+        let left = self.deadline.map_or(UNBOUNDED, |at| at.saturating_duration_since(clock::now()));
         let Some(entry) = self.entries.get_mut(&child) else {
             return;
         };
