@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use ironcliw::testkit::{TestRuntime, When};
 use ironcliw::{
-    ActixChild, Actor, ActorState, Backoff, Child, Context, Error, ExitReason, Handler, Message, Placement, StartError,
-    Supervisor, What,
+    ActixChild, Actor, ActorState, Backoff, Child, Context, Error, ExitReason, Handler, Message, Overflow, Placement,
+    StartError, Strategy, Supervisor, What,
 };
 use ironcliw_actors::pool::Owner;
 use ironcliw_actors::{Config, Subsystems};
@@ -129,6 +129,73 @@ fn the_same_seed_gives_the_same_faults_and_restarts_at_the_same_times() {
     assert!(restarts > 10, "{restarts} restarts");
     assert_eq!(first, history(42));
     assert_ne!(first, history(43));
+}
+
+/// Keeps what it was sent, in a log that outlives it.
+struct Scribe(Arc<Mutex<Vec<(u64, u64)>>>);
+impl Actor for Scribe {}
+
+struct Write(u64, u64);
+impl Message for Write {
+    type Reply = ();
+}
+impl Handler<Write> for Scribe {
+    async fn handle(&mut self, Write(sender, n): Write, _: &mut Context<Self>) {
+        if n.is_multiple_of(7) {
+            tokio::task::yield_now().await;
+        }
+        self.0.lock().unwrap().push((sender, n));
+    }
+}
+
+/// In which order the messages of senders that crowd a small mailbox are handled, while its actor fails and its siblings
+/// are restarted with it.
+fn order(seed: u64) -> Vec<(u64, u64)> {
+    TestRuntime::run(seed, async |kit| {
+        kit.faults().panic_with_probability("user/team/*", 0.02);
+        kit.faults().lose_thread_on("user/team/*", When::Probability(0.005));
+        let team = Supervisor::new("team").strategy(Strategy::OneForAll).restarts(1000, SECOND);
+        let team = kit.supervise(team).await.unwrap();
+        let log = Arc::<Mutex<Vec<(u64, u64)>>>::default();
+        let mut scribes = Vec::new();
+        for name in ["a", "b", "c"] {
+            let kept = log.clone();
+            let scribe = Child::new(name, move || Scribe(kept.clone())).mailbox(4, Overflow::Block);
+            scribes.push(team.spawn(scribe.backoff(Backoff { min: SECOND, ..Backoff::default() })).await.unwrap());
+        }
+        let done = kit.probe::<Alarm>("done").await;
+        for sender in 0..8 {
+            let (scribes, done) = (scribes.clone(), done.recipient());
+            kit.spawn_task(async move {
+                for n in 0..60 {
+                    let to = &scribes[((sender + n) % 3) as usize];
+                    if n % 5 == 0 {
+                        let _ = to.ask(Write(sender, n)).deadline(Duration::from_millis(20)).await;
+                    } else {
+                        to.tell(Write(sender, n)).await.unwrap();
+                    }
+                }
+                done.tell(Alarm(0)).await.unwrap();
+            });
+        }
+        for _ in 0..8 {
+            done.expect_within(60 * MINUTE).await;
+        }
+        // What is queued waits for the last restart.
+        kit.advance(60 * MINUTE).await;
+        let written = log.lock().unwrap().clone();
+        assert!(written.len() > 300, "{}", written.len());
+        written
+    })
+}
+
+#[test]
+fn the_same_seed_gives_the_same_order_of_messages() {
+    let first = order(42);
+    for _ in 0..5 {
+        assert_eq!(first, order(42));
+    }
+    assert_ne!(first, order(43));
 }
 
 #[test]
