@@ -417,7 +417,7 @@ fn a_probe_answers_as_it_was_told_to() {
 fn a_probe_that_hears_nothing_or_what_it_should_not_says_where() {
     let kit = TestRuntime::new(1);
     let probe = kit.block_on(kit.probe::<Alarm>("alarms"));
-    let said = panic_of(|| drop(kit.block_on(probe.expect())));
+    let said = panic_of(|| _ = kit.block_on(probe.expect()));
     assert!(said.contains("probes/alarms heard nothing within 60s") && said.contains("testkit.rs"), "{said}");
     probe.address().try_tell(Alarm(1)).unwrap();
     let said = panic_of(|| kit.block_on(probe.expect_none_within(SECOND)));
