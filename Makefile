@@ -33,6 +33,8 @@ test: test-rust test-python ## run every test
 
 test-rust: ## run the tests of the crates, with their doctests
 	$(CARGO) test --workspace --locked
+	$(CARGO) test -p ironcliw --features testkit --locked --lib --test testkit
+	$(CARGO) test -p ironcliw --features testkit --locked --doc testkit
 
 test-python: $(VENV)/.native $(VENV)/.demo $(VENV)/.test ## run the tests of the packages
 	$(BIN)/python -m pytest
@@ -42,7 +44,8 @@ lint: lint-rust lint-python ## check format, lints, types and docs; a warning is
 lint-rust: ## the same of the crates
 	$(CARGO) fmt --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
-	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --workspace --no-deps --locked
+	$(CARGO) clippy -p ironcliw --all-targets --features testkit --locked -- -D warnings
+	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --workspace --no-deps --locked --features ironcliw/testkit
 
 lint-python: $(VENV)/.native $(VENV)/.demo $(VENV)/.test ## the same of the packages, and the stubs against the extension
 	$(BIN)/ruff check $(PYTHON_SOURCES)
@@ -56,7 +59,7 @@ fmt: $(VENV)/.test ## format everything
 	$(BIN)/ruff format $(PYTHON_SOURCES)
 
 doc: ## build the crates' documentation
-	$(CARGO) doc --workspace --no-deps --locked
+	$(CARGO) doc --workspace --no-deps --locked --features ironcliw/testkit
 
 bench: bench-actors bench-await ## measure ours beside the peers; writes target/bench/
 
@@ -68,6 +71,7 @@ bench-await: $(VENV)/.native ## awaits a second, against asyncio.to_thread
 
 features: ## check that each cargo feature builds alone, and none
 	$(CARGO) check --locked -p ironcliw --no-default-features
+	$(CARGO) check --locked -p ironcliw --no-default-features --features testkit
 	$(CARGO) check --locked -p ironcliw-python --no-default-features
 	$(CARGO) check --locked -p ironcliw-python --no-default-features --features python-bindings
 	@set -e; for features in $(FEATURES); do echo "features: $$features"; \

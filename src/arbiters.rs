@@ -121,11 +121,8 @@ fn name_thread(_name: &str) {}
 pub(crate) struct Arbiter {
     spec: ThreadSpec,
     found: Found,
-    handle: actix::ArbiterHandle,
+    home: Home,
     spawner: Spawner,
-    thread: Mutex<Option<actix::Arbiter>>,
-    /// Dangles once the thread has ended.
-    runs: Weak<()>,
     /// A handler did not come back from here.
     is_lost: AtomicBool,
     /// Actors that live here. Changed under the lock of the runtime's threads.
@@ -134,13 +131,53 @@ pub(crate) struct Arbiter {
     pulse: Arc<Pulse>,
 }
 
+/// What runs an arbiter's tasks.
+enum Home {
+    /// A thread of actix's.
+    Thread {
+        handle: actix::ArbiterHandle,
+        thread: Mutex<Option<actix::Arbiter>>,
+        /// Dangles once the thread has ended.
+        runs: Weak<()>,
+    },
+    /// A task on the test kit's one thread.
+    #[cfg(feature = "testkit")]
+    Task { task: tokio::task::AbortHandle, is_told: AtomicBool },
+}
+
+impl Home {
+    fn stop(&self) {
+        match self {
+            Self::Thread { handle, .. } => drop(handle.stop()),
+            #[cfg(feature = "testkit")]
+            Self::Task { task, is_told } => {
+                is_told.store(true, Ordering::Relaxed);
+                task.abort();
+            }
+        }
+    }
+
+    fn is_alive(&self) -> bool {
+        match self {
+            Self::Thread { handle, .. } => handle.alive(),
+            #[cfg(feature = "testkit")]
+            Self::Task { task, is_told } => !is_told.load(Ordering::Relaxed) && !task.is_finished(),
+        }
+    }
+}
+
 impl Drop for Arbiter {
     fn drop(&mut self) {
-        self.handle.stop();
+        self.stop();
     }
 }
 
 impl Arbiter {
+    fn new(spec: ThreadSpec, found: Found, home: Home, spawner: Spawner) -> Self {
+        let (is_lost, tenants, pulse) = (AtomicBool::new(false), AtomicUsize::new(0), Arc::default());
+        Self { spec, found, home, spawner, is_lost, tenants, pulse }
+    }
+
     pub(crate) fn name(&self) -> &str {
         &self.spec.name
     }
@@ -160,12 +197,12 @@ impl Arbiter {
 
     /// Ends the thread once its present task yields. Nothing waits for it.
     pub(crate) fn stop(&self) {
-        self.handle.stop();
+        self.home.stop();
     }
 
     /// Whether an actor may still be started here.
     pub(crate) fn is_alive(&self) -> bool {
-        self.handle.alive() && !self.is_lost.load(Ordering::Relaxed)
+        self.home.is_alive() && !self.is_lost.load(Ordering::Relaxed)
     }
 
     pub(crate) fn pulse(&self) -> &Arc<Pulse> {
@@ -191,13 +228,23 @@ impl Arbiter {
 
     /// Whether the thread exists, if only to end.
     pub(crate) fn runs(&self) -> bool {
-        self.runs.strong_count() > 0
+        match &self.home {
+            Home::Thread { runs, .. } => runs.strong_count() > 0,
+            #[cfg(feature = "testkit")]
+            Home::Task { task, .. } => !task.is_finished(),
+        }
     }
 
     /// Waits for the thread's end until `limit`, and says whether it came.
     pub(crate) fn join(&self, limit: Instant) -> bool {
+        let thread = match &self.home {
+            Home::Thread { thread, .. } => thread,
+            // It ends when the caller lets it.
+            #[cfg(feature = "testkit")]
+            Home::Task { .. } => return true,
+        };
         let ended = wait_until(limit, || !self.runs());
-        if ended && let Some(thread) = self.thread.lock().take() {
+        if ended && let Some(thread) = thread.lock().take() {
             // A thread that panicked outside any handler has nothing left to say.
             let _ = thread.join();
         }
@@ -212,7 +259,11 @@ impl Arbiter {
 
     /// The same among actix's own tasks.
     pub(crate) fn spawn_actix(&self, make: impl FnOnce() + Send + 'static) {
-        self.handle.spawn_fn(make);
+        match &self.home {
+            Home::Thread { handle, .. } => drop(handle.spawn_fn(make)),
+            #[cfg(feature = "testkit")]
+            Home::Task { .. } => self.spawner.run(vec![Box::new(make)]),
+        }
     }
 }
 
@@ -320,6 +371,12 @@ pub(crate) fn open(of: RuntimeId, spec: ThreadSpec, spin: Duration) -> Result<Ar
     let (handle, thread) = (arbiter.handle(), Mutex::new(Some(arbiter)));
     let (spawner, begin) = executor(spin);
     handle.spawn_fn(begin);
-    let (is_lost, tenants, pulse) = (AtomicBool::new(false), AtomicUsize::new(0), Arc::default());
-    Ok(Arbiter { spec, found, handle, spawner, thread, runs, is_lost, tenants, pulse })
+    Ok(Arbiter::new(spec, found, Home::Thread { handle, thread, runs }, spawner))
+}
+
+/// Makes one that is no thread but a task of the test kit's, on whose runtime this must be called.
+#[cfg(feature = "testkit")]
+pub(crate) fn open_in_place(spec: ThreadSpec) -> Arbiter {
+    let (spawner, task) = crate::executor::in_place();
+    Arbiter::new(spec, Found::default(), Home::Task { task, is_told: AtomicBool::new(false) }, spawner)
 }

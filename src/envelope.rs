@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::clock;
 use crate::panics;
 use crate::reply::{ErasedReplier, Replier, drop_unwanted};
 use crate::{Actor, Context, Error, Handler, Message};
@@ -16,7 +17,7 @@ pub(crate) struct Deadline {
 impl Deadline {
     /// `None` where the time is too far away to matter.
     pub(crate) fn after(after: Duration) -> Option<Self> {
-        Instant::now().checked_add(after).map(|at| Self { at, after })
+        clock::now().checked_add(after).map(|at| Self { at, after })
     }
 
     pub(crate) fn error(&self, path: &str) -> Error {
@@ -40,7 +41,7 @@ impl Fate {
             return Self::Abandoned;
         }
         match deadline {
-            Some(deadline) if deadline.at <= Instant::now() => Self::Expired(deadline),
+            Some(deadline) if deadline.at <= clock::now() => Self::Expired(deadline),
             _ => Self::Deliver,
         }
     }
@@ -88,6 +89,8 @@ impl<A: Handler<M>, M: Message> Envelope<A> for Told<M> {
 
     #[inline]
     async fn deliver(self, actor: &mut A, ctx: &mut Context<A>) {
+        #[cfg(feature = "testkit")]
+        ctx.meet_faults().await;
         let unwanted = actor.handle(self.0, ctx).await;
         if std::mem::needs_drop::<M::Reply>() {
             drop_unwanted(unwanted);
@@ -120,6 +123,8 @@ impl<A: Handler<M>, M: Message> Envelope<A> for Asked<M> {
 
     #[inline]
     async fn deliver(self, actor: &mut A, ctx: &mut Context<A>) {
+        #[cfg(feature = "testkit")]
+        ctx.meet_faults().await;
         let answer = actor.handle(self.message, ctx).await;
         ctx.answer(answer);
     }

@@ -152,6 +152,44 @@ impl Future for AssertLocal {
     }
 }
 
+/// The test kit's executor: one task of the current runtime, which neither spins nor reads a clock. Each turn of an actor
+/// ends it, so that everything else on the thread goes next.
+#[cfg(feature = "testkit")]
+pub(crate) fn in_place() -> (Spawner, tokio::task::AbortHandle) {
+    let (to, work) = unbounded_channel();
+    let task = tokio::spawn(InPlace(take_in(work)));
+    (Spawner(to), task.abort_handle())
+}
+
+#[cfg(feature = "testkit")]
+struct InPlace(LocalSet);
+
+// SAFETY: it is made, polled and dropped by the one thread of the test kit's `current_thread` runtime, which stays where it
+// was made: `TestRuntime` is not `Send`.
+#[cfg(feature = "testkit")]
+unsafe impl Send for InPlace {}
+
+#[cfg(feature = "testkit")]
+impl Future for InPlace {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let _ = Pin::new(&mut self.0).poll(cx);
+        Poll::Pending
+    }
+}
+
+/// Tasks, the first of which takes work in.
+fn take_in(mut work: UnboundedReceiver<Vec<Work>>) -> LocalSet {
+    let tasks = LocalSet::new();
+    tasks.spawn_local(async move {
+        while let Some(work) = work.recv().await {
+            work.into_iter().for_each(|work| work());
+        }
+    });
+    tasks
+}
+
 struct Executor {
     tasks: LocalSet,
     bell: Arc<Bell>,
@@ -164,13 +202,8 @@ struct Executor {
 }
 
 impl Executor {
-    fn new(mut work: UnboundedReceiver<Vec<Work>>, spin: Duration) -> Self {
-        let tasks = LocalSet::new();
-        tasks.spawn_local(async move {
-            while let Some(work) = work.recv().await {
-                work.into_iter().for_each(|work| work());
-            }
-        });
+    fn new(work: UnboundedReceiver<Vec<Work>>, spin: Duration) -> Self {
+        let tasks = take_in(work);
         let bell = Arc::new(Bell { state: AtomicU8::new(RUNNING), task: AtomicWaker::new() });
         let waker = Waker::from(bell.clone());
         // Where there is but one core, whoever spins keeps everybody else from running.

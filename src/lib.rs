@@ -48,6 +48,7 @@ mod address;
 mod arbiters;
 mod cell;
 mod child;
+mod clock;
 mod context;
 #[cfg(feature = "endpoint")]
 pub mod endpoint;
@@ -64,8 +65,8 @@ mod observe;
 mod panics;
 mod parcel;
 mod placement;
-mod recipient;
 mod pulse;
+mod recipient;
 mod registry;
 mod reply;
 mod roll;
@@ -74,6 +75,8 @@ mod runtime;
 mod stash;
 mod supervision;
 mod sync;
+#[cfg(feature = "testkit")]
+pub mod testkit;
 mod threads;
 mod ties;
 mod watchdog;

@@ -3,6 +3,8 @@
 //! A supervisor adds a child before its first start and removes it once it is sealed. Looking takes this list's own lock
 //! and no mailbox's.
 
+#[cfg(feature = "testkit")]
+use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -11,6 +13,8 @@ use hashbrown::HashTable;
 use parking_lot::RwLock;
 
 use crate::cell::{Cell, Core};
+#[cfg(feature = "testkit")]
+use crate::observe::Info;
 use crate::roll::{Roll, is_roomy};
 use crate::{Actor, Address};
 
@@ -31,6 +35,9 @@ pub(crate) struct Registry {
     restarts: AtomicU64,
     /// Dead letters of those that are gone.
     buried: AtomicU64,
+    /// The same by path, which only a test asks for.
+    #[cfg(feature = "testkit")]
+    graves: Option<parking_lot::Mutex<BTreeMap<String, u64>>>,
 }
 
 #[derive(Default)]
@@ -97,6 +104,8 @@ impl Registry {
 
     pub(crate) fn remove(&self, cell: &Arc<dyn Cell>) {
         self.buried.fetch_add(cell.info().dead_letters(), Ordering::Relaxed);
+        #[cfg(feature = "testkit")]
+        self.bury(cell.info());
         self.cells.write().remove(cell);
     }
 
@@ -113,6 +122,32 @@ impl Registry {
     pub(crate) fn hide(&self, number: u64) {
         let hidden = self.cells.write().in_order.remove(number);
         drop(hidden);
+    }
+
+    /// One that remembers whose dead letters there were.
+    #[cfg(feature = "testkit")]
+    pub(crate) fn with_graves() -> Self {
+        Self { graves: Some(parking_lot::Mutex::default()), ..Self::default() }
+    }
+
+    #[cfg(feature = "testkit")]
+    fn bury(&self, info: &Info) {
+        if let Some(graves) = self.graves.as_ref().filter(|_| info.dead_letters() > 0) {
+            *graves.lock().entry(info.path().to_owned()).or_default() += info.dead_letters();
+        }
+    }
+
+    /// Dead letters by path, of those that are gone and of those that are there.
+    #[cfg(feature = "testkit")]
+    pub(crate) fn dead_letters(&self) -> BTreeMap<String, u64> {
+        let mut letters = self.graves.as_ref().map(|graves| graves.lock().clone()).unwrap_or_default();
+        for cell in self.cells() {
+            let count = cell.info().dead_letters();
+            if count > 0 {
+                *letters.entry(cell.info().path().to_owned()).or_default() += count;
+            }
+        }
+        letters
     }
 
     /// The actor at `path`, if it is an `A` and may still take messages.

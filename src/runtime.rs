@@ -14,6 +14,7 @@ use tracing::error;
 use crate::arbiters::{RuntimeId, SystemThread, allowed_cores};
 use crate::cell::{ActorCell, Cell, Core};
 use crate::child::{Child, Settings};
+use crate::clock;
 use crate::in_hand::InHand;
 use crate::mailbox::{Mailbox, Signal};
 use crate::names::Names;
@@ -21,6 +22,8 @@ use crate::observe::{ActorState, EventLog, Info, Section, Snapshot};
 use crate::panics::Panicked;
 use crate::registry::Registry;
 use crate::supervision::{Command, GRACE, Supervisor, SupervisorRef, launch};
+#[cfg(feature = "testkit")]
+use crate::testkit::Faults;
 use crate::threads::{ThreadSettings, Threads};
 use crate::ties::Ties;
 use crate::watchdog::Watchdog;
@@ -108,30 +111,42 @@ impl Builder {
         allowed_cores();
         let id = RuntimeId::next();
         let system = SystemThread::start(id)?;
-        let (ended, _) = watch::channel(None);
-        let handle = Handle {
-            shared: Arc::new(Shared {
-                timers: system.timers().clone(),
-                threads: Threads::new(id, self.threads),
-                began: Instant::now(),
-                registry: Registry::default(),
-                names: Arc::default(),
-                events: EventLog::new(),
-                making_user: tokio::sync::Mutex::default(),
-                seeds: AtomicU64::new(std::process::id().into()),
-                state: AtomicU8::new(State::Running as u8),
-                ended,
-                tree: Mutex::default(),
-                sections: RwLock::default(),
-                on_root_failure: Mutex::new(self.on_root_failure),
-                watchdog: Watchdog::default(),
-            }),
-        };
+        let handle = Handle::over(self.shared(id, system.timers().clone()));
         handle.spawn_task(watchdog::keep(handle.clone()));
-        let root = launch(&Supervisor::new(""), String::new(), &handle);
-        root.begin_as_root();
-        *handle.shared.tree.lock() = Some(Tree { root: root.clone(), user: None });
         Ok(Runtime { handle, system: Mutex::new(Some(system)) })
+    }
+
+    /// The same on the current thread, where everything runs when `timers` is driven: for the test kit.
+    #[cfg(feature = "testkit")]
+    pub(crate) fn build_in_place(mut self, timers: Timers, seed: u64, faults: Faults) -> Handle {
+        panics::install_hook();
+        self.threads.in_place = true;
+        let _context = timers.enter();
+        let mut shared = self.shared(RuntimeId::next(), timers.clone());
+        (shared.seeds, shared.faults, shared.registry) = (AtomicU64::new(seed), Some(faults), Registry::with_graves());
+        Handle::over(shared)
+    }
+
+    fn shared(self, id: RuntimeId, timers: Timers) -> Shared {
+        let (ended, _) = watch::channel(None);
+        Shared {
+            timers,
+            threads: Threads::new(id, self.threads),
+            began: clock::now(),
+            registry: Registry::default(),
+            names: Arc::default(),
+            events: EventLog::new(),
+            making_user: tokio::sync::Mutex::default(),
+            seeds: AtomicU64::new(std::process::id().into()),
+            state: AtomicU8::new(State::Running as u8),
+            ended,
+            tree: Mutex::default(),
+            sections: RwLock::default(),
+            on_root_failure: Mutex::new(self.on_root_failure),
+            watchdog: Watchdog::default(),
+            #[cfg(feature = "testkit")]
+            faults: None,
+        }
     }
 }
 
@@ -169,6 +184,9 @@ struct Shared {
     /// Taken by the first who calls it.
     on_root_failure: Mutex<Option<OnRootFailure>>,
     watchdog: Watchdog,
+    /// The test kit's.
+    #[cfg(feature = "testkit")]
+    faults: Option<Faults>,
 }
 
 /// A cheap handle to a runtime: to spawn, and to look. It does not keep the runtime alive.
@@ -184,6 +202,15 @@ impl std::fmt::Debug for Handle {
 }
 
 impl Handle {
+    /// With its empty tree.
+    fn over(shared: Shared) -> Self {
+        let handle = Self { shared: Arc::new(shared) };
+        let root = launch(&Supervisor::new(""), String::new(), &handle);
+        root.begin_as_root();
+        *handle.shared.tree.lock() = Some(Tree { root, user: None });
+        handle
+    }
+
     /// Spawns an actor under `user` and waits until it has started.
     ///
     /// # Errors
@@ -293,7 +320,7 @@ impl Handle {
         let root = self.root().ok();
         Snapshot {
             state: self.state_name(),
-            uptime_s: self.shared.began.elapsed().as_secs_f64(),
+            uptime_s: clock::since(self.shared.began).as_secs_f64(),
             cores: allowed_cores().to_vec(),
             restarts: self.shared.registry.restarts(),
             dead_letters: self.shared.registry.buried() + actors.iter().map(|actor| actor.dead_letters).sum::<u64>(),
@@ -342,7 +369,36 @@ impl Handle {
 
     /// Runs a future to its end on the calling thread. Must not be called from async code.
     pub fn block_on<F: Future>(&self, future: F) -> F::Output {
+        #[cfg(feature = "testkit")]
+        assert!(self.shared.faults.is_none(), "a test runtime is driven by `TestRuntime::block_on`");
         self.shared.timers.block_on(future)
+    }
+
+    /// Stops the tree, not the threads.
+    pub(crate) fn drain(&self, bound: Duration) -> impl Future<Output = ()> + Send + use<> {
+        self.shared.state.store(State::Closing as u8, Ordering::Release);
+        let mut ended = self.shared.ended.subscribe();
+        let root = self.shared.tree.lock().take().map(|tree| tree.root);
+        async move {
+            let Some(root) = root else { return };
+            if root.command(Command::Stop { signal: Signal::Drain, bound }) {
+                let _ = ended.wait_for(Option::is_some).await;
+            }
+        }
+    }
+
+    /// After the drain: nothing is left to run.
+    #[cfg(feature = "testkit")]
+    pub(crate) fn close_in_place(&self) -> Vec<String> {
+        self.shared.state.store(State::Closed as u8, Ordering::Release);
+        self.shared.threads.join_all(clock::now())
+    }
+
+    /// The sections may hold handles, which hold them: the circle ends here. Their own `Drop` must not meet the lock.
+    pub(crate) fn forget_sections(&self) {
+        let sections = std::mem::take(&mut *self.shared.sections.write());
+        let on_root_failure = self.shared.on_root_failure.lock().take();
+        drop((sections, on_root_failure));
     }
 
     fn state(&self) -> State {
@@ -416,6 +472,11 @@ impl Handle {
 
     pub(crate) fn watchdog(&self) -> &Watchdog {
         &self.shared.watchdog
+    }
+
+    #[cfg(feature = "testkit")]
+    pub(crate) fn faults(&self) -> Option<&Faults> {
+        self.shared.faults.as_ref()
     }
 
     pub(crate) fn next_seed(&self) -> u64 {
@@ -494,7 +555,8 @@ impl Handle {
         let core = self.make_core(&child.settings, path);
         let Settings { shutdown: bound, placement, niceness, patience, .. } = child.settings;
         let factory = Arc::new(child.factory);
-        let cell = ActorCell { core: core.clone(), factory, bound, placement, niceness, patience, runtime: self.clone() };
+        let cell =
+            ActorCell { core: core.clone(), factory, bound, placement, niceness, patience, runtime: self.clone() };
         Ok((Address { core }, Arc::new(cell)))
     }
 }
@@ -539,6 +601,8 @@ impl Runtime {
                 niceness: None,
                 worker_niceness: None,
                 spin: SPIN,
+                #[cfg(feature = "testkit")]
+                in_place: false,
             },
             on_root_failure: None,
         }
@@ -582,7 +646,7 @@ impl Runtime {
         // Of those that were lost before, the threads that have come back are nobody's concern now.
         self.handle.shared.threads.forget_the_returned();
         let (tell, drained) = mpsc::channel::<()>();
-        let drain = self.drain(bound);
+        let drain = self.handle.drain(bound);
         system.timers().spawn(async move {
             drain.await;
             drop(tell);
@@ -593,19 +657,6 @@ impl Runtime {
         system.stop(Instant::now() + GRACE);
         self.handle.shared.state.store(State::Closed as u8, Ordering::Release);
         if abandoned.is_empty() { Ok(()) } else { Err(Error::Abandoned { actors: abandoned, after: asked.elapsed() }) }
-    }
-
-    /// Stops the tree, not the threads.
-    fn drain(&self, bound: Duration) -> impl Future<Output = ()> + Send + use<> {
-        self.handle.shared.state.store(State::Closing as u8, Ordering::Release);
-        let mut ended = self.handle.shared.ended.subscribe();
-        let root = self.handle.shared.tree.lock().take().map(|tree| tree.root);
-        async move {
-            let Some(root) = root else { return };
-            if root.command(Command::Stop { signal: Signal::Drain, bound }) {
-                let _ = ended.wait_for(Option::is_some).await;
-            }
-        }
     }
 
     fn end_in_background(&self, system: SystemThread, bound: Duration) {
@@ -625,9 +676,6 @@ impl Drop for Runtime {
         if let Some(system) = system {
             self.end_in_background(system, DROPPED_BOUND);
         }
-        // They may hold handles, which hold them: the circle ends here. Their own `Drop` must not meet the lock.
-        let sections = std::mem::take(&mut *self.handle.shared.sections.write());
-        let on_root_failure = self.handle.shared.on_root_failure.lock().take();
-        drop((sections, on_root_failure));
+        self.handle.forget_sections();
     }
 }

@@ -25,6 +25,9 @@ pub(crate) struct ThreadSettings {
     pub(crate) worker_niceness: Option<i32>,
     /// How long a thread whose actors have nothing to do looks for more before it waits.
     pub(crate) spin: Duration,
+    /// Arbiters are no threads but tasks of the test kit's.
+    #[cfg(feature = "testkit")]
+    pub(crate) in_place: bool,
 }
 
 /// An arbiter that actors share.
@@ -172,7 +175,7 @@ impl Threads {
     }
 
     fn open(&self, spec: ThreadSpec) -> Result<Arc<Arbiter>, Error> {
-        let arbiter = Arc::new(arbiters::open(self.of, spec, self.settings.spin)?);
+        let arbiter = Arc::new(self.make(spec)?);
         let mut arbiters = self.arbiters.lock();
         if arbiters.closed {
             // Dropped, it ends.
@@ -180,6 +183,14 @@ impl Threads {
         }
         arbiters.all.push(arbiter.clone());
         Ok(arbiter)
+    }
+
+    fn make(&self, spec: ThreadSpec) -> Result<Arbiter, Error> {
+        #[cfg(feature = "testkit")]
+        if self.settings.in_place {
+            return Ok(arbiters::open_in_place(spec));
+        }
+        arbiters::open(self.of, spec, self.settings.spin)
     }
 
     /// Ends a thread that no actor will need any more. It is waited for when all are.

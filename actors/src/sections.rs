@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::image::{Images, WorkerStats};
 use crate::inference::{Loaded, ModelStats};
-use crate::pool::{Pool, PublishedPressure};
+use crate::pool::{OwnerStats, Pool, PublishedPressure};
 use crate::scheduler::{self, Scheduler};
 use crate::tree::Subsystems;
 
@@ -78,6 +78,15 @@ impl Section for Memory {
                 owner.live_bytes as f64
             }),
         ]
+    }
+
+    fn unclean(&self) -> Vec<String> {
+        let owners = self.pool.stats().owners.into_iter().filter(|owner| owner.live_count > 0);
+        let told = |owner: OwnerStats| {
+            let OwnerStats { owner, live_count, live_bytes, .. } = owner;
+            format!("buffers on lease to {}: {live_count}, {live_bytes} bytes", owner.name())
+        };
+        owners.map(told).collect()
     }
 }
 

@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 use tracing::{debug, error};
 
 use crate::child::Factory;
+use crate::clock;
 use crate::envelope::Fate;
 use crate::executor;
 use crate::mailbox::{Lease, Rest, Signal};
@@ -224,6 +225,10 @@ impl<A: Actor> Incarnation<A> {
                 None => Step::Over(self.not_started()),
             };
         }
+        #[cfg(feature = "testkit")]
+        if let Some(reason) = self.ctx().factory_fault() {
+            return Step::Over(ExitReason::StartFailed(reason));
+        }
         let actor = match (self.factory)() {
             Ok(actor) => actor,
             Err(reason) => return Step::Over(ExitReason::StartFailed(reason.to_string())),
@@ -235,7 +240,12 @@ impl<A: Actor> Incarnation<A> {
         // SAFETY: the room drops the future before `Life` drops the actor and the context; nothing else uses them till then.
         let entered = unsafe {
             let (actor, ctx) = (&mut *actor, &mut *ctx);
-            self.room().enter(async move { Outcome::Started(actor.started(ctx).await) }, cx)
+            let hook = async move {
+                #[cfg(feature = "testkit")]
+                ctx.meet_start_faults();
+                Outcome::Started(actor.started(ctx).await)
+            };
+            self.room().enter(hook, cx)
         };
         self.entered(entered)
     }
@@ -447,7 +457,7 @@ impl<A: Actor> Incarnation<A> {
         }
         // Its sender does not run: perhaps for want of this core.
         std::thread::yield_now();
-        executor::end_turn(cx, Instant::now());
+        executor::end_turn(cx, clock::now());
         Rest::Soon
     }
 
@@ -603,7 +613,7 @@ enum Next {
 impl Turn {
     /// Ends it, and makes the next as long as its messages allow: the one clock reading of a turn. Returns the time.
     fn end(&mut self) -> Instant {
-        let now = Instant::now();
+        let now = clock::now();
         let grown = match self.began.replace(now) {
             // `size` messages were handled since.
             Some(began) if now.duration_since(began) > TURN_TIME => self.size / 2,

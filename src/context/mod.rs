@@ -113,6 +113,40 @@ impl<A: Actor> Context<A> {
         }
     }
 
+    /// What the test kit has in store for the message that is about to be handled: a delay, the loss of the thread, a panic.
+    #[cfg(feature = "testkit")]
+    pub(crate) async fn meet_faults(&self) {
+        self.core.info.set_message_in_hand(true);
+        let Some(faults) = self.runtime.faults() else { return };
+        let trouble = faults.on_message(self.path());
+        if let Some(delay) = trouble.delay {
+            tokio::time::sleep(delay).await;
+        }
+        if trouble.loses_thread {
+            if let Some(arbiter) = self.core.arbiter.lock().as_ref() {
+                arbiter.stop();
+            }
+            std::future::pending().await
+        }
+        if let Some(reason) = trouble.panic {
+            panic!("{reason}");
+        }
+    }
+
+    /// The same for `started`.
+    #[cfg(feature = "testkit")]
+    pub(crate) fn meet_start_faults(&self) {
+        if let Some(reason) = self.runtime.faults().and_then(|faults| faults.on_start(self.path())) {
+            panic!("{reason}");
+        }
+    }
+
+    /// Why the factory is to fail.
+    #[cfg(feature = "testkit")]
+    pub(crate) fn factory_fault(&self) -> Option<String> {
+        self.runtime.faults()?.on_factory(self.path())
+    }
+
     /// Ends the timers, watches and streams.
     pub(crate) fn end(&mut self) {
         self.tasks = Tasks::default();

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::info::Info;
 use crate::ExitReason;
+use crate::clock;
 
 /// What happened to a child.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -83,11 +84,11 @@ impl EventLog {
     pub(crate) const KEPT: usize = 256;
 
     pub(crate) fn new() -> Self {
-        Self { began: (Instant::now(), SystemTime::now()), entries: Mutex::new(VecDeque::with_capacity(Self::KEPT)) }
+        Self { began: (clock::now(), SystemTime::now()), entries: Mutex::new(VecDeque::with_capacity(Self::KEPT)) }
     }
 
     pub(crate) fn push(&self, of: &Arc<Info>, what: What) {
-        let entry = Entry { at: Instant::now(), of: of.clone(), what };
+        let entry = Entry { at: clock::now(), of: of.clone(), what };
         let mut entries = self.entries.lock();
         let oldest = if entries.len() == Self::KEPT { entries.pop_front() } else { None };
         entries.push_back(entry);

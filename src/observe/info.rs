@@ -60,6 +60,9 @@ pub(crate) struct Info {
     is_over: AtomicBool,
     /// Those who wait for that.
     mourners: Notify,
+    /// A handler is at work.
+    #[cfg(feature = "testkit")]
+    has_message_in_hand: AtomicBool,
 }
 
 impl Info {
@@ -78,6 +81,8 @@ impl Info {
             last_exit: Mutex::new(None),
             is_over: AtomicBool::new(false),
             mourners: Notify::const_new(),
+            #[cfg(feature = "testkit")]
+            has_message_in_hand: AtomicBool::new(false),
         }
     }
 
@@ -144,6 +149,18 @@ impl Info {
     /// Called by the actor's own thread alone, so it need not be one operation.
     pub(crate) fn count_handled(&self) {
         self.handled.store(self.handled.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        #[cfg(feature = "testkit")]
+        self.set_message_in_hand(false);
+    }
+
+    #[cfg(feature = "testkit")]
+    pub(crate) fn set_message_in_hand(&self, is_in_hand: bool) {
+        self.has_message_in_hand.store(is_in_hand, Ordering::Relaxed);
+    }
+
+    #[cfg(feature = "testkit")]
+    pub(crate) fn has_message_in_hand(&self) -> bool {
+        self.has_message_in_hand.load(Ordering::Relaxed)
     }
 
     pub(crate) fn count_skipped(&self) {
@@ -163,6 +180,8 @@ impl Info {
             self.failures.fetch_add(1, Ordering::Relaxed);
         }
         *self.last_exit.lock() = Some(Box::new(reason.clone()));
+        #[cfg(feature = "testkit")]
+        self.set_message_in_hand(false);
     }
 
     /// There is no more to come of it.

@@ -11,6 +11,12 @@ pub trait Section: Send + Sync {
     fn metrics(&self) -> Vec<Metric> {
         Vec::new()
     }
+
+    /// What is out that should be back once everybody is done, in words, a line each: buffers on lease, open files. The
+    /// test kit's `assert_clean` lists it.
+    fn unclean(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// What kind of number a metric is.

@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 
 use super::spec::{AutoShutdown, Strategy, Supervisor};
 use super::step::ChildId;
+use crate::clock;
 use crate::observe::{Info, SupervisorSnapshot, WaitSnapshot};
 
 pub(crate) struct SupervisorInfo {
@@ -66,7 +67,7 @@ impl SupervisorInfo {
     }
 
     pub(super) fn begin_wait(&self, child: ChildId, of: Arc<Info>, delay: Duration) {
-        self.waits.lock().insert(child, Wait { of, delay, began: Instant::now() });
+        self.waits.lock().insert(child, Wait { of, delay, began: clock::now() });
     }
 
     /// Forgets the waits of those that do not wait any more, and tells how many are left.
@@ -86,7 +87,7 @@ impl SupervisorInfo {
             .lock()
             .iter()
             .map(|(&id, wait)| {
-                let left = wait.delay.saturating_sub(wait.began.elapsed());
+                let left = wait.delay.saturating_sub(clock::since(wait.began));
                 let path = wait.of.path().to_owned();
                 (id, WaitSnapshot { path, delay_s: wait.delay.as_secs_f64(), left_s: left.as_secs_f64() })
             })

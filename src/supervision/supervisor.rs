@@ -17,6 +17,7 @@ use super::reference::SupervisorRef;
 use super::spec::Supervisor;
 use super::step::{ChildId, Effect, Event, State, StopKind, Verdict, step};
 use crate::arbiters::{Arbiter, HandOver};
+use crate::clock;
 use crate::mailbox::Signal;
 use crate::observe::{ActorState, EventLog, Info, What};
 use crate::{Error, ExitReason, Handle};
@@ -88,7 +89,7 @@ pub(crate) fn launch(spec: &Supervisor, path: String, runtime: &Handle) -> Super
         report: None,
         reported_start: false,
         starts: HandOver::default(),
-        began: Instant::now(),
+        began: clock::now(),
         now: Duration::ZERO,
         deadline: None,
         waits: 0,
@@ -103,7 +104,7 @@ impl Task {
     async fn run(mut self, mut commands: UnboundedReceiver<Command>) {
         let mut burst = Vec::new();
         while !self.done && commands.recv_many(&mut burst, BURST).await > 0 {
-            self.now = self.began.elapsed();
+            self.now = clock::since(self.began);
             for command in burst.drain(..) {
                 self.obey(command);
                 while let Some(child) = self.doomed.pop() {
@@ -176,7 +177,7 @@ impl Task {
                 std::mem::take(&mut self.early).into_iter().for_each(|adoption| self.add(adoption));
             }
             Command::Stop { signal, bound } => {
-                let deadline = Instant::now().checked_add(bound);
+                let deadline = clock::now().checked_add(bound);
                 self.deadline = self.deadline.into_iter().chain(deadline).min();
                 let kind = if signal == Signal::Restart { StopKind::Restart } else { StopKind::Final };
                 if kind == StopKind::Final {
@@ -393,9 +394,7 @@ impl Task {
             info.set_state(ActorState::Restarting);
         }
         warn!(path = info.path(), "a child lost its thread to another actor");
-        self.runtime
-            .events()
-            .push(info, What::Exited { reason: ExitReason::ThreadLost.to_string(), failure: false });
+        self.runtime.events().push(info, What::Exited { reason: ExitReason::ThreadLost.to_string(), failure: false });
         self.decide(Event::Displaced(child));
     }
 
@@ -406,7 +405,7 @@ impl Task {
         match stage {
             Overdue::Bound => {
                 entry.cell.halt();
-                let late = self.deadline.map_or(Duration::ZERO, |at| at.elapsed());
+                let late = self.deadline.map_or(Duration::ZERO, clock::since);
                 let grace = GRACE.saturating_sub(late).max(LATE_GRACE);
                 self.later(child, grace, |epoch| Command::Overdue { child, epoch, stage: Overdue::Grace });
             }
@@ -435,7 +434,9 @@ impl Task {
     /// Passes an order to stop on to those that are on their way out already, whose bounds may have been longer.
     fn hurry(&mut self, kind: StopKind) {
         let on_their_way = self.children.iter().filter_map(|(child, entry)| Some((child, entry.told?)));
-        for (child, told) in on_their_way.collect::<Vec<_>>() {
+        let mut on_their_way: Vec<_> = on_their_way.collect();
+        on_their_way.sort_unstable_by_key(|&(child, _)| std::cmp::Reverse(child));
+        for (child, told) in on_their_way {
             let is_final = kind == StopKind::Final || told == StopKind::Final;
             self.stop(child, if is_final { StopKind::Final } else { StopKind::Restart });
         }
@@ -491,7 +492,7 @@ impl Task {
     }
 
     fn stop(&mut self, child: ChildId, kind: StopKind) {
-        let left = self.deadline.map_or(UNBOUNDED, |at| at.saturating_duration_since(Instant::now()));
+        let left = self.deadline.map_or(UNBOUNDED, |at| at.saturating_duration_since(clock::now()));
         let Some(entry) = self.children.get_mut(child) else {
             return;
         };
