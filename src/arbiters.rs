@@ -282,5 +282,14 @@ pub(crate) fn open(of: RuntimeId, spec: ThreadSpec, spin: Duration) -> Result<Ar
     let (handle, thread) = (arbiter.handle(), Mutex::new(Some(arbiter)));
     let (spawner, begin) = executor(spin);
     handle.spawn_fn(begin);
-    Ok(Arbiter { spec, found, handle, spawner, thread, runs, is_lost: AtomicBool::new(false), tenants: AtomicUsize::new(0) })
+    Ok(Arbiter {
+        spec,
+        found,
+        handle,
+        spawner,
+        thread,
+        runs,
+        is_lost: AtomicBool::new(false),
+        tenants: AtomicUsize::new(0),
+    })
 }

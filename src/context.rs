@@ -8,8 +8,8 @@ use tracing::error;
 
 use crate::cell::Core;
 use crate::mailbox::Lease;
-use crate::reply::drop_unwanted;
 use crate::panics::{self, Panicked};
+use crate::reply::drop_unwanted;
 use crate::{Actor, Address, Error, ExitReason, Handle, Handler, Message};
 
 /// Passed to every hook and handler of one incarnation.

@@ -56,10 +56,7 @@ impl<A: Actor, E: Envelope<A>> Sending<A, E> {
 
 /// Queues, or gets in line where the policy is to wait.
 #[inline]
-fn send<A: Actor, E: Envelope<A>>(
-    core: &Core<A>,
-    envelope: E,
-) -> Result<Option<Place<Parcel<A>>>, (Error, Parcel<A>)> {
+fn send<A: Actor, E: Envelope<A>>(core: &Core<A>, envelope: E) -> Result<Option<Place<Parcel<A>>>, (Error, Parcel<A>)> {
     match core.mailbox.push_now(Unpacked(envelope)) {
         Ok(()) => Ok(None),
         Err(Unpacked(envelope)) => send_by_policy(core, Parcel::new(envelope)),
