@@ -36,12 +36,19 @@ impl Drop for Window<'_> {
 
 impl Lease {
     pub(crate) fn new() -> Self {
-        Self { open: AtomicBool::new(false), revoked: AtomicBool::new(false), is_over: AtomicBool::new(false), signal: AtomicU8::new(0) }
+        Self {
+            open: AtomicBool::new(false),
+            revoked: AtomicBool::new(false),
+            is_over: AtomicBool::new(false),
+            signal: AtomicU8::new(0),
+        }
     }
 
     /// `None` once it is revoked.
     #[inline]
     pub(crate) fn open(&self) -> Option<Window<'_>> {
+        debug_assert!(!self.is_over.load(Ordering::Relaxed), "a lease that was given back is not used again");
+        debug_assert!(!self.open.load(Ordering::Relaxed), "one window at a time");
         self.open.store(true, Ordering::Relaxed);
         fence::light();
         let window = Window { lease: self };

@@ -28,13 +28,15 @@
 use std::mem::MaybeUninit;
 use std::ptr;
 
-use crate::sync::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Mutex, Ordering, UnsafeCell, fence, loom_fence, wait_a_little};
+use crate::sync::{
+    AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Mutex, Ordering, UnsafeCell, fence, loom_fence, wait_a_little,
+};
 
 /// Slots of the first segment: enough for an actor that is asked now and then.
-const FIRST: u64 = 4;
+const FIRST: u64 = if cfg!(ironcliw_loom) { 1 } else { 4 };
 
 /// How much larger each segment is than the one before, as a shift: the kept ones add up to a seventh of the last.
-const GROWTH: u32 = 3;
+const GROWTH: u32 = if cfg!(ironcliw_loom) { 1 } else { 3 };
 
 /// The most messages a mailbox may be told to hold.
 pub(crate) const CAPACITY_MAX: usize = 1 << 24;
