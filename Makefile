@@ -8,6 +8,9 @@ VENV := .venv
 BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 CARGO ?= cargo
 
+# How often loom may take a thread off where it could go on: more finds more, and takes exponentially longer.
+PREEMPTIONS ?= 2
+
 # What the extension is built from; Python sources are not in it, they are installed in place.
 RUST_SOURCES := Cargo.toml Cargo.lock $(shell find src actors python -name '*.rs' -o -name Cargo.toml)
 PYTHON_SOURCES := python/ironcliw python/jarvis_rust_core examples tests/python benches/python
@@ -18,7 +21,8 @@ FEATURES := python-bindings,simd-accel python-bindings,mimalloc python-bindings,
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help build run test test-rust test-python lint lint-rust lint-python fmt doc features bench bench-actors bench-await clean
+.PHONY: help build run test test-rust test-python loom asan lint lint-rust lint-python fmt doc features bench bench-actors \
+	bench-await clean
 
 help: ## list the targets
 	@echo 'make TARGET [PYTHON=python3.12] [IMAGES=folder]'
@@ -38,6 +42,15 @@ test-rust: ## run the tests of the crates, with their doctests
 
 test-python: $(VENV)/.native $(VENV)/.demo $(VENV)/.test ## run the tests of the packages
 	$(BIN)/python -m pytest
+
+loom: ## check the interleavings of few threads at the mailbox, the reply slot and the executor's bell
+	LOOM_MAX_PREEMPTIONS=$(PREEMPTIONS) RUSTFLAGS='--cfg ironcliw_loom' CARGO_PROFILE_RELEASE_LTO=off \
+	$(CARGO) test --release --locked -p ironcliw --lib --no-default-features --target-dir target/loom loom
+
+asan: ## run the runtime's tests under AddressSanitizer and LeakSanitizer (Linux on x86-64 only)
+	@[ "$$(uname -sm)" = 'Linux x86_64' ] || { echo "make asan needs Linux on x86-64, this is $$(uname -sm)" >&2; exit 1; }
+	RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address CARGO_PROFILE_DEV_DEBUG=line-tables-only CARGO_INCREMENTAL=0 \
+	$(CARGO) test --locked -p ironcliw --lib --tests --target x86_64-unknown-linux-gnu --target-dir target/asan
 
 lint: lint-rust lint-python ## check format, lints, types and docs; a warning is an error
 

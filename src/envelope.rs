@@ -52,6 +52,9 @@ pub(crate) trait Envelope<A: Actor>: Send + Sized + 'static {
     /// Whether somebody may wait for an answer.
     const ASKS: bool;
 
+    /// Whether its [fate](Self::fate) is for foreign code to say.
+    const HAS_SINK: bool = false;
+
     fn fate(&self) -> Fate;
 
     /// The duty to answer goes to whoever has the message in hand.
@@ -145,9 +148,15 @@ pub(crate) struct Sunk<M: Message> {
 
 impl<A: Handler<M>, M: Message> Envelope<A> for Sunk<M> {
     const ASKS: bool = true;
+    const HAS_SINK: bool = true;
 
     fn fate(&self) -> Fate {
         Fate::of(self.asked.replier.as_ref(), self.deadline)
+    }
+
+    /// Its fate was asked for before, when no window was open.
+    fn take_up(&mut self) -> (Fate, Option<ErasedReplier>) {
+        (Fate::Deliver, Envelope::<A>::take_replier(self))
     }
 
     fn take_replier(&mut self) -> Option<ErasedReplier> {

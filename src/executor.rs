@@ -22,7 +22,6 @@ use std::cell::Cell;
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
@@ -31,6 +30,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::LocalSet;
 
 use crate::arbiters::allowed_cores;
+use crate::sync::{AtomicU8, Ordering};
 
 /// How long actors may go on before their thread's timers and sockets get a turn.
 pub(crate) const ROUND: Duration = Duration::from_micros(200);
@@ -56,7 +56,7 @@ thread_local! {
 }
 
 /// Threads of this process that spin now.
-static SPINNING: AtomicUsize = AtomicUsize::new(0);
+static SPINNING: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
 
 /// Tells one thread from another; never zero.
 #[inline]
@@ -92,9 +92,38 @@ fn wait_for_driver(cx: &mut Context<'_>) {
     let _ = pin!(tokio::task::yield_now()).poll(cx);
 }
 
+/// Whether the executor runs, has been rung since it last began to poll its tasks, or waits.
+struct State(AtomicU8);
+
+impl State {
+    fn new() -> Self {
+        Self(AtomicU8::new(RUNNING))
+    }
+
+    /// Before the executor polls its tasks: whoever rings from here on keeps it up.
+    fn begin_round(&self) {
+        // Not a mere store: it must come after every ring that it wipes out, for the work that was rung for to be seen.
+        self.0.swap(RUNNING, Ordering::AcqRel);
+    }
+
+    fn is_rung(&self) -> bool {
+        self.0.load(Ordering::Acquire) == RUNG
+    }
+
+    /// Whether the executor may wait: nobody has rung since the round began.
+    fn park(&self) -> bool {
+        self.0.compare_exchange(RUNNING, PARKED, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
+    /// Rings; whether the executor waits, and the caller is the one to wake it.
+    fn ring(&self) -> bool {
+        self.0.swap(RUNG, Ordering::AcqRel) == PARKED
+    }
+}
+
 /// What wakes the executor.
 struct Bell {
-    state: AtomicU8,
+    state: State,
     /// The executor's task, as its runtime knows it.
     task: AtomicWaker,
 }
@@ -105,7 +134,7 @@ impl Wake for Bell {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        if self.state.swap(RUNG, Ordering::AcqRel) == PARKED {
+        if self.state.ring() {
             self.task.wake();
         }
     }
@@ -204,7 +233,7 @@ struct Executor {
 impl Executor {
     fn new(work: UnboundedReceiver<Vec<Work>>, spin: Duration) -> Self {
         let tasks = take_in(work);
-        let bell = Arc::new(Bell { state: AtomicU8::new(RUNNING), task: AtomicWaker::new() });
+        let bell = Arc::new(Bell { state: State::new(), task: AtomicWaker::new() });
         let waker = Waker::from(bell.clone());
         // Where there is but one core, whoever spins keeps everybody else from running.
         let spin = if allowed_cores().len() > 1 { spin } else { Duration::ZERO };
@@ -216,10 +245,10 @@ impl Executor {
         self.bell.task.register(cx.waker());
         ROUND_BEGAN.set(Some(Instant::now()));
         loop {
-            self.bell.state.store(RUNNING, Ordering::SeqCst);
+            self.bell.state.begin_round();
             // It is done when it has no tasks, and may be polled again when it has.
             let _ = Pin::new(&mut self.tasks).poll(&mut Context::from_waker(&self.waker));
-            let has_work = self.bell.state.load(Ordering::Acquire) == RUNG;
+            let has_work = self.bell.state.is_rung();
             let must_step_back = WAITS_FOR_DRIVER.take() || (has_work && is_round_over());
             if has_work && !must_step_back {
                 continue;
@@ -232,8 +261,7 @@ impl Executor {
             } else if self.spin_for_a_ring() {
                 continue;
             }
-            let parked = self.bell.state.compare_exchange(RUNNING, PARKED, Ordering::AcqRel, Ordering::Acquire);
-            if parked.is_ok() {
+            if self.bell.state.park() {
                 return;
             }
         }
@@ -274,7 +302,7 @@ impl Bell {
         let began = Instant::now();
         loop {
             for _ in 0..32 {
-                if self.state.load(Ordering::Acquire) == RUNG {
+                if self.state.is_rung() {
                     return true;
                 }
                 std::hint::spin_loop();
@@ -283,5 +311,46 @@ impl Bell {
                 return false;
             }
         }
+    }
+}
+
+#[cfg(all(test, ironcliw_loom))]
+mod loom_tests {
+    use std::sync::Arc;
+
+    use loom::sync::Notify;
+    use loom::thread;
+
+    use super::State;
+    use crate::sync::Mutex;
+
+    /// Two wakers leave a task and ring; the executor polls, looks and waits. Should it wait for ever, loom says so.
+    #[test]
+    fn no_ring_is_lost_between_a_look_and_a_wait() {
+        loom::model(|| {
+            let bell = Arc::new((State::new(), Mutex::new(Vec::new()), Notify::new()));
+            let wakers: Vec<_> = (0..2)
+                .map(|task| {
+                    let bell = bell.clone();
+                    thread::spawn(move || {
+                        let (state, tasks, executor) = &*bell;
+                        tasks.lock().push(task);
+                        if state.ring() {
+                            executor.notify();
+                        }
+                    })
+                })
+                .collect();
+            let (state, tasks, executor) = &*bell;
+            let mut polled = 0;
+            while polled < 2 {
+                state.begin_round();
+                polled += std::mem::take(&mut *tasks.lock()).len();
+                if polled < 2 && !state.is_rung() && state.park() {
+                    executor.wait();
+                }
+            }
+            wakers.into_iter().for_each(|waker| waker.join().expect("no waker panics"));
+        });
     }
 }

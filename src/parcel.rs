@@ -28,6 +28,7 @@ pub(crate) struct Vtable<A: Actor> {
     /// It takes more than a word.
     is_wide: bool,
     asks: bool,
+    has_sink: bool,
     fate: unsafe fn(*const Word) -> Fate,
     take_up: unsafe fn(*mut Word) -> (Fate, Option<ErasedReplier>),
     deliver: unsafe fn(*mut Word, Receipt<'_, A>, &mut Room, *mut A, *mut Context<A>, &mut TaskContext<'_>) -> bool,
@@ -107,6 +108,7 @@ impl<A: Actor, E: Envelope<A>> Of<A, E> {
         type_of: TypeId::of::<E>,
         is_wide: Self::IN_PLACE && size_of::<E>() > size_of::<Word>(),
         asks: E::ASKS,
+        has_sink: E::HAS_SINK,
         fate: Self::fate,
         take_up: Self::take_up,
         deliver: Self::deliver,
@@ -243,6 +245,12 @@ impl<A: Actor> Letter<A> {
     #[inline]
     pub(crate) fn asks(&self) -> bool {
         self.vtable.asks
+    }
+
+    /// Whether foreign code is run to tell its fate.
+    #[inline]
+    pub(crate) fn has_sink(&self) -> bool {
+        self.vtable.has_sink
     }
 
     /// What is to be done with it; if it is to be delivered, the duty to answer comes with it.

@@ -1,14 +1,16 @@
 //! Atomics, cells and threads: the standard library's, or loom's in a build that checks every interleaving.
 //!
 //! `RUSTFLAGS="--cfg ironcliw_loom" cargo test -p ironcliw --lib --release loom` (`make loom`) runs the checks. Only what
-//! they reach, the ring, the sleep and wake protocol, the reply slot and the lease, takes its primitives from here.
+//! they reach, the mailbox, the reply slot and the executor's bell, takes its primitives from here.
 
 #[cfg(not(ironcliw_loom))]
 mod imp {
     use std::hint::spin_loop;
 
-    pub(crate) use parking_lot::Mutex;
-    pub(crate) use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
+    pub(crate) use parking_lot::{Mutex, MutexGuard};
+    pub(crate) use std::sync::atomic::{
+        AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
+    };
 
     /// `std`'s cell with loom's interface, which is told how long each access takes.
     #[derive(Debug)]
@@ -44,7 +46,10 @@ mod imp {
 #[cfg(ironcliw_loom)]
 mod imp {
     pub(crate) use loom::cell::UnsafeCell;
-    pub(crate) use loom::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
+    pub(crate) use loom::sync::MutexGuard;
+    pub(crate) use loom::sync::atomic::{
+        AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
+    };
 
     /// loom takes sequentially consistent accesses for acquire and release; its fences are what they should be. So a fence
     /// stands between the two accesses of a store-load pattern, which is weaker than the real thing and never stronger.
@@ -64,7 +69,7 @@ mod imp {
             Self(loom::sync::Mutex::new(value))
         }
 
-        pub(crate) fn lock(&self) -> loom::sync::MutexGuard<'_, T> {
+        pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
             self.0.lock().expect("nobody panics under this lock")
         }
     }

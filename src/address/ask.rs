@@ -104,7 +104,9 @@ impl<A: Handler<M>, M: Message> Future for Ask<A, M> {
             });
             // A clock that ends with its runtime panics; whoever ends the runtime also answers.
             if panics::catch(|| timer.poll_unpin(cx)).is_ok_and(|polled| polled.is_ready()) {
-                this.state = State::Over;
+                if let State::Sending(sending, _) = std::mem::replace(&mut this.state, State::Over) {
+                    sending.leave(&this.to.core);
+                }
                 return Poll::Ready(Err(SendError::lost(deadline.error(this.to.path()))));
             }
         }

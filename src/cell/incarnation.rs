@@ -378,10 +378,10 @@ impl<A: Actor> Incarnation<A> {
         if ctx.is_stopping() {
             return Next::Disturbed;
         }
-        let Some(window) = self.lease.open_undisturbed() else { return Next::Disturbed };
+        let Some(mut window) = self.lease.open_undisturbed() else { return Next::Disturbed };
         let mailbox = &self.core.mailbox;
         let mut own;
-        let (mut letter, slot_of) = if !ctx.has_first()
+        let (mut letter, mut slot_of) = if !ctx.has_first()
             && let Some((narrow, wide)) = mailbox.front(&window)
         {
             // SAFETY: a slot's parcel is the consumer's until it is passed over, and the window says who that is.
@@ -394,6 +394,23 @@ impl<A: Actor> Incarnation<A> {
         };
         self.turn.left -= 1;
         if letter.asks() {
+            if letter.has_sink() {
+                // A sink is foreign code, which no window is open for.
+                let parcel = letter.into_parcel();
+                // SAFETY: it has been moved out.
+                unsafe { Receipt { window, slot_of }.give() };
+                let fate = parcel.fate();
+                if !matches!(fate, Fate::Deliver) {
+                    self.skip(parcel, fate);
+                    return Next::Delivered;
+                }
+                let Some(again) = self.lease.open() else {
+                    parcel.fail(self.core.ended());
+                    return Next::Delivered;
+                };
+                own = ManuallyDrop::new(parcel);
+                (window, letter, slot_of) = (again, Letter::of(&mut own), None);
+            }
             let (fate, replier) = letter.take_up();
             if !matches!(fate, Fate::Deliver) {
                 let parcel = letter.into_parcel();
@@ -443,17 +460,21 @@ impl<A: Actor> Incarnation<A> {
             }
         }
         self.turn.rest();
-        for attempt in 0..SOON {
+        for _ in 0..SOON {
             let Some(window) = self.lease.open() else { return Rest::More };
-            match self.core.mailbox.rest(&window) {
+            let mailbox = &self.core.mailbox;
+            match mailbox.rest(&window) {
                 Rest::Asleep => {
                     self.asleep = true;
                     return Rest::Asleep;
                 }
                 Rest::More => return Rest::More,
-                Rest::Soon if attempt % 8 == 7 => return Rest::More,
-                Rest::Soon => std::hint::spin_loop(),
+                Rest::Soon if mailbox.front(&window).is_some() => return Rest::More,
+                Rest::Soon => {}
             }
+            drop(window);
+            mailbox.make_room_before_a_wait();
+            std::hint::spin_loop();
         }
         // Its sender does not run: perhaps for want of this core.
         std::thread::yield_now();
@@ -683,8 +704,11 @@ impl<A: Actor> Drop for Incarnation<A> {
         if let Err(Panicked(reason)) = panics::catch(move || drop(life)) {
             error!(path = self.core.info.path(), reason, "an actor panicked as its thread ended");
         }
-        // Nothing is in hand, unless the thread ends with a handler that waits.
-        self.answer_in_hand(|core| core.ended());
-        self.lease.give_back();
+        // It has not come to its conclusion: its thread ends, perhaps with a handler that waits. Otherwise the lease has been
+        // given back, and a window would be the successor's to open.
+        if self.report.is_some() {
+            self.answer_in_hand(|core| core.ended());
+            self.lease.give_back();
+        }
     }
 }

@@ -64,6 +64,8 @@ impl Lease {
 
     #[inline]
     fn open_unless(&self, is_shut: impl FnOnce(u8) -> bool) -> Option<Window<'_>> {
+        debug_assert!(!self.is_over.load(Ordering::Relaxed), "a lease that was given back is not used again");
+        debug_assert!(!self.open.load(Ordering::Relaxed), "one window at a time");
         self.open.store(true, Ordering::Relaxed);
         fence::light();
         let window = Window { lease: self };

@@ -4,9 +4,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use parking_lot::Mutex;
-
 use super::Refused;
+use crate::sync::Mutex;
 
 /// Whether a message that waits for room has a sender who waits with it.
 pub(crate) enum Sender<T> {

@@ -17,15 +17,18 @@
 mod lease;
 mod line;
 mod ring;
+#[cfg(all(test, not(ironcliw_loom)))]
+mod tests;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context as TaskContext, Poll, Waker};
 
-use parking_lot::{Mutex, MutexGuard};
+use tracing::error;
 
 use crate::Overflow;
+use crate::panics::{self, Panicked};
+use crate::sync::{AtomicBool, AtomicUsize, Mutex, MutexGuard, Ordering};
 
 pub(crate) use lease::{Claim, Lease, Window};
 pub(crate) use line::{Sender, Turn};
@@ -79,7 +82,7 @@ pub(crate) enum Rest {
     Asleep,
     /// Look again.
     More,
-    /// A sender is about to publish its message: look again in a moment.
+    /// A sender is about to publish its message, or to be let in from the line: look again in a moment.
     Soon,
 }
 
@@ -307,7 +310,7 @@ impl<T: Stow> Mailbox<T> {
             self.dissolve_if_empty(&mut line);
         }
         self.call_consumer();
-        served.into_iter().for_each(Waker::wake);
+        served.into_iter().for_each(wake_sender);
     }
 
     fn dissolve_if_empty(&self, line: &mut Line<T>) {
@@ -439,7 +442,8 @@ impl<T: Stow> Mailbox<T> {
         }
     }
 
-    /// After `take` found nothing: whether to go to sleep.
+    /// After `front` found nothing: whether to go to sleep. Not while there is a line, which is to be served once the window
+    /// is closed: those who wait are woken by foreign code.
     pub(crate) fn rest(&self, _: &Window<'_>) -> Rest {
         self.ring.set_asleep(true);
         let look = self.ring.look();
@@ -451,10 +455,6 @@ impl<T: Stow> Mailbox<T> {
             return Rest::Asleep;
         }
         self.ring.set_asleep(false);
-        if look.has_line {
-            self.serve_line();
-            return Rest::More;
-        }
         if self.deque.is_some() { Rest::More } else { Rest::Soon }
     }
 
@@ -488,9 +488,7 @@ impl<T: Stow> Mailbox<T> {
         for Waiting { item, sender } in line.into_iter().flat_map(|line| *line) {
             match sender {
                 Sender::Waits(turn) => {
-                    if let Some(waker) = turn.decide(TurnState::Refused(Some(item))) {
-                        waker.wake();
-                    }
+                    turn.decide(TurnState::Refused(Some(item))).map(wake_sender);
                 }
                 Sender::Detached => detached.push(item),
             }
@@ -506,6 +504,13 @@ impl<T: Stow> Mailbox<T> {
         }
         // SAFETY: every lease is revoked, and the proof keeps others from beginning.
         unsafe { self.ring.pop_reserved() }
+    }
+}
+
+/// A sender's waker is foreign code: its panic is neither the actor's nor the next sender's.
+fn wake_sender(waker: Waker) {
+    if let Err(Panicked(reason)) = panics::catch(|| waker.wake()) {
+        error!(reason, "the waker of a sender panicked");
     }
 }
 

@@ -33,10 +33,10 @@ use crate::sync::{
 };
 
 /// Slots of the first segment: enough for an actor that is asked now and then.
-const FIRST: u64 = 4;
+const FIRST: u64 = if cfg!(ironcliw_loom) { 1 } else { 4 };
 
 /// How much larger each segment is than the one before, as a shift: the kept ones add up to a seventh of the last.
-const GROWTH: u32 = 3;
+const GROWTH: u32 = if cfg!(ironcliw_loom) { 1 } else { 3 };
 
 /// The most messages a mailbox may be told to hold.
 pub(crate) const CAPACITY_MAX: usize = 1 << 24;

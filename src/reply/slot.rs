@@ -12,6 +12,7 @@
 
 use std::task::{Context, Poll, Waker};
 
+use super::contained;
 use crate::Error;
 use crate::envelope::Deadline;
 use crate::sync::{AtomicU8, Ordering, UnsafeCell};
@@ -64,7 +65,7 @@ impl<R> Slot<R> {
                     unsafe { (*waker).take() }
                 });
                 if let Some(waker) = waker {
-                    waker.wake();
+                    contained(|| waker.wake());
                 }
                 None
             }
@@ -123,5 +124,114 @@ impl<R> Slot<R> {
             // SAFETY: it has been answered: the value is the asker's.
             unsafe { (*value).take() }
         })
+    }
+}
+
+#[cfg(all(test, ironcliw_loom))]
+mod loom_tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::task::{Context, Poll, Wake, Waker};
+
+    use loom::sync::Notify;
+    use loom::thread;
+
+    use super::Slot;
+
+    /// A task that sleeps, and counts how often it was woken.
+    struct Sleeper {
+        notify: Notify,
+        woken: AtomicU32,
+    }
+
+    impl Sleeper {
+        fn new() -> Arc<Self> {
+            Arc::new(Self { notify: Notify::new(), woken: AtomicU32::new(0) })
+        }
+    }
+
+    impl Wake for Sleeper {
+        fn wake(self: Arc<Self>) {
+            self.woken.fetch_add(1, Ordering::Relaxed);
+            self.notify.notify();
+        }
+    }
+
+    /// One thread answers; this one does what an asker may do.
+    fn ask(answer: Option<Arc<u32>>, asker: impl Fn(&Slot<Arc<u32>>) + Sync + Send + 'static) {
+        loom::model(move || {
+            let answer = answer.as_deref().copied().map(Arc::new);
+            let slot = Arc::new(Slot::new(None));
+            let answerer = {
+                let (slot, answer) = (slot.clone(), answer.clone());
+                // SAFETY: called once.
+                thread::spawn(move || drop(unsafe { slot.answer(answer.map(Ok)) }))
+            };
+            asker(&slot);
+            answerer.join().expect("the answerer does not panic");
+            drop(slot);
+            assert!(answer.is_none_or(|answer| Arc::strong_count(&answer) == 1), "an answer was leaked");
+        });
+    }
+
+    /// Polls with this waker until there is an answer, asleep in between.
+    fn wait(slot: &Slot<Arc<u32>>) -> Option<u32> {
+        let sleeper = Sleeper::new();
+        let waker = Waker::from(sleeper.clone());
+        let answer = loop {
+            // SAFETY: the asker alone polls, until it has the answer.
+            match unsafe { slot.poll(&Context::from_waker(&waker)) } {
+                Poll::Ready(answer) => break answer,
+                Poll::Pending => sleeper.notify.wait(),
+            }
+        };
+        assert!(sleeper.woken.load(Ordering::Relaxed) <= 1);
+        answer.map(|answer| *answer.expect("it was no error"))
+    }
+
+    #[test]
+    fn asker_that_sleeps_is_woken_by_its_answer() {
+        ask(Some(Arc::new(7)), |slot| assert_eq!(wait(slot), Some(7)));
+    }
+
+    #[test]
+    fn asker_that_sleeps_is_woken_when_there_will_be_no_answer() {
+        ask(None, |slot| assert_eq!(wait(slot), None));
+    }
+
+    /// Of two wakers the last one counts.
+    #[test]
+    fn asker_that_moved_to_another_task_is_woken_there() {
+        ask(Some(Arc::new(7)), |slot| {
+            let earlier = Waker::from(Sleeper::new());
+            // SAFETY: the asker alone polls, until it has the answer.
+            match unsafe { slot.poll(&Context::from_waker(&earlier)) } {
+                Poll::Ready(answer) => assert!(answer.is_some_and(|answer| answer.is_ok_and(|answer| *answer == 7))),
+                Poll::Pending => assert_eq!(wait(slot), Some(7)),
+            }
+        });
+    }
+
+    /// The answer goes to one of the two, who drops it.
+    #[test]
+    fn asker_that_goes_leaves_nothing_behind() {
+        ask(Some(Arc::new(7)), |slot| {
+            // SAFETY: the asker is this thread, and goes without an answer.
+            drop(unsafe { slot.close() });
+        });
+    }
+
+    #[test]
+    fn asker_that_goes_after_it_slept_leaves_nothing_behind() {
+        ask(Some(Arc::new(7)), |slot| {
+            let sleeper = Sleeper::new();
+            let waker = Waker::from(sleeper.clone());
+            // SAFETY: the asker is this thread; it goes without an answer if it has none.
+            if unsafe { slot.poll(&Context::from_waker(&waker)) }.is_pending() {
+                // SAFETY: as above.
+                drop(unsafe { slot.close() });
+            }
+            drop(waker);
+        });
     }
 }
