@@ -22,6 +22,9 @@ const INLINE: usize = WORDS * size_of::<u64>();
 type Word = MaybeUninit<u64>;
 type Payload = [Word; WORDS];
 
+type Deliver<A> =
+    unsafe fn(*mut Word, Receipt<'_, A>, &mut Room, *mut A, *mut Context<A>, &mut TaskContext<'_>) -> bool;
+
 /// What can be done with an envelope of one type. `*mut Word` is where it lies: by itself, or a pointer to it.
 pub(crate) struct Vtable<A: Actor> {
     type_of: fn() -> TypeId,
@@ -31,7 +34,7 @@ pub(crate) struct Vtable<A: Actor> {
     has_sink: bool,
     fate: unsafe fn(*const Word) -> Fate,
     take_up: unsafe fn(*mut Word) -> (Fate, Option<ErasedReplier>),
-    deliver: unsafe fn(*mut Word, Receipt<'_, A>, &mut Room, *mut A, *mut Context<A>, &mut TaskContext<'_>) -> bool,
+    deliver: Deliver<A>,
     fail: unsafe fn(*mut Word, Error),
     drop: unsafe fn(*mut Word),
 }

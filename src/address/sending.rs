@@ -17,6 +17,9 @@ const LOOKS: u32 = 4;
 
 type Outcome<A> = Result<(), (Error, Parcel<A>)>;
 
+/// Queued, or in line.
+type Queued<A> = Result<Option<Place<Parcel<A>>>, (Error, Parcel<A>)>;
+
 /// Whoever drops it before it was ready must call [`Sending::leave`].
 pub(super) enum Sending<A: Actor, E> {
     Unsent(E),
@@ -56,7 +59,7 @@ impl<A: Actor, E: Envelope<A>> Sending<A, E> {
 
 /// Queues, or gets in line where the policy is to wait.
 #[inline]
-fn send<A: Actor, E: Envelope<A>>(core: &Core<A>, envelope: E) -> Result<Option<Place<Parcel<A>>>, (Error, Parcel<A>)> {
+fn send<A: Actor, E: Envelope<A>>(core: &Core<A>, envelope: E) -> Queued<A> {
     match core.mailbox.push_now(Unpacked(envelope)) {
         Ok(()) => Ok(None),
         Err(Unpacked(envelope)) => send_by_policy(core, Parcel::new(envelope)),
@@ -64,7 +67,7 @@ fn send<A: Actor, E: Envelope<A>>(core: &Core<A>, envelope: E) -> Result<Option<
 }
 
 #[cold]
-fn send_by_policy<A: Actor>(core: &Core<A>, parcel: Parcel<A>) -> Result<Option<Place<Parcel<A>>>, (Error, Parcel<A>)> {
+fn send_by_policy<A: Actor>(core: &Core<A>, parcel: Parcel<A>) -> Queued<A> {
     let mailbox = &core.mailbox;
     if mailbox.overflow() != Overflow::Block {
         return core.try_send(parcel).map(|()| None);
@@ -77,10 +80,7 @@ fn send_by_policy<A: Actor>(core: &Core<A>, parcel: Parcel<A>) -> Result<Option<
 }
 
 #[cold]
-fn wait_for_room<A: Actor>(
-    core: &Core<A>,
-    mut parcel: Parcel<A>,
-) -> Result<Option<Place<Parcel<A>>>, (Error, Parcel<A>)> {
+fn wait_for_room<A: Actor>(core: &Core<A>, mut parcel: Parcel<A>) -> Queued<A> {
     let mailbox = &core.mailbox;
     for _ in 0..LOOKS {
         if !mailbox.await_room() {

@@ -105,7 +105,7 @@ struct Turn {
 
 impl<A: Actor> Incarnation<A> {
     /// Spawns it on the current thread.
-    pub(super) fn new(
+    pub(super) fn spawn(
         core: Arc<Core<A>>,
         lease: Arc<Lease>,
         factory: Arc<Factory<A>>,

@@ -265,7 +265,7 @@ impl<A: Actor> Cell for ActorCell<A> {
         let (core, factory, bound) = (self.core.clone(), self.factory.clone(), self.bound);
         let (runtime, pulse) = (self.runtime.clone(), arbiter.pulse().clone());
         // If the thread ends now the closure is dropped, and with it the report, which then says so.
-        starts.add(arbiter, move || Incarnation::new(core, lease, factory, bound, runtime, pulse, report));
+        starts.add(arbiter, move || Incarnation::spawn(core, lease, factory, bound, runtime, pulse, report));
     }
 
     fn stop(&self, signal: Signal, _bound: Duration) {

@@ -488,7 +488,9 @@ impl<T: Stow> Mailbox<T> {
         for Waiting { item, sender } in line.into_iter().flat_map(|line| *line) {
             match sender {
                 Sender::Waits(turn) => {
-                    turn.decide(TurnState::Refused(Some(item))).map(wake_sender);
+                    if let Some(waker) = turn.decide(TurnState::Refused(Some(item))) {
+                        wake_sender(waker);
+                    }
                 }
                 Sender::Detached => detached.push(item),
             }
