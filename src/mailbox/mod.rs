@@ -16,6 +16,8 @@
 
 mod lease;
 mod line;
+#[cfg(all(test, ironcliw_loom))]
+mod loom_tests;
 mod ring;
 #[cfg(all(test, not(ironcliw_loom)))]
 mod tests;
