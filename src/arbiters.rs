@@ -14,7 +14,7 @@ use core_affinity::CoreId;
 use parking_lot::Mutex;
 use tokio::runtime::Handle as Timers;
 
-use crate::Error;
+use crate::{Error, clock};
 use crate::executor::{Spawner, executor};
 use crate::observe::ArbiterSnapshot;
 
@@ -152,6 +152,8 @@ impl Arbiter {
             wanted_core: self.spec.core,
             pinned_core: self.found.core,
             niceness: self.found.niceness,
+            busy_s: clock::seconds(self.spawner.busy().sum_ns()),
+            busy_ratio: 0.0,
         }
     }
 

@@ -48,7 +48,9 @@ mod address;
 mod arbiters;
 mod cell;
 mod child;
+mod clock;
 mod context;
+mod current;
 #[cfg(feature = "endpoint")]
 pub mod endpoint;
 mod envelope;
@@ -68,6 +70,7 @@ mod runtime;
 mod supervision;
 mod sync;
 mod threads;
+mod trail;
 
 pub use actix_actor::ActixChild;
 pub use actor::{Actor, Handler, Message, StartError};
@@ -78,8 +81,8 @@ pub use context::Context;
 pub use error::Error;
 pub use group::{Group, GroupAsk, Router, least_loaded};
 pub use observe::{
-    ActorSnapshot, ActorState, ArbiterSnapshot, Metric, MetricKind, Section, Snapshot, SupervisionEvent,
-    SupervisorSnapshot, What,
+    ActorSnapshot, ActorState, ArbiterSnapshot, Metric, MetricKind, Section, Snapshot, Summary, SupervisionEvent,
+    SupervisorSnapshot, Wait, What,
 };
 pub use panics::catch_panic;
 pub use reply::ReplySink;

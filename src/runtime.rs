@@ -16,7 +16,7 @@ use crate::cell::{ActorCell, Cell, Core};
 use crate::child::Child;
 use crate::in_hand::InHand;
 use crate::mailbox::{Mailbox, Signal};
-use crate::observe::{ActorState, EventLog, Info, Section, Snapshot};
+use crate::observe::{ActorState, Deadlocks, EventLog, Info, Looks, Section, Snapshot, Wait, cycles};
 use crate::panics::Panicked;
 use crate::registry::Registry;
 use crate::supervision::{Command, GRACE, Supervisor, SupervisorRef, launch};
@@ -99,13 +99,16 @@ impl Builder {
         let id = RuntimeId::next();
         let system = SystemThread::start(id)?;
         let (ended, _) = watch::channel(None);
+        let began = Instant::now();
         let handle = Handle {
             shared: Arc::new(Shared {
                 timers: system.timers().clone(),
                 threads: Threads::new(id, self.threads),
-                began: Instant::now(),
+                began,
                 registry: Registry::default(),
                 events: EventLog::new(),
+                deadlocks: Deadlocks::default(),
+                looks: [Looks::new(began), Looks::new(began)],
                 making_user: tokio::sync::Mutex::default(),
                 seeds: AtomicU64::new(std::process::id().into()),
                 state: AtomicU8::new(State::Running as u8),
@@ -144,6 +147,9 @@ struct Shared {
     began: Instant,
     registry: Registry,
     events: EventLog,
+    deadlocks: Deadlocks,
+    /// At actors and at threads.
+    looks: [Looks; 2],
     /// Held while `user` is made, so that two spawns cannot both make it.
     making_user: tokio::sync::Mutex<()>,
     seeds: AtomicU64,
@@ -228,7 +234,12 @@ impl Handle {
     /// The whole tree, read without disturbing it.
     pub fn snapshot(&self) -> Snapshot {
         let cells = self.shared.registry.cells();
-        let actors: Vec<_> = cells.iter().filter_map(|cell| cell.observe()).collect();
+        let mut actors: Vec<_> = cells.iter().filter_map(|cell| cell.observe()).collect();
+        let mut arbiters = self.shared.threads.observe();
+        let (now, [of_actors, of_arbiters]) = (Instant::now(), &self.shared.looks);
+        of_actors.take(now, actors.iter_mut().map(|one| (one.path.as_str(), one.busy_s, &mut one.busy_ratio)));
+        of_arbiters.take(now, arbiters.iter_mut().map(|one| (one.name.as_str(), one.busy_s, &mut one.busy_ratio)));
+        let waits: Vec<Wait> = cells.iter().flat_map(|cell| cell.info().waits()).collect();
         let root = self.root().ok();
         Snapshot {
             state: self.state_name(),
@@ -242,7 +253,10 @@ impl Handle {
                 .chain(cells.iter().filter_map(|cell| cell.observe_supervisor()))
                 .collect(),
             actors,
-            arbiters: self.shared.threads.observe(),
+            arbiters,
+            deadlocks: cycles(&waits),
+            deadlocks_seen: self.shared.deadlocks.seen(),
+            waits,
             events: self.shared.events.recent(),
         }
     }
@@ -348,6 +362,10 @@ impl Handle {
         &self.shared.events
     }
 
+    pub(crate) fn deadlocks(&self) -> &Deadlocks {
+        &self.shared.deadlocks
+    }
+
     pub(crate) fn threads(&self) -> &Threads {
         &self.shared.threads
     }
@@ -402,7 +420,7 @@ impl Handle {
         }
         let core = Arc::new(Core {
             mailbox: Mailbox::new(child.settings.capacity, child.settings.overflow),
-            info: Arc::new(Info::new(path, std::any::type_name::<A>())),
+            info: Arc::new(Info::new(path, std::any::type_name::<A>)),
             in_hand: InHand::default(),
             arbiter: Mutex::new(None),
             timers: self.shared.timers.clone(),

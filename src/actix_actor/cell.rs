@@ -13,10 +13,10 @@ use super::{ActixChild, Factory, Restarting};
 use crate::arbiters::Arbiter;
 use crate::cell::Cell;
 use crate::mailbox::Signal;
-use crate::observe::{ActorSnapshot, ActorState, Info};
+use crate::observe::{ActorSnapshot, ActorState, Info, Summary};
 use crate::panics::{self, Panicked};
 use crate::supervision::Report;
-use crate::{Error, Handle, Placement};
+use crate::{Error, Handle, Placement, clock};
 
 /// What the cell and the incarnations share.
 pub(super) struct Core<A: Actor> {
@@ -37,7 +37,7 @@ pub(crate) struct ActixCell<A: Actor> {
 impl<A: Actor> ActixCell<A> {
     pub(crate) fn new(child: ActixChild<A>, path: String, runtime: &Handle) -> (Addr<A>, Self) {
         let (queue, addr) = Queue::new(child.settings.capacity);
-        let info = Arc::new(Info::new(path, std::any::type_name::<A>()));
+        let info = Arc::new(Info::new(path, std::any::type_name::<A>));
         let core = Core { queue, info, factory: child.factory, restarting: child.restarting };
         let placement = child.settings.placement;
         (addr, Self { core: Arc::new(core), placement, arbiter: Mutex::new(None), runtime: runtime.clone() })
@@ -141,6 +141,11 @@ impl<A: Actor> Cell for ActixCell<A> {
             restarts: info.restarts(),
             dead_letters: info.dead_letters(),
             last_exit: info.last_exit(),
+            busy_s: clock::seconds(info.busy().sum_ns()),
+            busy_ratio: 0.0,
+            // actix runs the handlers, and does not say when.
+            handler: Summary::default(),
+            mailbox_wait: Summary::default(),
             arbiter: arbiter.as_ref().map(|arbiter| arbiter.name().to_owned()).unwrap_or_default(),
             core: arbiter.and_then(|arbiter| arbiter.pinned_core()),
         })

@@ -18,11 +18,11 @@ use tracing::error;
 
 use super::cell::Core;
 use super::queue::{Actor, Claim, MakeParts, Next};
-use crate::ExitReason;
 use crate::mailbox::Signal;
 use crate::observe::ActorState;
 use crate::panics::{self, Panicked};
 use crate::supervision::Report;
+use crate::{ExitReason, clock};
 
 /// Messages handled in one go before the arbiter's other tasks and timers get a turn.
 const TURN: u32 = 64;
@@ -232,6 +232,17 @@ impl<A: Actor> Future for Life<A> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<()> {
         let this = self.get_mut();
+        let core = this.core.clone();
+        core.info.busy().begin(clock::read());
+        let polled = this.live(cx);
+        core.info.busy().end(clock::read());
+        polled
+    }
+}
+
+impl<A: Actor> Life<A> {
+    fn live(&mut self, cx: &mut TaskContext<'_>) -> Poll<()> {
+        let this = self;
         this.shared.turn.set(TURN);
         loop {
             let heard = match this.core.queue.heard(this.claim, cx) {

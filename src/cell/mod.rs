@@ -1,6 +1,7 @@
 //! An actor as its supervisor holds it: the parts that outlive an incarnation. `incarnation.rs` is one of its lives.
 
 mod incarnation;
+mod turn;
 
 use std::any::Any;
 use std::sync::{Arc, Weak};
@@ -14,10 +15,10 @@ use crate::child::{Factory, Settings};
 use crate::envelope::Fate;
 use crate::in_hand::InHand;
 use crate::mailbox::{Mailbox, Signal};
-use crate::observe::{ActorSnapshot, ActorState, Info, SupervisorSnapshot};
+use crate::observe::{self, ActorSnapshot, ActorState, Info, SupervisorSnapshot};
 use crate::parcel::Parcel;
 use crate::supervision::Report;
-use crate::{Actor, Error, Handle};
+use crate::{Actor, Error, Handle, clock};
 
 use incarnation::Incarnation;
 
@@ -71,6 +72,12 @@ pub(crate) trait Neighbour: Send + Sync {
 impl<A: Actor> Neighbour for Core<A> {
     fn thread(&self) -> Option<Arc<Arbiter>> {
         self.arbiter.lock().clone()
+    }
+}
+
+impl<A: Actor> observe::Asked for Core<A> {
+    fn info(&self) -> &Arc<Info> {
+        &self.info
     }
 }
 
@@ -224,6 +231,10 @@ impl<A: Actor> Cell for ActorCell<A> {
             restarts: info.restarts(),
             dead_letters: info.dead_letters(),
             last_exit: info.last_exit(),
+            busy_s: clock::seconds(info.busy().sum_ns()),
+            busy_ratio: 0.0,
+            handler: info.activity().map(|activity| activity.handler()).unwrap_or_default(),
+            mailbox_wait: info.activity().map(|activity| activity.mailbox_wait()).unwrap_or_default(),
             arbiter: arbiter.as_ref().map(|arbiter| arbiter.name().to_owned()).unwrap_or_default(),
             core: arbiter.and_then(|arbiter| arbiter.pinned_core()),
         })

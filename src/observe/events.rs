@@ -34,6 +34,11 @@ pub enum What {
     },
     /// A supervisor used up its restarts and gave up.
     BudgetExhausted,
+    /// Actors wait for each other's answers in a circle.
+    Deadlock {
+        /// Their paths: each has asked the next one, and the last the first.
+        cycle: Vec<String>,
+    },
 }
 
 /// One entry of the event log.

@@ -1,12 +1,15 @@
 //! What is known of one actor, kept by the threads that do the work and read by anybody.
 
 use std::fmt;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use serde::Serialize;
 use tokio::sync::Notify;
 
+use super::activity::Activity;
+use super::busy::Busy;
 use crate::ExitReason;
 
 /// Where an actor is in its life.
@@ -40,7 +43,8 @@ impl fmt::Display for ActorState {
 
 pub(crate) struct Info {
     path: String,
-    kind: &'static str,
+    /// A function, for it is half as long as what it returns.
+    kind: fn() -> &'static str,
     state: AtomicU8,
     handled: AtomicU64,
     skipped: AtomicU64,
@@ -48,6 +52,9 @@ pub(crate) struct Info {
     restarts: AtomicU64,
     dead_letters: AtomicU64,
     last_exit: Mutex<Option<ExitReason>>,
+    /// The time its polls have taken.
+    busy: Busy,
+    activity: OnceLock<Box<Activity>>,
     /// It has ended for good, and everybody who had asked has heard.
     is_over: AtomicBool,
     /// Those who wait for that.
@@ -55,7 +62,7 @@ pub(crate) struct Info {
 }
 
 impl Info {
-    pub(crate) fn new(path: String, kind: &'static str) -> Self {
+    pub(crate) fn new(path: String, kind: fn() -> &'static str) -> Self {
         Self {
             path,
             kind,
@@ -66,6 +73,8 @@ impl Info {
             restarts: AtomicU64::new(0),
             dead_letters: AtomicU64::new(0),
             last_exit: Mutex::new(None),
+            busy: Busy::new(),
+            activity: OnceLock::new(),
             is_over: AtomicBool::new(false),
             mourners: Notify::const_new(),
         }
@@ -76,7 +85,7 @@ impl Info {
     }
 
     pub(crate) fn kind(&self) -> &'static str {
-        self.kind
+        (self.kind)()
     }
 
     pub(crate) fn state(&self) -> ActorState {
@@ -144,6 +153,20 @@ impl Info {
             announced.await;
         }
         self.last_exit.lock().clone().unwrap_or(ExitReason::Shutdown)
+    }
+
+    /// Written by the actor's own thread.
+    pub(crate) fn busy(&self) -> &Busy {
+        &self.busy
+    }
+
+    pub(crate) fn activity(&self) -> Option<&Activity> {
+        self.activity.get().map(Box::as_ref)
+    }
+
+    /// The same, made if there was none.
+    pub(crate) fn activity_made(&self) -> &Activity {
+        self.activity.get_or_init(Box::default)
     }
 
     pub(crate) fn handled(&self) -> u64 {
