@@ -16,7 +16,8 @@ RUST_SOURCES := Cargo.toml Cargo.lock $(shell find src actors python -name '*.rs
 PYTHON_SOURCES := python/ironcliw python/jarvis_rust_core examples tests/python benches/python
 
 # The bindings' features, one at a time: each must build without the others.
-FEATURES := python-bindings,simd-accel python-bindings,mimalloc python-bindings,quantized-ops python-bindings,endpoint
+FEATURES := python-bindings,simd-accel python-bindings,mimalloc python-bindings,quantized-ops python-bindings,endpoint \
+	python-bindings,trace-messages
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
@@ -39,6 +40,7 @@ test-rust: ## run the tests of the crates, with their doctests
 	$(CARGO) test --workspace --locked
 	$(CARGO) test -p ironcliw --features testkit --locked --lib --test testkit
 	$(CARGO) test -p ironcliw --features testkit --locked --doc testkit
+	$(CARGO) test --locked -p ironcliw --features trace-messages --test tracing
 
 test-python: $(VENV)/.native $(VENV)/.demo $(VENV)/.test ## run the tests of the packages
 	$(BIN)/python -m pytest
@@ -85,6 +87,7 @@ bench-await: $(VENV)/.native ## awaits a second, against asyncio.to_thread
 features: ## check that each cargo feature builds alone, and none
 	$(CARGO) check --locked -p ironcliw --no-default-features
 	$(CARGO) check --locked -p ironcliw --no-default-features --features testkit
+	$(CARGO) check --locked -p ironcliw --no-default-features --features trace-messages
 	$(CARGO) check --locked -p ironcliw-python --no-default-features
 	$(CARGO) check --locked -p ironcliw-python --no-default-features --features python-bindings
 	@set -e; for features in $(FEATURES); do echo "features: $$features"; \

@@ -14,10 +14,10 @@ use core_affinity::CoreId;
 use parking_lot::Mutex;
 use tokio::runtime::Handle as Timers;
 
-use crate::Error;
 use crate::executor::{Spawner, Work, executor};
 use crate::observe::ArbiterSnapshot;
 use crate::pulse::Pulse;
+use crate::{Error, clock};
 
 /// The cores this process may use, by the system's numbers, read when it was first asked for.
 ///
@@ -192,6 +192,8 @@ impl Arbiter {
             wanted_core: self.spec.core,
             pinned_core: self.found.core,
             niceness: self.found.niceness,
+            busy_s: clock::seconds(self.spawner.busy().sum_ns()),
+            busy_ratio: 0.0,
         }
     }
 

@@ -3,6 +3,8 @@
 //! It is the standard library's monotonic clock. On the thread of a test kit it is that kit's clock, which stands still
 //! until the test moves it.
 
+use std::cell::Cell;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 #[inline]
@@ -17,6 +19,36 @@ pub(crate) fn now() -> Instant {
 /// The time since `began`.
 pub(crate) fn since(began: Instant) -> Duration {
     now().saturating_duration_since(began)
+}
+
+thread_local! {
+    static LAST: Cell<Option<Instant>> = const { Cell::new(None) };
+}
+
+/// Reads the clock for [`last`] as well. A reading costs about as much as a message, so it is shared by those who need one on
+/// the same thread at about the same time: the executor reads once a round, as it must, an actor once at the end of a poll,
+/// which is the begin of the next actor's.
+pub(crate) fn read() -> Instant {
+    let now = now();
+    LAST.set(Some(now));
+    now
+}
+
+/// This thread's last reading. On a thread that runs actors it is no older than the last poll's end.
+pub(crate) fn last() -> Instant {
+    LAST.get().unwrap_or_else(read)
+}
+
+/// Nanoseconds, of a time that is not before the first one asked for: they fit into an atomic.
+pub(crate) fn to_ns(time: Instant) -> u64 {
+    static EPOCH: OnceLock<Instant> = OnceLock::new();
+    // A reading that is older than the epoch makes itself the epoch's equal.
+    let epoch = *EPOCH.get_or_init(|| time);
+    time.saturating_duration_since(epoch).as_nanos() as u64
+}
+
+pub(crate) fn seconds(ns: u64) -> f64 {
+    Duration::from_nanos(ns).as_secs_f64()
 }
 
 /// The clocks of the test kits on this thread. The last is current: the one that was driven or made last.

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use crate::clock;
 use crate::panics;
 use crate::reply::{ErasedReplier, Replier, drop_unwanted};
+use crate::trail::{Trail, handled};
 use crate::{Actor, Context, Error, Handler, Message};
 
 /// When the asker stops waiting, and how long that was, for the error.
@@ -76,7 +77,18 @@ pub(crate) trait Envelope<A: Actor>: Send + Sized + 'static {
 }
 
 /// A message that nobody waits for.
-pub(crate) struct Told<M>(pub(crate) M);
+pub(crate) struct Told<M> {
+    pub(crate) message: M,
+    #[cfg_attr(not(feature = "trace-messages"), expect(dead_code, reason = "it is nothing"))]
+    trail: Trail,
+}
+
+impl<M> Told<M> {
+    #[inline]
+    pub(crate) fn new(message: M) -> Self {
+        Self { message, trail: Trail::here() }
+    }
+}
 
 impl<A: Handler<M>, M: Message> Envelope<A> for Told<M> {
     const ASKS: bool = false;
@@ -94,21 +106,30 @@ impl<A: Handler<M>, M: Message> Envelope<A> for Told<M> {
     async fn deliver(self, actor: &mut A, ctx: &mut Context<A>) {
         #[cfg(feature = "testkit")]
         ctx.meet_faults().await;
-        let unwanted = actor.handle(self.0, ctx).await;
+        let unwanted = handled!(self.trail, M, actor.handle(self.message, ctx));
         if std::mem::needs_drop::<M::Reply>() {
             drop_unwanted(unwanted);
         }
     }
 
     fn fail(self, _: Error) {
-        drop_message(self.0);
+        drop_message(self.message);
     }
 }
 
 /// A message that somebody waits for.
 pub(crate) struct Asked<M: Message> {
     pub(crate) message: M,
-    pub(crate) replier: Option<Replier<M::Reply>>,
+    replier: Option<Replier<M::Reply>>,
+    #[cfg_attr(not(feature = "trace-messages"), expect(dead_code, reason = "it is nothing"))]
+    trail: Trail,
+}
+
+impl<M: Message> Asked<M> {
+    #[inline]
+    pub(crate) fn new(message: M, replier: Replier<M::Reply>) -> Self {
+        Self { message, replier: Some(replier), trail: Trail::here() }
+    }
 }
 
 impl<A: Handler<M>, M: Message> Envelope<A> for Asked<M> {
@@ -128,7 +149,7 @@ impl<A: Handler<M>, M: Message> Envelope<A> for Asked<M> {
     async fn deliver(self, actor: &mut A, ctx: &mut Context<A>) {
         #[cfg(feature = "testkit")]
         ctx.meet_faults().await;
-        let answer = actor.handle(self.message, ctx).await;
+        let answer = handled!(self.trail, M, actor.handle(self.message, ctx));
         ctx.answer(answer);
     }
 

@@ -30,6 +30,8 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::LocalSet;
 
 use crate::arbiters::allowed_cores;
+use crate::clock;
+use crate::observe::Busy;
 use crate::sync::{AtomicU8, Ordering};
 
 /// How long actors may go on before their thread's timers and sockets get a turn.
@@ -80,10 +82,6 @@ pub(crate) fn end_turn(cx: &mut Context<'_>, now: Instant) {
     }
     WAITS_FOR_DRIVER.set(true);
     wait_for_driver(cx);
-}
-
-fn is_round_over() -> bool {
-    ROUND_BEGAN.get().is_some_and(|began| began.elapsed() > ROUND)
 }
 
 /// Wakes the task once the runtime has looked at its timers and sockets.
@@ -145,24 +143,34 @@ pub(crate) type Work = Box<dyn FnOnce() + Send>;
 
 /// Hands work over to an executor. What is left when it ends is dropped.
 #[derive(Clone)]
-pub(crate) struct Spawner(UnboundedSender<Vec<Work>>);
+pub(crate) struct Spawner {
+    to: UnboundedSender<Vec<Work>>,
+    busy: Arc<Busy>,
+}
 
 impl Spawner {
     /// Does all of this on the executor's thread, in order, where it may spawn local tasks.
     pub(crate) fn run(&self, work: Vec<Work>) {
         // Refused, it is dropped.
-        let _ = self.0.send(work);
+        let _ = self.to.send(work);
+    }
+
+    /// The time that its executor has spent on its tasks.
+    pub(crate) fn busy(&self) -> &Busy {
+        &self.busy
     }
 }
 
 /// Makes an executor's two ends.
 pub(crate) fn executor(spin: Duration) -> (Spawner, impl FnOnce() + Send) {
     let (to, work) = unbounded_channel();
+    let busy = Arc::<Busy>::default();
+    let spawner = Spawner { to, busy: busy.clone() };
     let begin = move || {
-        let executor = AssertLocal(Executor::new(work, spin));
+        let executor = AssertLocal(Executor::new(work, spin, busy));
         drop(tokio::spawn(executor));
     };
-    (Spawner(to), begin)
+    (spawner, begin)
 }
 
 /// Says that a task stays on its thread, where tokio asks for one that may travel.
@@ -224,6 +232,7 @@ struct Executor {
     bell: Arc<Bell>,
     waker: Waker,
     spin: Duration,
+    busy: Arc<Busy>,
     credit: u32,
     /// Waits since the last try, and before the next.
     waits: u32,
@@ -231,44 +240,53 @@ struct Executor {
 }
 
 impl Executor {
-    fn new(work: UnboundedReceiver<Vec<Work>>, spin: Duration) -> Self {
+    fn new(work: UnboundedReceiver<Vec<Work>>, spin: Duration, busy: Arc<Busy>) -> Self {
         let tasks = take_in(work);
         let bell = Arc::new(Bell { state: State::new(), task: AtomicWaker::new() });
         let waker = Waker::from(bell.clone());
         // Where there is but one core, whoever spins keeps everybody else from running.
         let spin = if allowed_cores().len() > 1 { spin } else { Duration::ZERO };
         MAY_SPIN.set(!spin.is_zero());
-        Self { tasks, bell, waker, spin, credit: CREDIT, waits: 0, probe: PROBE_FIRST }
+        Self { tasks, bell, waker, spin, busy, credit: CREDIT, waits: 0, probe: PROBE_FIRST }
     }
 
     fn turn(&mut self, cx: &mut Context<'_>) {
         self.bell.task.register(cx.waker());
-        ROUND_BEGAN.set(Some(Instant::now()));
+        let began = clock::read();
+        ROUND_BEGAN.set(Some(began));
+        self.busy.begin(began);
         loop {
             self.bell.state.begin_round();
+            let before = clock::last();
             // It is done when it has no tasks, and may be polled again when it has.
             let _ = Pin::new(&mut self.tasks).poll(&mut Context::from_waker(&self.waker));
+            // The last actor has just read the clock, if there was one.
+            let now = if clock::last() == before { clock::read() } else { clock::last() };
+            let must_step_back = WAITS_FOR_DRIVER.take()
+                || ROUND_BEGAN.get().is_some_and(|began| now.saturating_duration_since(began) > ROUND);
             let has_work = self.bell.state.is_rung();
-            let must_step_back = WAITS_FOR_DRIVER.take() || (has_work && is_round_over());
             if has_work && !must_step_back {
                 continue;
             }
+            self.busy.end(now);
             if must_step_back {
                 if has_work {
                     wait_for_driver(cx);
                     return;
                 }
-            } else if self.spin_for_a_ring() {
+            } else if self.spin_for_a_ring(now) {
+                self.busy.begin(clock::read());
                 continue;
             }
             if self.bell.state.park() {
                 return;
             }
+            self.busy.begin(clock::last());
         }
     }
 
-    /// Waits for a ring for a moment, where that has been worth it.
-    fn spin_for_a_ring(&mut self) -> bool {
+    /// Waits for a ring for a moment from `now` on, where that has been worth it.
+    fn spin_for_a_ring(&mut self, now: Instant) -> bool {
         let spin = if self.credit > 0 {
             self.spin
         } else {
@@ -284,7 +302,7 @@ impl Executor {
         }
         // One a core: two that talk to each other both spin for a moment whenever one has spoken.
         let most = allowed_cores().len();
-        let rung = SPINNING.fetch_add(1, Ordering::Relaxed) < most && self.bell.is_rung_within(spin);
+        let rung = SPINNING.fetch_add(1, Ordering::Relaxed) < most && self.bell.is_rung_within(spin, now);
         SPINNING.fetch_sub(1, Ordering::Relaxed);
         if rung {
             (self.credit, self.probe) = ((self.credit + 2).min(CREDIT), PROBE_FIRST);
@@ -298,8 +316,7 @@ impl Executor {
 }
 
 impl Bell {
-    fn is_rung_within(&self, spin: Duration) -> bool {
-        let began = Instant::now();
+    fn is_rung_within(&self, spin: Duration, began: Instant) -> bool {
         loop {
             for _ in 0..32 {
                 if self.state.is_rung() {

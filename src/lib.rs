@@ -50,6 +50,7 @@ mod cell;
 mod child;
 mod clock;
 mod context;
+mod current;
 #[cfg(feature = "endpoint")]
 pub mod endpoint;
 mod envelope;
@@ -79,6 +80,7 @@ mod sync;
 pub mod testkit;
 mod threads;
 mod ties;
+mod trail;
 mod watchdog;
 
 /// The embedder's guide: its programs are run as tests.
@@ -95,8 +97,8 @@ pub use context::{Attached, Context, Link, StreamEnd, TimerHandle};
 pub use error::Error;
 pub use group::{Group, GroupAsk, Router, least_loaded};
 pub use observe::{
-    ActorSnapshot, ActorState, ArbiterSnapshot, Metric, MetricKind, Section, Snapshot, SupervisionEvent,
-    SupervisorSnapshot, WaitSnapshot, What,
+    ActorSnapshot, ActorState, ArbiterSnapshot, Metric, MetricKind, Section, Snapshot, Summary, SupervisionEvent,
+    SupervisorSnapshot, Wait, WaitSnapshot, What,
 };
 pub use panics::catch_panic;
 pub use placement::{Location, Placement};

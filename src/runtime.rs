@@ -18,7 +18,7 @@ use crate::clock;
 use crate::in_hand::InHand;
 use crate::mailbox::{Mailbox, Signal};
 use crate::names::Names;
-use crate::observe::{ActorState, EventLog, Info, Section, Snapshot};
+use crate::observe::{ActorState, Deadlocks, EventLog, Info, Looks, Section, Snapshot, Wait, cycles};
 use crate::panics::Panicked;
 use crate::registry::Registry;
 use crate::supervision::{Command, GRACE, Supervisor, SupervisorRef, launch};
@@ -129,13 +129,16 @@ impl Builder {
 
     fn shared(self, id: RuntimeId, timers: Timers) -> Shared {
         let (ended, _) = watch::channel(None);
+        let began = clock::now();
         Shared {
             timers,
             threads: Threads::new(id, self.threads),
-            began: clock::now(),
+            began,
             registry: Registry::default(),
             names: Arc::default(),
             events: EventLog::new(),
+            deadlocks: Deadlocks::default(),
+            looks: [Looks::new(began), Looks::new(began)],
             making_user: tokio::sync::Mutex::default(),
             seeds: AtomicU64::new(std::process::id().into()),
             state: AtomicU8::new(State::Running as u8),
@@ -173,6 +176,9 @@ struct Shared {
     registry: Registry,
     names: Arc<Names>,
     events: EventLog,
+    deadlocks: Deadlocks,
+    /// At actors and at threads.
+    looks: [Looks; 2],
     /// Held while `user` is made, so that two spawns cannot both make it.
     making_user: tokio::sync::Mutex<()>,
     seeds: AtomicU64,
@@ -316,7 +322,12 @@ impl Handle {
     /// The whole tree, read without disturbing it.
     pub fn snapshot(&self) -> Snapshot {
         let cells = self.shared.registry.cells();
-        let actors: Vec<_> = cells.iter().filter_map(|cell| cell.observe()).collect();
+        let mut actors: Vec<_> = cells.iter().filter_map(|cell| cell.observe()).collect();
+        let mut arbiters = self.shared.threads.observe();
+        let (now, [of_actors, of_arbiters]) = (Instant::now(), &self.shared.looks);
+        of_actors.take(now, actors.iter_mut().map(|one| (one.path.as_str(), one.busy_s, &mut one.busy_ratio)));
+        of_arbiters.take(now, arbiters.iter_mut().map(|one| (one.name.as_str(), one.busy_s, &mut one.busy_ratio)));
+        let waits: Vec<Wait> = cells.iter().flat_map(|cell| cell.info().waits()).collect();
         let root = self.root().ok();
         Snapshot {
             state: self.state_name(),
@@ -330,8 +341,11 @@ impl Handle {
                 .chain(cells.iter().filter_map(|cell| cell.observe_supervisor()))
                 .collect(),
             actors,
-            arbiters: self.shared.threads.observe(),
+            arbiters,
             lost_threads: self.shared.threads.lost(),
+            deadlocks: cycles(&waits),
+            deadlocks_seen: self.shared.deadlocks.seen(),
+            waits,
             events: self.shared.events.recent(),
         }
     }
@@ -466,6 +480,10 @@ impl Handle {
         &self.shared.events
     }
 
+    pub(crate) fn deadlocks(&self) -> &Deadlocks {
+        &self.shared.deadlocks
+    }
+
     pub(crate) fn threads(&self) -> &Threads {
         &self.shared.threads
     }
@@ -536,7 +554,7 @@ impl Handle {
     fn make_core<A: Actor>(&self, settings: &Settings, path: String) -> Arc<Core<A>> {
         Arc::new(Core {
             mailbox: Mailbox::new(settings.capacity, settings.overflow),
-            info: Arc::new(Info::new(path, std::any::type_name::<A>())),
+            info: Arc::new(Info::new(path, std::any::type_name::<A>)),
             in_hand: InHand::default(),
             ties: Ties::default(),
             arbiter: Mutex::new(None),

@@ -154,6 +154,6 @@ impl<M> Stash<M> {
         A: Handler<M>,
         M: Message,
     {
-        ctx.handle_first(self.kept.drain(..).map(|message| Parcel::new(Told(message))).collect());
+        ctx.handle_first(self.kept.drain(..).map(|message| Parcel::new(Told::new(message))).collect());
     }
 }

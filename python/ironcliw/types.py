@@ -102,6 +102,23 @@ class SpatialLayout(TypedDict):
     edge_density: float
 
 
+class Durations(TypedDict):
+    """What was measured of an actor's messages, in seconds; of at least one in 64."""
+
+    count: int
+    """Messages that were measured."""
+    mean_s: float
+    p50_s: float
+    """Half of them took no longer, within an eighth."""
+    p90_s: float
+    p99_s: float
+    max_s: float
+
+
+WaitSnapshot = TypedDict("WaitSnapshot", {"from": str, "to": str, "waited_s": float})
+"""An actor whose handler waits for another one's answer: their paths, and for how long."""
+
+
 class ActorSnapshot(TypedDict):
     """One actor of a `Snapshot`."""
 
@@ -127,6 +144,14 @@ class ActorSnapshot(TypedDict):
     """Messages answered with `ActorStopped`, or pushed out of a full mailbox."""
     last_exit: str | None
     """Why the last incarnation ended, if one has."""
+    busy: float
+    """Seconds that its thread has spent on it."""
+    busy_ratio: float
+    """The same as a share of the last seconds, 0 to 1."""
+    handler: Durations
+    """How long its handlers take."""
+    mailbox_wait: Durations
+    """How long messages wait for their handler."""
     thread: str
     core: int | None
     """The core its thread was found to be pinned to."""
@@ -199,6 +224,9 @@ class Snapshot(TypedDict):
     """Messages that were answered with `ActorStopped` because their actor had stopped."""
     actors: list[ActorSnapshot]
     supervisors: list[SupervisorSnapshot]
+    waits: list[WaitSnapshot]
+    deadlocks: list[list[str]]
+    """Paths of actors that wait in a circle: each has asked the next, and the last the first."""
     events: list[dict[str, Any]]
     """The last supervision events, oldest first: `at_unix_s`, `path`, `event` and what belongs to it."""
     threads: list[ThreadSnapshot]

@@ -36,6 +36,10 @@ pub(crate) fn take<'py>(py: Python<'py>, inner: &Inner) -> PyResult<Bound<'py, P
         entry.set_item("skipped", actor.skipped)?;
         entry.set_item("dead_letters", actor.dead_letters)?;
         entry.set_item("last_exit", actor.last_exit.as_deref())?;
+        entry.set_item("busy", actor.busy_s)?;
+        entry.set_item("busy_ratio", actor.busy_ratio)?;
+        entry.set_item("handler", durations(py, &actor.handler)?)?;
+        entry.set_item("mailbox_wait", durations(py, &actor.mailbox_wait)?)?;
         entry.set_item("thread", &actor.arbiter)?;
         entry.set_item("core", actor.core)?;
         actors.append(entry)?;
@@ -49,6 +53,8 @@ pub(crate) fn take<'py>(py: Python<'py>, inner: &Inner) -> PyResult<Bound<'py, P
     dict.set_item("dead_letters", snapshot.dead_letters)?;
     dict.set_item("actors", actors)?;
     dict.set_item("supervisors", to_python(py, &serde_json::to_value(&snapshot.supervisors).unwrap_or_default())?)?;
+    dict.set_item("waits", to_python(py, &serde_json::to_value(&snapshot.waits).unwrap_or_default())?)?;
+    dict.set_item("deadlocks", &snapshot.deadlocks)?;
     dict.set_item("events", to_python(py, &serde_json::to_value(&snapshot.events).unwrap_or_default())?)?;
     dict.set_item("threads", threads(py, inner, &snapshot)?)?;
     dict.set_item("cpu", cpu(py, &snapshot)?)?;
@@ -56,6 +62,10 @@ pub(crate) fn take<'py>(py: Python<'py>, inner: &Inner) -> PyResult<Bound<'py, P
     dict.set_item("pool", pool::stats(py, &subsystems.pool.stats(), subsystems.pressure.get())?)?;
     dict.set_item("scheduler", scheduler::stats(py, subsystems)?)?;
     Ok(dict)
+}
+
+fn durations<'py>(py: Python<'py>, summary: &ironcliw::Summary) -> PyResult<Bound<'py, PyAny>> {
+    to_python(py, &serde_json::to_value(summary).unwrap_or_default())
 }
 
 fn threads<'py>(py: Python<'py>, inner: &Inner, snapshot: &ironcliw::Snapshot) -> PyResult<Bound<'py, PyList>> {

@@ -14,11 +14,11 @@ use crate::arbiters::{Arbiter, HandOver};
 use crate::cell::Cell;
 use crate::child::{Patience, Settings};
 use crate::mailbox::Signal;
-use crate::observe::{ActorSnapshot, ActorState, Info};
+use crate::observe::{ActorSnapshot, ActorState, Info, Summary};
 use crate::panics::{self, Panicked};
 use crate::pulse::Tenant;
 use crate::supervision::Report;
-use crate::{Error, Handle, Placement};
+use crate::{Error, Handle, Placement, clock};
 
 /// What the cell and the incarnations share.
 pub(super) struct Core<A: Actor> {
@@ -41,7 +41,7 @@ pub(crate) struct ActixCell<A: Actor> {
 impl<A: Actor> ActixCell<A> {
     pub(crate) fn new(child: ActixChild<A>, path: String, runtime: &Handle) -> (Addr<A>, Self) {
         let (queue, addr) = Queue::new(child.settings.capacity);
-        let info = Arc::new(Info::new(path, std::any::type_name::<A>()));
+        let info = Arc::new(Info::new(path, std::any::type_name::<A>));
         let core = Core { queue, info, factory: child.factory, restarting: child.restarting };
         let Settings { placement, niceness, patience, .. } = child.settings;
         let arbiter = Mutex::new(None);
@@ -157,6 +157,11 @@ impl<A: Actor> Cell for ActixCell<A> {
             restarts: info.restarts(),
             dead_letters: info.dead_letters(),
             last_exit: info.last_exit(),
+            busy_s: clock::seconds(info.busy().sum_ns()),
+            busy_ratio: 0.0,
+            // actix runs the handlers, and does not say when.
+            handler: Summary::default(),
+            mailbox_wait: Summary::default(),
             arbiter: arbiter.as_ref().map(|arbiter| arbiter.name().to_owned()).unwrap_or_default(),
             core: arbiter.and_then(|arbiter| arbiter.pinned_core()),
         })

@@ -18,12 +18,12 @@ use tracing::error;
 
 use super::cell::Core;
 use super::queue::{Actor, Claim, MakeParts, Next};
-use crate::ExitReason;
 use crate::mailbox::Signal;
 use crate::observe::ActorState;
 use crate::panics::{self, Panicked};
 use crate::pulse::{Pulse, Tenant};
 use crate::supervision::Report;
+use crate::{ExitReason, clock};
 
 /// Messages handled in one go before the arbiter's other tasks and timers get a turn.
 const TURN: u32 = 64;
@@ -285,8 +285,11 @@ impl<A: Actor> Future for Life<A> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<()> {
         let this = self.get_mut();
-        this.pulse.begin(Tenant::of(&this.core));
+        let core = this.core.clone();
+        this.pulse.begin(Tenant::of(&core));
+        core.info.busy().begin(clock::read());
         let polled = this.turn(cx);
+        core.info.busy().end(clock::read());
         this.pulse.end();
         polled
     }

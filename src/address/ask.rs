@@ -10,6 +10,7 @@ use tokio::time::Sleep;
 use super::sending::{Sending, batches};
 use super::{Address, SendError};
 use crate::envelope::{Asked, Deadline};
+use crate::observe::Waiting;
 use crate::parcel::Parcel;
 use crate::reply::{self, Answer};
 use crate::{Actor, Error, Handler, Message, panics};
@@ -21,6 +22,8 @@ pub struct Ask<A: Actor, M: Message> {
     deadline: Option<Deadline>,
     state: State<A, M>,
     timer: Option<Pin<Box<Sleep>>>,
+    /// While it waits, if an actor asks.
+    waiting: Option<Waiting>,
 }
 
 enum State<A: Actor, M: Message> {
@@ -45,7 +48,7 @@ impl<A: Actor, M: Message> Drop for Ask<A, M> {
 impl<A: Actor, M: Message> Ask<A, M> {
     #[inline]
     pub(super) fn new(to: Address<A>, message: M) -> Self {
-        Self { to, deadline: None, state: State::Unsent(message), timer: None }
+        Self { to, deadline: None, state: State::Unsent(message), timer: None, waiting: None }
     }
 
     /// Gives up after this long: the answer is [`Error::DeadlineExceeded`], and a message not yet reached is skipped. The time
@@ -68,7 +71,7 @@ impl<A: Handler<M>, M: Message> Ask<A, M> {
             && let State::Unsent(message) = std::mem::replace(&mut self.state, State::Over)
         {
             let (replier, answer) = reply::pair(self.deadline);
-            let asked = Asked { message, replier: Some(replier) };
+            let asked = Asked::new(message, replier);
             self.state = State::Sending(Sending::Unsent(asked), answer);
         }
         if let State::Sending(sending, _) = &mut self.state {
@@ -96,6 +99,11 @@ impl<A: Handler<M>, M: Message> Future for Ask<A, M> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         let exchanged = this.exchange(cx);
+        if exchanged.is_ready() {
+            this.waiting = None;
+        } else if this.waiting.is_none() {
+            this.waiting = Waiting::begin(&this.to.core);
+        }
         if let (Poll::Pending, Some(deadline)) = (&exchanged, this.deadline) {
             // The timer belongs to the runtime's own clock: the caller may be on any executor, or on none of tokio's.
             let timer = this.timer.get_or_insert_with(|| {
@@ -107,6 +115,7 @@ impl<A: Handler<M>, M: Message> Future for Ask<A, M> {
                 if let State::Sending(sending, _) = std::mem::replace(&mut this.state, State::Over) {
                     sending.leave(&this.to.core);
                 }
+                this.waiting = None;
                 return Poll::Ready(Err(SendError::lost(deadline.error(this.to.path()))));
             }
         }
@@ -126,7 +135,7 @@ where
     let parcels = messages.into_iter().map(|message| {
         let (replier, answer) = reply::pair(None);
         answers.push(answer);
-        Parcel::new(Asked { message, replier: Some(replier) })
+        Parcel::new(Asked::new(message, replier))
     });
     let refused = batches(&to.core, parcels).await.err();
     let mut received = Vec::with_capacity(answers.len());
@@ -134,8 +143,16 @@ where
         // That one and those behind it hear the same.
         parcel.fail(error);
     }
+    let mut waiting = None;
     for mut answer in answers {
-        let answer = std::future::poll_fn(|cx| answer.poll(cx)).await;
+        let polled = |cx: &mut Context<'_>| {
+            let polled = answer.poll(cx);
+            if polled.is_pending() && waiting.is_none() {
+                waiting = Waiting::begin(&to.core);
+            }
+            polled
+        };
+        let answer = std::future::poll_fn(polled).await;
         received.push(answer.unwrap_or_else(|| Err(to.core.stopped())));
     }
     received

@@ -152,9 +152,9 @@ impl<A: Actor> Address<A> {
         A: Handler<M>,
         M: Message,
     {
-        let parcels = messages.into_iter().map(|message| Parcel::new(Told(message)));
+        let parcels = messages.into_iter().map(|message| Parcel::new(Told::new(message)));
         sending::batches(&self.core, parcels).await.map_err(|(error, parcel)| {
-            let message = Some(parcel.open::<Told<M>>().0);
+            let message = Some(parcel.open::<Told<M>>().message);
             SendError { error, message }
         })
     }
@@ -168,9 +168,9 @@ impl<A: Actor> Address<A> {
         A: Handler<M>,
         M: Message,
     {
-        let Err(Unpacked(told)) = self.core.mailbox.push_now(Unpacked(Told(message))) else { return Ok(()) };
+        let Err(Unpacked(told)) = self.core.mailbox.push_now(Unpacked(Told::new(message))) else { return Ok(()) };
         self.core.try_send(Parcel::new(told)).map_err(|(error, parcel)| {
-            let message = Some(parcel.open::<Told<M>>().0);
+            let message = Some(parcel.open::<Told<M>>().message);
             SendError { error, message }
         })
     }
@@ -213,7 +213,7 @@ impl<A: Actor> Address<A> {
         A: Handler<M>,
         M: Message,
     {
-        let asked = Asked { message, replier: Some(Replier::sink(sink)) };
+        let asked = Asked::new(message, Replier::sink(sink));
         let parcel = Parcel::new(Sunk { asked, deadline: deadline.and_then(Deadline::after) });
         let mailbox = &self.core.mailbox;
         let outcome = match mailbox.overflow() {

@@ -28,7 +28,7 @@ impl<A: Actor, M> Unpin for Tell<'_, A, M> {}
 impl<'a, A: Actor, M> Tell<'a, A, M> {
     #[inline]
     pub(super) fn new(to: &'a Address<A>, message: M) -> Self {
-        Self { to, sending: Sending::Unsent(Told(message)) }
+        Self { to, sending: Sending::Unsent(Told::new(message)) }
     }
 }
 
@@ -39,7 +39,7 @@ impl<A: Handler<M>, M: Message> Future for Tell<'_, A, M> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let core = &self.to.core;
         self.sending.poll(core, cx).map_err(|(error, parcel)| {
-            let message = Some(parcel.open::<Told<M>>().0);
+            let message = Some(parcel.open::<Told<M>>().message);
             SendError { error, message }
         })
     }

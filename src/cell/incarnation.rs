@@ -16,12 +16,12 @@ use std::pin::Pin;
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tracing::{debug, error};
 
 use crate::child::Factory;
-use crate::clock;
+use crate::current::{self, Current};
 use crate::envelope::Fate;
 use crate::executor;
 use crate::mailbox::{Lease, Rest, Signal};
@@ -31,22 +31,10 @@ use crate::parcel::{Letter, Parcel, Receipt};
 use crate::pulse::{Pulse, Tenant};
 use crate::room::{Outcome, Room};
 use crate::supervision::Report;
-use crate::{Actor, Context, Error, ExitReason, Handle};
+use crate::{Actor, Context, Error, ExitReason, Handle, clock};
 
 use super::Core;
-
-/// The most messages an actor handles before the other tasks of its thread get a turn.
-pub(crate) const TURN: u32 = 64;
-
-/// What a turn should last at most: messages that take longer make it shorter, down to one.
-const TURN_TIME: Duration = Duration::from_micros(100);
-
-/// Messages in a row that make a burst.
-const BURST: u32 = 4;
-
-/// Times to linger in vain before it is left, and empty mailboxes before it is tried again.
-const LINGER_CREDIT: u8 = 4;
-const LINGER_PROBE: u8 = 64;
+use super::turn::Turn;
 
 /// Tries to see a message that its sender is just about to publish, before others get a turn.
 const SOON: u32 = 64;
@@ -92,15 +80,8 @@ pub(super) struct Incarnation<A: Actor> {
     /// When it has to be out, then.
     timer: Option<Pin<Box<tokio::time::Sleep>>>,
     turn: Turn,
-}
-
-/// How many messages are left of this turn, and how long they take.
-struct Turn {
-    size: u32,
-    left: u32,
-    began: Option<Instant>,
-    credit: u8,
-    pauses: u8,
+    /// Lent to the thread while it is polled.
+    current: Option<Current>,
 }
 
 impl<A: Actor> Incarnation<A> {
@@ -114,6 +95,7 @@ impl<A: Actor> Incarnation<A> {
         pulse: Arc<Pulse>,
         report: Report,
     ) {
+        let current = Some(Current { info: core.info.clone(), runtime: runtime.clone() });
         let ctx = Context::new(core.clone(), lease.clone(), runtime);
         let life = Box::new(Life { room: Room::new(), ctx, actor: None });
         tokio::task::spawn_local(Self {
@@ -129,7 +111,8 @@ impl<A: Actor> Incarnation<A> {
             asleep: false,
             heard: None,
             timer: None,
-            turn: Turn { size: TURN, left: TURN, began: None, credit: LINGER_CREDIT, pauses: 0 },
+            turn: Turn::new(),
+            current,
         });
     }
 
@@ -287,6 +270,9 @@ impl<A: Actor> Incarnation<A> {
         match outcome {
             Outcome::Handled => {
                 self.core.info.count_handled();
+                if let Some(timed) = self.turn.timed.take() {
+                    self.turn.end_timing(timed, &self.core.info);
+                }
                 None
             }
             Outcome::Started(Ok(())) => {
@@ -330,7 +316,7 @@ impl<A: Actor> Incarnation<A> {
                 }
             }
             match self.next(cx) {
-                Next::Delivered => {}
+                Next::Delivered | Next::Skipped => {}
                 Next::InTheRoom => return Step::On,
                 // `started` may have asked for the end already.
                 Next::Disturbed if self.ctx().is_stopping() => return self.stop(ExitReason::Normal, cx),
@@ -352,7 +338,7 @@ impl<A: Actor> Incarnation<A> {
                 return self.stop(ExitReason::Shutdown, cx);
             }
             match self.next(cx) {
-                Next::Delivered => {}
+                Next::Delivered | Next::Skipped => {}
                 Next::InTheRoom => return Step::On,
                 Next::Disturbed if self.ctx().is_stopping() => return self.stop(ExitReason::Shutdown, cx),
                 Next::Disturbed => heard = self.lease.hear(),
@@ -369,15 +355,62 @@ impl<A: Actor> Incarnation<A> {
     /// Takes the next message and runs its handler.
     #[inline(always)]
     fn next(&mut self, cx: &mut TaskContext<'_>) -> Next {
-        if self.turn.left == 0 {
+        if self.turn.is_over() {
             executor::end_turn(cx, self.turn.end());
             return Next::TurnOver;
         }
         // SAFETY: `life` lives as long as `self`, and nothing else borrows the context while the room is empty.
-        let ctx = unsafe { &mut (*self.life.as_ptr()).ctx };
-        if ctx.is_stopping() {
+        if unsafe { (*self.life.as_ptr()).ctx.is_stopping() } {
             return Next::Disturbed;
         }
+        if self.turn.is_marked() {
+            let mark = self.turn.mark();
+            if mark.is_begin() {
+                self.core.mailbox.note_depth();
+            }
+            if mark.is_timed() {
+                return self.next_timed(cx);
+            }
+        }
+        self.take(cx)
+    }
+
+    /// The same with a message that is timed.
+    #[cold]
+    fn next_timed(&mut self, cx: &mut TaskContext<'_>) -> Next {
+        if !self.core.mailbox.is_ready() {
+            let next = self.take(cx);
+            // It stays due.
+            self.turn.time_after(0);
+            return next;
+        }
+        let queued_ns = self.core.mailbox.front_queued_ns();
+        let timed = Turn::begin_timing();
+        // Before it is answered: what follows from the answer may be the next message.
+        let before_probe = self.core.mailbox.probe_after(self.turn.gap(), timed.began_ns());
+        let next = self.take(cx);
+        if matches!(next, Next::Delivered | Next::InTheRoom)
+            && let Some(queued_ns) = queued_ns
+        {
+            self.core.info.activity_made().waited(timed.began_ns().saturating_sub(queued_ns));
+        }
+        match next {
+            Next::Delivered => self.turn.end_timing(timed, &self.core.info),
+            Next::InTheRoom => self.turn.timed = Some(timed),
+            // It stays due.
+            Next::Skipped | Next::Disturbed | Next::Nothing | Next::TurnOver => {
+                self.turn.time_after(0);
+                return next;
+            }
+        }
+        self.turn.time_after(before_probe.min(self.turn.gap()));
+        next
+    }
+
+    #[inline(always)]
+    fn take(&mut self, cx: &mut TaskContext<'_>) -> Next {
+        // SAFETY: as in `next`.
+        let ctx = unsafe { &mut (*self.life.as_ptr()).ctx };
         let Some(mut window) = self.lease.open_undisturbed() else { return Next::Disturbed };
         let mailbox = &self.core.mailbox;
         let mut own;
@@ -392,7 +425,7 @@ impl<A: Actor> Incarnation<A> {
         } else {
             return Next::Nothing;
         };
-        self.turn.left -= 1;
+        self.turn.count();
         if letter.asks() {
             if letter.has_sink() {
                 // A sink is foreign code, which no window is open for.
@@ -417,7 +450,7 @@ impl<A: Actor> Incarnation<A> {
                 // SAFETY: it has been moved out.
                 unsafe { Receipt { window, slot_of }.give() };
                 self.skip(parcel, fate);
-                return Next::Delivered;
+                return Next::Skipped;
             }
             if let Some(replier) = replier {
                 self.core.in_hand.put(&window, replier);
@@ -478,7 +511,7 @@ impl<A: Actor> Incarnation<A> {
         }
         // Its sender does not run: perhaps for want of this core.
         std::thread::yield_now();
-        executor::end_turn(cx, clock::now());
+        executor::end_turn(cx, clock::read());
         Rest::Soon
     }
 
@@ -509,7 +542,7 @@ impl<A: Actor> Incarnation<A> {
 
     /// Drops what is in the room; why the incarnation ends, unless `stopped` is to run.
     fn give_up(&mut self) -> Option<ExitReason> {
-        self.timer = None;
+        (self.timer, self.turn.timed) = (None, None);
         let room = self.room();
         if let Err(Panicked(reason)) = panics::catch(|| room.clear()) {
             error!(path = self.core.info.path(), reason, "a handler panicked as it was given up");
@@ -621,48 +654,16 @@ enum Step {
 }
 
 enum Next {
-    /// Handled to its end, or skipped.
+    /// Handled to its end.
     Delivered,
+    /// Not handled: nobody waits for it, or it is not ours.
+    Skipped,
     /// The handler waits.
     InTheRoom,
     /// It has asked for its end, or there is a signal to hear.
     Disturbed,
     TurnOver,
     Nothing,
-}
-
-impl Turn {
-    /// Ends it, and makes the next as long as its messages allow: the one clock reading of a turn. Returns the time.
-    fn end(&mut self) -> Instant {
-        let now = clock::now();
-        let grown = match self.began.replace(now) {
-            // `size` messages were handled since.
-            Some(began) if now.duration_since(began) > TURN_TIME => self.size / 2,
-            _ => self.size * 2,
-        };
-        self.size = grown.clamp(1, TURN);
-        self.left = self.size;
-        now
-    }
-
-    fn is_burst(&self) -> bool {
-        self.began.is_some() || self.size - self.left >= BURST
-    }
-
-    fn is_worth_lingering(&mut self) -> bool {
-        self.pauses = (self.pauses + 1) % LINGER_PROBE;
-        self.credit > 0 || self.pauses == 0
-    }
-
-    fn lingered(&mut self, has_come: bool) {
-        self.credit = if has_come { LINGER_CREDIT } else { self.credit.saturating_sub(1) };
-    }
-
-    /// The mailbox is empty: what follows is another burst, whose begin is not known.
-    fn rest(&mut self) {
-        self.began = None;
-        self.left = self.size;
-    }
 }
 
 impl<A: Actor> Future for Incarnation<A> {
@@ -672,7 +673,15 @@ impl<A: Actor> Future for Incarnation<A> {
         // Nothing of this is pinned: what must not move lies behind `life`.
         let this = self.get_mut();
         this.pulse.begin(Tenant::of(&this.core));
+        let outer = current::replace(this.current.take());
+        this.core.info.busy().begin(clock::last());
         let polled = this.go_on(cx);
+        let now = this.turn.read_clock();
+        // If the thread comes back late, another one writes this.
+        if !this.lease.is_revoked() {
+            this.core.info.busy().end(now);
+        }
+        this.current = current::replace(outer);
         this.pulse.end();
         polled
     }

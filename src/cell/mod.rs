@@ -3,6 +3,7 @@
 #[cfg(feature = "bench-internals")]
 pub(crate) mod bare;
 mod incarnation;
+mod turn;
 
 use std::any::Any;
 use std::collections::VecDeque;
@@ -18,12 +19,12 @@ use crate::envelope::Fate;
 use crate::in_hand::InHand;
 use crate::links::{self, Linked};
 use crate::mailbox::{Claim, Mailbox, Signal};
-use crate::observe::{ActorSnapshot, ActorState, Info, SupervisorSnapshot};
+use crate::observe::{self, ActorSnapshot, ActorState, Info, SupervisorSnapshot};
 use crate::parcel::Parcel;
 use crate::pulse::{Beat, Tenant};
 use crate::supervision::Report;
 use crate::ties::Ties;
-use crate::{Actor, Error, ExitReason, Handle, Placement};
+use crate::{Actor, Error, ExitReason, Handle, Placement, clock};
 
 use incarnation::Incarnation;
 
@@ -160,6 +161,12 @@ impl<A: Actor> Neighbour for Core<A> {
 
     fn path(&self) -> &str {
         self.info.path()
+    }
+}
+
+impl<A: Actor> observe::Asked for Core<A> {
+    fn info(&self) -> &Arc<Info> {
+        &self.info
     }
 }
 
@@ -358,6 +365,10 @@ impl<A: Actor> Cell for ActorCell<A> {
             restarts: info.restarts(),
             dead_letters: info.dead_letters(),
             last_exit: info.last_exit(),
+            busy_s: clock::seconds(info.busy().sum_ns()),
+            busy_ratio: 0.0,
+            handler: info.activity().map(|activity| activity.handler()).unwrap_or_default(),
+            mailbox_wait: info.activity().map(|activity| activity.mailbox_wait()).unwrap_or_default(),
             arbiter: arbiter.as_ref().map(|arbiter| arbiter.name().to_owned()).unwrap_or_default(),
             core: arbiter.and_then(|arbiter| arbiter.pinned_core()),
         })

@@ -1,5 +1,6 @@
 //! OpenMetrics text: the runtime's own numbers, then what the subsystems add.
 
+use std::collections::HashMap;
 use std::fmt;
 
 use prometheus_client::collector::Collector;
@@ -9,7 +10,10 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 use tracing::warn;
 
-use crate::{ActorSnapshot, ActorState, Metric, MetricKind, Snapshot, SupervisorSnapshot, WaitSnapshot};
+use super::durations::{self, Durations};
+use crate::{
+    ActorSnapshot, ActorState, ArbiterSnapshot, Metric, MetricKind, Snapshot, SupervisorSnapshot, WaitSnapshot,
+};
 
 const PREFIX: &str = "ironcliw";
 
@@ -35,9 +39,12 @@ pub(super) fn of_runtime(snapshot: &Snapshot, ready: bool) -> Vec<Metric> {
         Metric::counter("restarts", "Starts that were not an actor's first", snapshot.restarts as f64),
         Metric::counter("dead_letters", "Messages neither handled nor skipped", snapshot.dead_letters as f64),
         Metric::gauge("lost_threads", "Threads given up and not yet back", snapshot.lost_threads as f64),
+        Metric::counter("deadlocks", "Circles of asks that were met", snapshot.deadlocks_seen as f64),
     ];
     metrics.extend(of_actors(&snapshot.actors));
+    metrics.push(of_waits(snapshot));
     metrics.extend(of_supervisors(&snapshot.supervisors));
+    metrics.push(of_arbiters(&snapshot.arbiters));
     metrics
 }
 
@@ -68,7 +75,27 @@ fn of_actors(actors: &[ActorSnapshot]) -> Vec<Metric> {
         counter("actor_dead_letters", "The actor's messages neither handled nor skipped", |actor| {
             actor.dead_letters as f64
         }),
+        counter("actor_busy_seconds", "Time the actor's thread has spent on it", |actor| actor.busy_s),
     ]
+}
+
+fn of_waits(snapshot: &Snapshot) -> Metric {
+    let mut of_each: HashMap<&str, u32> = HashMap::new();
+    for wait in &snapshot.waits {
+        *of_each.entry(&wait.from).or_default() += 1;
+    }
+    let waits = |actor: &ActorSnapshot| of_each.get(actor.path.as_str()).copied().unwrap_or(0).into();
+    Metric {
+        samples: snapshot.actors.iter().map(|actor| (vec![("path", actor.path.clone())], waits(actor))).collect(),
+        ..Metric::gauge("actor_waits", "Answers of other actors that its handler waits for", 0.0)
+    }
+}
+
+fn of_arbiters(arbiters: &[ArbiterSnapshot]) -> Metric {
+    Metric {
+        samples: arbiters.iter().map(|one| (vec![("thread", one.name.clone())], one.busy_s)).collect(),
+        ..Metric::counter("thread_busy_seconds", "Time the thread has run actors", 0.0)
+    }
 }
 
 fn of_supervisors(supervisors: &[SupervisorSnapshot]) -> Vec<Metric> {
@@ -115,7 +142,7 @@ fn flag(holds: bool) -> f64 {
 
 /// The text of an exposition, with its end mark. Metrics of one name and kind become one family, as the format demands;
 /// one whose kind contradicts an earlier one's is left out and logged.
-pub(super) fn encode(metrics: Vec<Metric>) -> Result<String, fmt::Error> {
+pub(super) fn encode(metrics: Vec<Metric>, durations: Vec<Durations>) -> Result<String, fmt::Error> {
     let mut families: Vec<Family> = Vec::new();
     for metric in metrics {
         let family = Family::from(metric);
@@ -127,6 +154,7 @@ pub(super) fn encode(metrics: Vec<Metric>) -> Result<String, fmt::Error> {
     }
     let mut registry = Registry::with_prefix(PREFIX);
     registry.register_collector(Box::new(Families(families)));
+    registry.register_collector(Box::new(durations::Families(durations)));
     let mut text = String::new();
     encode_registry(&mut text, &registry)?;
     Ok(text)
@@ -210,7 +238,7 @@ mod tests {
             kind: MetricKind::Counter,
             samples: vec![(vec![("bad key", "quote \" slash \\ line\n".to_owned())], 2.0)],
         };
-        let text = encode(vec![metric]).unwrap();
+        let text = encode(vec![metric], Vec::new()).unwrap();
         assert_eq!(
             text,
             "# HELP ironcliw__9_lives two lines\n# TYPE ironcliw__9_lives counter\n\
@@ -225,7 +253,7 @@ mod tests {
             ..Metric::gauge("bytes", "Bytes", 0.0)
         };
         let clash = Metric::counter("bytes", "Bytes", 7.0);
-        let text = encode(vec![part("a", 1.5), clash, part("b", -2.0)]).unwrap();
+        let text = encode(vec![part("a", 1.5), clash, part("b", -2.0)], Vec::new()).unwrap();
         assert_eq!(
             text,
             "# HELP ironcliw_bytes Bytes\n# TYPE ironcliw_bytes gauge\n\
@@ -235,7 +263,8 @@ mod tests {
 
     #[test]
     fn numbers_that_are_not_finite_are_written() {
-        let text = encode(vec![Metric::gauge("a", "A", f64::NAN), Metric::gauge("b", "B", f64::INFINITY)]).unwrap();
+        let all = vec![Metric::gauge("a", "A", f64::NAN), Metric::gauge("b", "B", f64::INFINITY)];
+        let text = encode(all, Vec::new()).unwrap();
         assert!(text.contains("ironcliw_a NaN\n") && text.contains("ironcliw_b inf\n"), "{text}");
     }
 }

@@ -17,6 +17,7 @@
 //! `listen.rs` decides what may be bound, `server.rs` owns the connections, `guard.rs` refuses requests, and `routes.rs`
 //! answers the others, from `health.rs` and `metrics.rs`.
 
+mod durations;
 mod guard;
 mod health;
 mod listen;

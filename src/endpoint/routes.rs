@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 use tokio::sync::Semaphore;
 use tracing::warn;
 
+use super::durations;
 use super::guard::guard;
 use super::health::Readiness;
 use super::metrics;
@@ -80,7 +81,7 @@ async fn exposition(State(gatherer): State<Gatherer>) -> Response {
         let help = "Whether the subsystem could be asked for its metrics";
         all.push(Metric { samples: samples.collect(), ..Metric::gauge("section_ok", help, 1.0) });
         all.extend(parts.into_iter().filter_map(|(_, part)| part.ok()).flatten());
-        match metrics::encode(all) {
+        match metrics::encode(all, durations::of_runtime(&snapshot)) {
             Ok(text) => ([(header::CONTENT_TYPE, OPEN_METRICS)], text).into_response(),
             Err(error) => failed(&error.to_string()),
         }

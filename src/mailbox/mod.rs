@@ -18,6 +18,7 @@ mod lease;
 mod line;
 #[cfg(all(test, ironcliw_loom))]
 mod loom_tests;
+mod probe;
 mod ring;
 #[cfg(all(test, not(ironcliw_loom)))]
 mod tests;
@@ -131,7 +132,7 @@ impl<T: Stow> Mailbox<T> {
             deque,
             line: Mutex::new(None),
             has_line: AtomicBool::new(false),
-            leases: Mutex::new(Leases::default()),
+            leases: Mutex::default(),
             consumer: Mutex::new(None),
             home: AtomicUsize::new(0),
             high_water: AtomicUsize::new(0),
@@ -414,6 +415,22 @@ impl<T: Stow> Mailbox<T> {
     #[inline]
     pub(crate) fn take_from_deque(&self, _: &Window<'_>) -> Option<T> {
         self.deque.as_ref().and_then(|deque| deque.lock().pop_front())
+    }
+
+    /// Whether there is a message in front, by a glance that may miss one; what drops the oldest cannot say no.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.ring.is_ready()
+    }
+
+    /// When the message in front was queued, if that is known.
+    pub(crate) fn front_queued_ns(&self) -> Option<u64> {
+        self.ring.front_queued_ns()
+    }
+
+    /// Asks for the time at which a message is queued: the one `gap` after the one in front, or a later one. Returns how many
+    /// are between. One that drops the oldest does not know.
+    pub(crate) fn probe_after(&self, gap: u64, now_ns: u64) -> u64 {
+        if self.deque.is_some() { gap } else { self.ring.probe_after(gap, now_ns) }
     }
 
     /// Lets messages come together for about a microsecond, after `take` found nothing; whether there is one. Between two

@@ -28,6 +28,7 @@
 use std::mem::MaybeUninit;
 use std::ptr;
 
+use super::probe::Probe;
 use crate::sync::{
     AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Mutex, Ordering, UnsafeCell, fence, loom_fence, wait_a_little,
 };
@@ -180,6 +181,8 @@ struct Producers<T: Stow> {
     asleep: AtomicBool,
     /// The newest segment; those before hang on it.
     newest: AtomicPtr<Segment<T>>,
+    /// It stands here for the same reason.
+    probe: Probe,
 }
 
 struct Consumer<T: Stow> {
@@ -237,6 +240,7 @@ impl<T: Stow> Ring<T> {
                 head_seen: AtomicU64::new(0),
                 asleep: AtomicBool::new(false),
                 newest: AtomicPtr::new(ptr::null_mut()),
+                probe: Probe::new(),
             }),
             consumer: CacheLine(Consumer { head: AtomicU64::new(0), segment: UnsafeCell::new(ptr::null_mut()) }),
             capacity: capacity as u64,
@@ -425,6 +429,7 @@ impl<T: Stow> Ring<T> {
     pub(crate) fn push<V: Put<T>>(&self, value: V, who: Who) -> Result<(), (Refusal, V)> {
         match self.reserve(1, who) {
             Ok((segment, position, _)) => {
+                self.producers.0.probe.pass(position, 1);
                 // SAFETY: the position is reserved and not yet published.
                 unsafe { publish(segment, position, value) };
                 Ok(())
@@ -440,6 +445,7 @@ impl<T: Stow> Ring<T> {
             return Ok(());
         }
         let (segment, position, granted) = self.reserve(wanted, Who::Anybody)?;
+        self.producers.0.probe.pass(position, granted);
         for place in 0..granted {
             let value = batch.next().expect("no more is granted than wanted");
             // SAFETY: the position is reserved and not yet published.
@@ -499,6 +505,25 @@ impl<T: Stow> Ring<T> {
             self.advance();
             Some(value)
         }
+    }
+
+    /// When the message in front was queued, if the probe was on it. The consumer has found it published.
+    pub(crate) fn front_queued_ns(&self) -> Option<u64> {
+        self.producers.0.probe.queued_ns(self.consumer.0.head.load(Ordering::Relaxed))
+    }
+
+    /// Sees to it that a message to come is probed: the one that comes `gap` messages after the one in front, or later where
+    /// that is queued already. Returns how many are between.
+    pub(crate) fn probe_after(&self, gap: u64, now_ns: u64) -> u64 {
+        let probe = &self.producers.0.probe;
+        let head = self.consumer.0.head.load(Ordering::Relaxed);
+        if probe.position() <= head || !probe.is_set() {
+            let tail = self.producers.0.tail.load(Ordering::Relaxed) >> POSITION;
+            // Where others send right now, they go on before they see the choice.
+            let ahead = if tail <= head + 1 { 0 } else { AHEAD };
+            probe.choose((tail + ahead).max(head + 1 + gap), now_ns);
+        }
+        probe.position() - head - 1
     }
 
     /// Goes on to the next segment, if `head` is its first position.

@@ -53,6 +53,11 @@ pub enum What {
     BudgetExhausted,
     /// A supervisor ended because significant children had.
     Completed,
+    /// Actors wait for each other's answers in a circle.
+    Deadlock {
+        /// Their paths: each has asked the next one, and the last the first.
+        cycle: Vec<String>,
+    },
 }
 
 /// One entry of the event log.

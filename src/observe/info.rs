@@ -1,12 +1,15 @@
 //! What is known of one actor, kept by the threads that do the work and read by anybody.
 
 use std::fmt;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use serde::Serialize;
 use tokio::sync::Notify;
 
+use super::activity::Activity;
+use super::busy::Busy;
 use crate::ExitReason;
 
 /// Where an actor is in its life.
@@ -43,7 +46,8 @@ impl fmt::Display for ActorState {
 
 pub(crate) struct Info {
     path: Box<str>,
-    kind: &'static str,
+    /// A function, for it is half as long as what it returns.
+    kind: fn() -> &'static str,
     state: AtomicU8,
     handled: AtomicU64,
     skipped: AtomicU64,
@@ -56,6 +60,9 @@ pub(crate) struct Info {
     stuck: AtomicU64,
     /// Boxed, as most have none.
     last_exit: Mutex<Option<Box<ExitReason>>>,
+    /// The time its polls have taken.
+    busy: Busy,
+    activity: OnceLock<Box<Activity>>,
     /// It has ended for good, and everybody who had asked has heard.
     is_over: AtomicBool,
     /// Those who wait for that.
@@ -66,7 +73,7 @@ pub(crate) struct Info {
 }
 
 impl Info {
-    pub(crate) fn new(path: String, kind: &'static str) -> Self {
+    pub(crate) fn new(path: String, kind: fn() -> &'static str) -> Self {
         Self {
             path: path.into_boxed_str(),
             kind,
@@ -79,6 +86,8 @@ impl Info {
             is_stuck: AtomicBool::new(false),
             stuck: AtomicU64::new(0),
             last_exit: Mutex::new(None),
+            busy: Busy::new(),
+            activity: OnceLock::new(),
             is_over: AtomicBool::new(false),
             mourners: Notify::const_new(),
             #[cfg(feature = "testkit")]
@@ -91,7 +100,7 @@ impl Info {
     }
 
     pub(crate) fn kind(&self) -> &'static str {
-        self.kind
+        (self.kind)()
     }
 
     pub(crate) fn state(&self) -> ActorState {
@@ -203,6 +212,20 @@ impl Info {
     /// Why the last incarnation ended. One that was left no time to say is one that was told.
     pub(crate) fn last_reason(&self) -> ExitReason {
         self.last_exit.lock().as_deref().cloned().unwrap_or(ExitReason::Shutdown)
+    }
+
+    /// Written by the actor's own thread.
+    pub(crate) fn busy(&self) -> &Busy {
+        &self.busy
+    }
+
+    pub(crate) fn activity(&self) -> Option<&Activity> {
+        self.activity.get().map(Box::as_ref)
+    }
+
+    /// The same, made if there was none.
+    pub(crate) fn activity_made(&self) -> &Activity {
+        self.activity.get_or_init(Box::default)
     }
 
     pub(crate) fn handled(&self) -> u64 {

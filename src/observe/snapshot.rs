@@ -3,7 +3,9 @@
 use serde::Serialize;
 
 use super::events::SupervisionEvent;
+use super::histogram::Summary;
 use super::info::ActorState;
+use super::waits::Wait;
 
 /// One actor, as its threads last left it.
 #[derive(Debug, Clone, Serialize)]
@@ -34,6 +36,14 @@ pub struct ActorSnapshot {
     pub dead_letters: u64,
     /// Why the last incarnation ended, if one has.
     pub last_exit: Option<String>,
+    /// Seconds that its thread has spent on it: in its handlers and hooks while they do not wait, and in between.
+    pub busy_s: f64,
+    /// The same as a share of the time since it was last looked at, or since a look some seconds ago: 1 is all of it.
+    pub busy_ratio: f64,
+    /// How long its handlers take from begin to end, their waits included; of at least one message in 64.
+    pub handler: Summary,
+    /// How long messages wait in its mailbox before their handler begins; of at least one in 64 while there is no backlog.
+    pub mailbox_wait: Summary,
     /// The thread it lives on.
     pub arbiter: String,
     /// The core that thread was found to be pinned to.
@@ -89,6 +99,10 @@ pub struct ArbiterSnapshot {
     pub pinned_core: Option<usize>,
     /// Its niceness, where it is not the process's own.
     pub niceness: Option<i32>,
+    /// Seconds that it has run actors.
+    pub busy_s: f64,
+    /// The same as a share of the time, as an actor's.
+    pub busy_ratio: f64,
 }
 
 /// The runtime at one glance. Parts are read one after the other, not in one instant.
@@ -112,6 +126,12 @@ pub struct Snapshot {
     pub arbiters: Vec<ArbiterSnapshot>,
     /// Threads that were given up because a handler did not come back, and that have not ended since.
     pub lost_threads: usize,
+    /// Actors whose handlers wait for another actor's answer.
+    pub waits: Vec<Wait>,
+    /// Those of them that wait in a circle: each has asked the next, and the last the first.
+    pub deadlocks: Vec<Vec<String>>,
+    /// Deadlocks that were met since the runtime was built, each once.
+    pub deadlocks_seen: u64,
     /// The last supervision events, oldest first.
     pub events: Vec<SupervisionEvent>,
 }

@@ -74,7 +74,7 @@ struct Task {
 /// Makes a supervisor's task. It has no children and is idle until it is told to begin.
 pub(crate) fn launch(spec: &Supervisor, path: String, runtime: &Handle) -> SupervisorRef {
     let (to, commands) = unbounded_channel();
-    let info = Arc::new(Info::new(path, "supervisor"));
+    let info = Arc::new(Info::new(path, || "supervisor"));
     let shared = Arc::new(SupervisorInfo::new(spec, info));
     let task = Task {
         shared: shared.clone(),
