@@ -195,7 +195,7 @@ impl Future for AssertLocal {
 pub(crate) fn in_place() -> (Spawner, tokio::task::AbortHandle) {
     let (to, work) = unbounded_channel();
     let task = tokio::spawn(InPlace(take_in(work)));
-    (Spawner(to), task.abort_handle())
+    (Spawner { to, busy: Arc::default() }, task.abort_handle())
 }
 
 #[cfg(feature = "testkit")]

@@ -12,7 +12,7 @@ use crate::parcel::{Letter, Receipt};
 use crate::room::Room;
 use crate::{Actor, Context, Handle};
 
-use super::incarnation::TURN;
+use super::turn::TURN;
 
 struct Bare<A: Actor> {
     // Dropped in this order: the room's occupant borrows the two behind it.

@@ -10,7 +10,7 @@ use crate::clock;
 use crate::observe::Info;
 
 /// The most messages an actor handles before the other tasks of its thread get a turn.
-const TURN: u8 = 64;
+pub(super) const TURN: u8 = 64;
 
 /// What a turn should last at most: messages that take longer make it shorter, down to one.
 const TURN_TIME: Duration = Duration::from_micros(100);

@@ -10,7 +10,7 @@ use loom::cell::UnsafeCell;
 use loom::sync::Notify;
 use loom::thread;
 
-use super::lease::Lease;
+use super::lease::{Claim, Lease};
 use super::ring::{Batch, Refusal, Ring, Stow, Who};
 use super::{Mailbox, Place, Pushed, Refused, Rest, Sender};
 use crate::Overflow;
@@ -417,7 +417,7 @@ impl Shared {
 /// A thread that comes back late, and its successor, which begins when the lease has been revoked.
 fn late_thread_and_successor(gives_back: bool) {
     let shared = Arc::new(Shared(UnsafeCell::new(0)));
-    let lease = Arc::new(Lease::new());
+    let lease = Arc::new(Lease::new(Claim(1)));
     let late = {
         let (lease, shared) = (lease.clone(), shared.clone());
         thread::spawn(move || {
@@ -433,7 +433,7 @@ fn late_thread_and_successor(gives_back: bool) {
     };
     lease.revoke();
     shared.touch();
-    let successor = Lease::new();
+    let successor = Lease::new(Claim(2));
     {
         let _window = successor.open().expect("the successor's own lease holds");
         shared.touch();
