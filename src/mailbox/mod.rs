@@ -132,7 +132,7 @@ impl<T: Stow> Mailbox<T> {
             deque,
             line: Mutex::new(None),
             has_line: AtomicBool::new(false),
-            leases: Mutex::default(),
+            leases: Mutex::new(Leases::default()),
             consumer: Mutex::new(None),
             home: AtomicUsize::new(0),
             high_water: AtomicUsize::new(0),
