@@ -62,10 +62,10 @@ pub trait System: 'static {
     const NAME: &'static str;
     type Mailbox: Mailbox;
 
-    /// A counter on a thread that is pinned to [`cores::actors`](crate::cores::actors).
+    /// A counter on a thread that is pinned to [`cores::actors`].
     fn across() -> Hosted<Self::Mailbox>;
 
-    /// Runs a client on a thread of its own, which is pinned to [`cores::clients`](crate::cores::clients), for a counter on
+    /// Runs a client on a thread of its own, which is pinned to [`cores::clients`], for a counter on
     /// another: by default a plain thread with tokio's runtime for one.
     fn apart<T, F>(client: impl FnOnce(Self::Mailbox) -> F + Send + 'static) -> T
     where
