@@ -115,7 +115,7 @@ class Durations(TypedDict):
     max_s: float
 
 
-WaitSnapshot = TypedDict("WaitSnapshot", {"from": str, "to": str, "waited_s": float})
+AskWaitSnapshot = TypedDict("AskWaitSnapshot", {"from": str, "to": str, "waited_s": float})
 """An actor whose handler waits for another one's answer: their paths, and for how long."""
 
 
@@ -224,7 +224,7 @@ class Snapshot(TypedDict):
     """Messages that were answered with `ActorStopped` because their actor had stopped."""
     actors: list[ActorSnapshot]
     supervisors: list[SupervisorSnapshot]
-    waits: list[WaitSnapshot]
+    waits: list[AskWaitSnapshot]
     deadlocks: list[list[str]]
     """Paths of actors that wait in a circle: each has asked the next, and the last the first."""
     events: list[dict[str, Any]]
