@@ -7,6 +7,9 @@
 //!    ╰─────────────────┴──▶ over ◀── stopping (`stopped`) ◀╯      a panic anywhere: over
 //! ```
 //!
+//! Children that an earlier incarnation left behind are waited for before the factory (`Clearing`), its own at the end, once
+//! the state is gone (`Leaving`).
+//!
 //! Hooks and handlers are futures in the [`Room`]; at most one is there, and while it is, nothing else touches the actor or
 //! its context. One poll handles messages until there are none, a handler waits, or the turn is over. Panics are caught
 //! once a poll and not once a message: what was in hand is known from `in_hand.rs`.
@@ -143,7 +146,6 @@ impl<A: Actor> Incarnation<A> {
     /// Goes on until there is nothing to do now, or nothing at all: then why.
     fn advance(&mut self, cx: &mut TaskContext<'_>) -> Poll<ExitReason> {
         self.attend(cx);
-        self.core.mailbox.note_depth();
         // Without its lease a handler goes no further: the actor may already live elsewhere.
         if self.room().is_occupied()
             && !self.lease.is_revoked()
