@@ -14,7 +14,7 @@ use core_affinity::CoreId;
 use parking_lot::Mutex;
 use tokio::runtime::Handle as Timers;
 
-use crate::executor::{Spawner, Work, executor};
+use crate::executor::{Newcomer, Spawner, executor};
 use crate::observe::ArbiterSnapshot;
 use crate::pulse::Pulse;
 use crate::{Error, clock};
@@ -253,18 +253,18 @@ impl Arbiter {
         ended
     }
 
+    /// Runs a task here. Dropped if the thread is gone.
     #[cfg(feature = "bench-internals")]
-    /// Calls `make` on the arbiter's thread, where it may spawn local tasks. Dropped if the thread is gone.
-    pub(crate) fn spawn_local(&self, make: impl FnOnce() + Send + 'static) {
-        self.spawner.run(vec![Box::new(make)]);
+    pub(crate) fn spawn(&self, newcomer: Newcomer) {
+        self.spawner.spawn(vec![newcomer]);
     }
 
-    /// The same among actix's own tasks.
+    /// Calls `make` among actix's own tasks, where it may spawn others. Dropped if the thread is gone.
     pub(crate) fn spawn_actix(&self, make: impl FnOnce() + Send + 'static) {
         match &self.home {
             Home::Thread { handle, .. } => drop(handle.spawn_fn(make)),
             #[cfg(feature = "testkit")]
-            Home::Task { .. } => self.spawner.run(vec![Box::new(make)]),
+            Home::Task { .. } => self.spawner.spawn(vec![Box::pin(async move { make() })]),
         }
     }
 }
@@ -272,7 +272,7 @@ impl Arbiter {
 /// Starts that a supervisor has decided on and that go to their threads together: one call for many actors.
 #[derive(Default)]
 pub(crate) struct HandOver {
-    starts: Vec<(Arc<Arbiter>, Vec<Work>)>,
+    starts: Vec<(Arc<Arbiter>, Vec<Newcomer>)>,
     count: usize,
 }
 
@@ -281,10 +281,10 @@ const HAND_OVER: usize = 256;
 
 impl HandOver {
     /// Adds a start. Dropped before it is handed over, or with its thread, it does not happen.
-    pub(crate) fn add(&mut self, arbiter: Arc<Arbiter>, start: impl FnOnce() + Send + 'static) {
+    pub(crate) fn add(&mut self, arbiter: Arc<Arbiter>, start: Newcomer) {
         match self.starts.iter_mut().find(|(known, _)| Arc::ptr_eq(known, &arbiter)) {
-            Some((_, starts)) => starts.push(Box::new(start)),
-            None => self.starts.push((arbiter, vec![Box::new(start)])),
+            Some((_, starts)) => starts.push(start),
+            None => self.starts.push((arbiter, vec![start])),
         }
         self.count += 1;
         if self.count == HAND_OVER {
@@ -294,7 +294,7 @@ impl HandOver {
 
     pub(crate) fn finish(&mut self) {
         self.count = 0;
-        self.starts.drain(..).for_each(|(arbiter, starts)| arbiter.spawner.run(starts));
+        self.starts.drain(..).for_each(|(arbiter, starts)| arbiter.spawner.spawn(starts));
     }
 }
 

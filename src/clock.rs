@@ -3,7 +3,6 @@
 //! It is the standard library's monotonic clock. On the thread of a test kit it is that kit's clock, which stands still
 //! until the test moves it.
 
-use std::cell::Cell;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
@@ -19,24 +18,6 @@ pub(crate) fn now() -> Instant {
 /// The time since `began`.
 pub(crate) fn since(began: Instant) -> Duration {
     now().saturating_duration_since(began)
-}
-
-thread_local! {
-    static LAST: Cell<Option<Instant>> = const { Cell::new(None) };
-}
-
-/// Reads the clock for [`last`] as well. A reading costs about as much as a message, so it is shared by those who need one on
-/// the same thread at about the same time: the executor reads once a round, as it must, an actor once at the end of a poll,
-/// which is the begin of the next actor's.
-pub(crate) fn read() -> Instant {
-    let now = now();
-    LAST.set(Some(now));
-    now
-}
-
-/// This thread's last reading. On a thread that runs actors it is no older than the last poll's end.
-pub(crate) fn last() -> Instant {
-    LAST.get().unwrap_or_else(read)
 }
 
 /// Nanoseconds, of a time that is not before the first one asked for: they fit into an atomic.

@@ -79,6 +79,7 @@ mod sync;
 #[cfg(feature = "testkit")]
 pub mod testkit;
 mod threads;
+mod ticks;
 mod ties;
 mod trail;
 mod watchdog;

@@ -543,12 +543,8 @@ impl Handle {
     pub fn spawn_unsupervised<A: Actor>(&self, child: Child<A>, beside: &Address<impl Actor>) -> Address<A> {
         let home = beside.core.arbiter.lock().clone().expect("the other actor lives");
         let core = self.make_core(&child.settings, "bare".to_owned());
-        let (address, runtime) = (Address { core: core.clone() }, self.clone());
-        home.spawn_local(move || {
-            let actor = (child.factory)().unwrap_or_else(|reason| panic!("its factory failed: {reason}"));
-            crate::cell::bare::run(core, actor, runtime);
-        });
-        address
+        home.spawn(crate::cell::bare::newcomer(core.clone(), child.factory));
+        Address { core }
     }
 
     fn make_core<A: Actor>(&self, settings: &Settings, path: String) -> Arc<Core<A>> {
@@ -558,7 +554,7 @@ impl Handle {
             in_hand: InHand::default(),
             ties: Ties::default(),
             arbiter: Mutex::new(None),
-            timers: self.shared.timers.clone(),
+            runtime: self.clone(),
         })
     }
 
@@ -573,8 +569,7 @@ impl Handle {
         let core = self.make_core(&child.settings, path);
         let Settings { shutdown: bound, placement, niceness, patience, .. } = child.settings;
         let factory = Arc::new(child.factory);
-        let cell =
-            ActorCell { core: core.clone(), factory, bound, placement, niceness, patience, runtime: self.clone() };
+        let cell = ActorCell { core: core.clone(), factory, bound, placement, niceness, patience };
         Ok((Address { core }, Arc::new(cell)))
     }
 }

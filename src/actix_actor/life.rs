@@ -23,7 +23,7 @@ use crate::observe::ActorState;
 use crate::panics::{self, Panicked};
 use crate::pulse::{Pulse, Tenant};
 use crate::supervision::Report;
-use crate::{ExitReason, clock};
+use crate::{ExitReason, ticks};
 
 /// Messages handled in one go before the arbiter's other tasks and timers get a turn.
 const TURN: u32 = 64;
@@ -287,9 +287,9 @@ impl<A: Actor> Future for Life<A> {
         let this = self.get_mut();
         let core = this.core.clone();
         this.pulse.begin(Tenant::of(&core));
-        core.info.busy().begin(clock::read());
+        core.info.busy().begin(ticks::read());
         let polled = this.turn(cx);
-        core.info.busy().end(clock::read());
+        core.info.busy().end(ticks::read());
         this.pulse.end();
         polled
     }

@@ -107,7 +107,7 @@ impl<A: Handler<M>, M: Message> Future for Ask<A, M> {
         if let (Poll::Pending, Some(deadline)) = (&exchanged, this.deadline) {
             // The timer belongs to the runtime's own clock: the caller may be on any executor, or on none of tokio's.
             let timer = this.timer.get_or_insert_with(|| {
-                let _context = this.to.core.timers.enter();
+                let _context = this.to.core.runtime.timers().enter();
                 Box::pin(tokio::time::sleep_until(deadline.at.into()))
             });
             // A clock that ends with its runtime panics; whoever ends the runtime also answers.

@@ -7,10 +7,12 @@ use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
 
 use crate::cell::Core;
+use crate::child::Factory;
+use crate::executor::{Newcomer, Place};
 use crate::mailbox::{Lease, Rest};
 use crate::parcel::{Letter, Receipt};
 use crate::room::Room;
-use crate::{Actor, Context, Handle};
+use crate::{Actor, Context};
 
 use super::turn::TURN;
 
@@ -18,32 +20,38 @@ struct Bare<A: Actor> {
     // Dropped in this order: the room's occupant borrows the two behind it.
     room: Room,
     ctx: Box<Context<A>>,
-    actor: Box<A>,
+    actor: Option<Box<A>>,
+    factory: Factory<A>,
     core: Arc<Core<A>>,
     lease: Arc<Lease>,
     attends: bool,
 }
 
-/// Runs an actor on the current thread for as long as that lasts.
-pub(crate) fn run<A: Actor>(core: Arc<Core<A>>, actor: A, runtime: Handle) {
+// SAFETY: what need not be `Send` in it comes to be when it is polled, and an executor polls and drops it on one thread.
+unsafe impl<A: Actor> Send for Bare<A> {}
+
+/// An actor that runs on a thread for as long as that lasts.
+pub(crate) fn newcomer<A: Actor>(core: Arc<Core<A>>, factory: Factory<A>) -> Newcomer {
     let lease = core.mailbox.lease();
-    let ctx = Box::new(Context::new(core.clone(), lease.clone(), runtime));
-    let bare = Bare { room: Room::new(), ctx, actor: Box::new(actor), core, lease, attends: false };
-    tokio::task::spawn_local(bare);
+    let ctx = Box::new(Context::new(core.clone(), lease.clone()));
+    Box::pin(Bare { room: Room::new(), ctx, actor: None, factory, core, lease, attends: false })
 }
 
 impl<A: Actor> Future for Bare<A> {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<()> {
-        let Self { room, ctx, actor, core, lease, attends } = self.get_mut();
+        let Self { room, ctx, actor, factory, core, lease, attends } = self.get_mut();
+        let actor = actor.get_or_insert_with(|| {
+            Box::new(factory().unwrap_or_else(|reason| panic!("its factory failed: {reason}")))
+        });
         if room.is_occupied() && room.poll(cx).is_pending() {
             return Poll::Pending;
         }
         for _ in 0..TURN {
             let Some(window) = lease.open() else { return Poll::Ready(()) };
             if !*attends {
-                core.mailbox.attend(&window, cx.waker());
+                core.mailbox.attend(&window, Place::of(cx.waker()).expect("an executor of ours polls it"));
                 *attends = true;
             }
             let Some((narrow, wide)) = core.mailbox.front(&window) else {

@@ -14,6 +14,8 @@
 //! its context. One poll handles messages until there are none, a handler waits, or the turn is over. Panics are caught
 //! once a poll and not once a message: what was in hand is known from `in_hand.rs`.
 
+use std::cell::UnsafeCell;
+use std::marker::PhantomPinned;
 use std::mem::ManuallyDrop;
 use std::pin::Pin;
 use std::ptr::NonNull;
@@ -24,9 +26,9 @@ use std::time::Duration;
 use tracing::{debug, error};
 
 use crate::child::Factory;
-use crate::current::{self, Current};
+use crate::current::Current;
 use crate::envelope::Fate;
-use crate::executor;
+use crate::executor::{Newcomer, Place};
 use crate::mailbox::{Lease, Rest, Signal};
 use crate::observe::ActorState;
 use crate::panics::{self, Panicked};
@@ -34,7 +36,7 @@ use crate::parcel::{Letter, Parcel, Receipt};
 use crate::pulse::{Pulse, Tenant};
 use crate::room::{Outcome, Room};
 use crate::supervision::Report;
-use crate::{Actor, Context, Error, ExitReason, Handle, clock};
+use crate::{Actor, Context, Error, ExitReason, executor, ticks};
 
 use super::Core;
 use super::turn::Turn;
@@ -42,7 +44,15 @@ use super::turn::Turn;
 /// Tries to see a message that its sender is just about to publish, before others get a turn.
 const SOON: u32 = 64;
 
-/// What lives and dies with the incarnation, at one place in memory: the future in the room points here.
+/// An incarnation with its life, at one place in memory.
+struct Task<A: Actor> {
+    incarnation: Incarnation<A>,
+    /// Reached through `incarnation.life` alone, once that is set.
+    life: UnsafeCell<Life<A>>,
+    _pin: PhantomPinned,
+}
+
+/// What lives and dies with the incarnation: the future in the room points here.
 struct Life<A: Actor> {
     // Dropped in this order: the room's occupant borrows the other two.
     room: Room,
@@ -63,7 +73,7 @@ enum Stage {
     Leaving(ExitReason),
 }
 
-pub(super) struct Incarnation<A: Actor> {
+struct Incarnation<A: Actor> {
     core: Arc<Core<A>>,
     lease: Arc<Lease>,
     /// Of the thread it is on.
@@ -73,7 +83,7 @@ pub(super) struct Incarnation<A: Actor> {
     bound: Duration,
     /// Taken at the end.
     report: Option<Report>,
-    /// Made by `Box`, freed by `Drop`; used by this incarnation's thread alone.
+    /// Beside it in its [`Task`]; set by the first poll.
     life: NonNull<Life<A>>,
     stage: Stage,
     attends: bool,
@@ -83,42 +93,41 @@ pub(super) struct Incarnation<A: Actor> {
     /// When it has to be out, then.
     timer: Option<Pin<Box<tokio::time::Sleep>>>,
     turn: Turn,
-    /// Lent to the thread while it is polled.
-    current: Option<Current>,
 }
 
-impl<A: Actor> Incarnation<A> {
-    /// Spawns it on the current thread.
-    pub(super) fn spawn(
-        core: Arc<Core<A>>,
-        lease: Arc<Lease>,
-        factory: Arc<Factory<A>>,
-        bound: Duration,
-        runtime: Handle,
-        pulse: Arc<Pulse>,
-        report: Report,
-    ) {
-        let current = Some(Current { info: core.info.clone(), runtime: runtime.clone() });
-        let ctx = Context::new(core.clone(), lease.clone(), runtime);
-        let life = Box::new(Life { room: Room::new(), ctx, actor: None });
-        tokio::task::spawn_local(Self {
-            core,
-            lease,
-            pulse,
-            factory,
-            bound,
-            report: Some(report),
-            life: NonNull::from(Box::leak(life)),
-            stage: Stage::Unborn,
-            attends: false,
-            asleep: false,
-            heard: None,
-            timer: None,
-            turn: Turn::new(),
-            current,
-        });
-    }
+/// An incarnation that is to live on the thread of this pulse.
+pub(super) fn newcomer<A: Actor>(
+    core: Arc<Core<A>>,
+    lease: Arc<Lease>,
+    factory: Arc<Factory<A>>,
+    bound: Duration,
+    pulse: Arc<Pulse>,
+    report: Report,
+) -> Newcomer {
+    let life = Life { room: Room::new(), ctx: Context::new(core.clone(), lease.clone()), actor: None };
+    let incarnation = Incarnation {
+        core,
+        lease,
+        pulse,
+        factory,
+        bound,
+        report: Some(report),
+        life: NonNull::dangling(),
+        stage: Stage::Unborn,
+        attends: false,
+        asleep: false,
+        heard: None,
+        timer: None,
+        turn: Turn::new(),
+    };
+    Box::pin(Task { incarnation, life: UnsafeCell::new(life), _pin: PhantomPinned })
+}
 
+// SAFETY: what need not be `Send` in it, the actor and what is in the room, comes to be when it is polled, and an executor
+// polls and drops it on one thread. Before that it is empty, and may be dropped anywhere.
+unsafe impl<A: Actor> Send for Task<A> {}
+
+impl<A: Actor> Incarnation<A> {
     fn room(&mut self) -> &mut Room {
         // SAFETY: `life` lives as long as `self`; the occupant borrows the other fields and not this one.
         unsafe { &mut (*self.life.as_ptr()).room }
@@ -193,7 +202,7 @@ impl<A: Actor> Incarnation<A> {
         let Some(window) = self.lease.open() else { return };
         if !self.attends {
             // A task has one waker for all its life.
-            self.core.mailbox.attend(&window, cx.waker());
+            self.core.mailbox.attend(&window, Place::of(cx.waker()).expect("an executor of ours polls it"));
             self.attends = true;
         }
         if self.asleep {
@@ -358,7 +367,8 @@ impl<A: Actor> Incarnation<A> {
     #[inline(always)]
     fn next(&mut self, cx: &mut TaskContext<'_>) -> Next {
         if self.turn.is_over() {
-            executor::end_turn(cx, self.turn.end());
+            self.turn.end();
+            cx.waker().wake_by_ref();
             return Next::TurnOver;
         }
         // SAFETY: `life` lives as long as `self`, and nothing else borrows the context while the room is empty.
@@ -386,15 +396,15 @@ impl<A: Actor> Incarnation<A> {
             self.turn.time_after(0);
             return next;
         }
-        let queued_ns = self.core.mailbox.front_queued_ns();
+        let queued_at = self.core.mailbox.front_queued_at();
         let timed = Turn::begin_timing();
         // Before it is answered: what follows from the answer may be the next message.
-        let before_probe = self.core.mailbox.probe_after(self.turn.gap(), timed.began_ns());
+        let before_probe = self.core.mailbox.probe_after(self.turn.gap(), timed.began);
         let next = self.take(cx);
         if matches!(next, Next::Delivered | Next::InTheRoom)
-            && let Some(queued_ns) = queued_ns
+            && let Some(queued_at) = queued_at
         {
-            self.core.info.activity_made().waited(timed.began_ns().saturating_sub(queued_ns));
+            self.core.info.activity_made().waited(ticks::to_ns(timed.began.saturating_sub(queued_at)));
         }
         match next {
             Next::Delivered => self.turn.end_timing(timed, &self.core.info),
@@ -513,7 +523,7 @@ impl<A: Actor> Incarnation<A> {
         }
         // Its sender does not run: perhaps for want of this core.
         std::thread::yield_now();
-        executor::end_turn(cx, clock::read());
+        cx.waker().wake_by_ref();
         Rest::Soon
     }
 
@@ -668,23 +678,33 @@ enum Next {
     Nothing,
 }
 
-impl<A: Actor> Future for Incarnation<A> {
+impl<A: Actor> Future for Task<A> {
     type Output = ();
 
+    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<()> {
-        // Nothing of this is pinned: what must not move lies behind `life`.
-        let this = self.get_mut();
-        this.pulse.begin(Tenant::of(&this.core));
-        let outer = current::replace(this.current.take());
-        this.core.info.busy().begin(clock::last());
-        let polled = this.go_on(cx);
-        let now = this.turn.read_clock();
+        // SAFETY: nothing is moved out of it; what must not move is the life.
+        let this = unsafe { self.get_unchecked_mut() };
+        this.incarnation.life = NonNull::new(this.life.get()).expect("a cell has an address");
+        this.incarnation.poll(cx)
+    }
+}
+
+impl<A: Actor> Incarnation<A> {
+    #[inline]
+    fn poll(&mut self, cx: &mut TaskContext<'_>) -> Poll<()> {
+        // SAFETY: the incarnation keeps its core for as long as it lives.
+        let core = unsafe { &*Arc::as_ptr(&self.core) };
+        let _stay = Current { info: &core.info, runtime: &core.runtime }.stay();
+        self.pulse.begin(Tenant::of(&self.core));
+        core.info.busy().begin(ticks::last());
+        let polled = self.go_on(cx);
+        let now = ticks::read();
         // If the thread comes back late, another one writes this.
-        if !this.lease.is_revoked() {
-            this.core.info.busy().end(now);
+        if !self.lease.is_revoked() {
+            core.info.busy().end(now);
         }
-        this.current = current::replace(outer);
-        this.pulse.end();
+        self.pulse.end();
         polled
     }
 }
@@ -708,15 +728,24 @@ impl<A: Actor> Incarnation<A> {
     }
 }
 
-impl<A: Actor> Drop for Incarnation<A> {
+impl<A: Actor> Drop for Task<A> {
+    /// Its thread ends, or the incarnation is over and the actor is gone.
     fn drop(&mut self) {
-        // SAFETY: made by `Box` and freed here alone. Its thread ends, or the incarnation is over and the actor is gone.
-        let life = unsafe { Box::from_raw(self.life.as_ptr()) };
-        if let Err(Panicked(reason)) = panics::catch(move || drop(life)) {
-            error!(path = self.core.info.path(), reason, "an actor panicked as its thread ended");
+        let Life { room, actor, .. } = self.life.get_mut();
+        for dropped in [panics::catch(|| room.clear()), panics::catch(|| drop(actor.take()))] {
+            if let Err(Panicked(reason)) = dropped {
+                let path = self.incarnation.core.info.path();
+                error!(path, reason, "an actor panicked as its thread ended");
+            }
         }
-        // It has not come to its conclusion: its thread ends, perhaps with a handler that waits. Otherwise the lease has been
-        // given back, and a window would be the successor's to open.
+        self.incarnation.end_untold();
+    }
+}
+
+impl<A: Actor> Incarnation<A> {
+    /// If it has not come to its conclusion: its thread ends, perhaps with a handler that waits. Otherwise the lease has been
+    /// given back, and a window would be the successor's to open.
+    fn end_untold(&self) {
         if self.report.is_some() {
             self.answer_in_hand(|core| core.ended());
             self.lease.give_back();

@@ -11,7 +11,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::runtime::Handle as Timers;
 
 use crate::arbiters::{Arbiter, HandOver};
 use crate::child::{Factory, Patience};
@@ -26,7 +25,6 @@ use crate::supervision::Report;
 use crate::ties::Ties;
 use crate::{Actor, Error, ExitReason, Handle, Placement, clock};
 
-use incarnation::Incarnation;
 
 /// What addresses and incarnations share. It outlives every incarnation.
 pub(crate) struct Core<A: Actor> {
@@ -36,8 +34,7 @@ pub(crate) struct Core<A: Actor> {
     pub(crate) ties: Ties,
     /// The thread of the present incarnation; `None` until the first one starts and once none will.
     pub(crate) arbiter: Mutex<Option<Arc<Arbiter>>>,
-    /// The clock of the runtime's own thread, for senders that are on no executor of tokio's.
-    pub(crate) timers: Timers,
+    pub(crate) runtime: Handle,
 }
 
 impl<A: Actor> Core<A> {
@@ -237,14 +234,13 @@ pub(crate) struct ActorCell<A: Actor> {
     pub(crate) placement: Placement,
     pub(crate) niceness: Option<i32>,
     pub(crate) patience: Patience,
-    pub(crate) runtime: Handle,
 }
 
 impl<A: Actor> ActorCell<A> {
     /// The thread to live on.
     fn arbiter(&self) -> Result<Arc<Arbiter>, Error> {
         let path = self.core.info.path();
-        self.runtime.threads().settle(&self.core.arbiter, &self.placement, self.niceness, path)
+        self.core.runtime.threads().settle(&self.core.arbiter, &self.placement, self.niceness, path)
     }
 
     /// Children that their parent's incarnation could not wait for.
@@ -268,11 +264,10 @@ impl<A: Actor> Cell for ActorCell<A> {
             Err(Error::Setup { reason }) => return report.start_failed(reason),
             Err(error) => return report.start_failed(error.to_string()),
         };
-        self.runtime.watch(&arbiter, self.patience);
-        let (core, factory, bound) = (self.core.clone(), self.factory.clone(), self.bound);
-        let (runtime, pulse) = (self.runtime.clone(), arbiter.pulse().clone());
-        // If the thread ends now the closure is dropped, and with it the report, which then says so.
-        starts.add(arbiter, move || Incarnation::spawn(core, lease, factory, bound, runtime, pulse, report));
+        self.core.runtime.watch(&arbiter, self.patience);
+        let (core, factory, pulse) = (self.core.clone(), self.factory.clone(), arbiter.pulse().clone());
+        // If the thread ends now it is dropped, and with it the report, which then says so.
+        starts.add(arbiter, incarnation::newcomer(core, lease, factory, self.bound, pulse, report));
     }
 
     fn stop(&self, signal: Signal, _bound: Duration) {
@@ -296,7 +291,7 @@ impl<A: Actor> Cell for ActorCell<A> {
         // Not under the lock: the others that live there are looked for.
         let arbiter = self.core.arbiter.lock().take();
         if let Some(arbiter) = arbiter {
-            self.runtime.lose_thread(&arbiter, self.core.info.path());
+            self.core.runtime.lose_thread(&arbiter, self.core.info.path());
         }
     }
 
@@ -325,10 +320,10 @@ impl<A: Actor> Cell for ActorCell<A> {
         drop(names);
         self.core.info.count_dead_letters(left);
         if let Some(arbiter) = self.core.arbiter.lock().take() {
-            self.runtime.threads().leave(&arbiter);
+            self.core.runtime.threads().leave(&arbiter);
         }
         self.core.info.announce_end();
-        links::on_end(self.core.as_ref(), !self.runtime.is_ready());
+        links::on_end(self.core.as_ref(), !self.core.runtime.is_ready());
         left
     }
 

@@ -1,13 +1,13 @@
 //! How many messages an actor handles before others of its thread get a turn, and which of them are timed.
 //!
 //! Both go by one countdown, so that a message that is neither the first of its turn nor timed costs a comparison. A timed
-//! message takes two readings of the clock. So at least one in [`SAMPLE`] is timed, and more where that adds no more than
+//! message takes two readings of the ticks. So at least one in [`SAMPLE`] is timed, and more where that adds no more than
 //! about a hundredth to what handlers take: each, from some microseconds on.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::clock;
 use crate::observe::Info;
+use crate::ticks;
 
 /// The most messages an actor handles before the other tasks of its thread get a turn.
 pub(super) const TURN: u8 = 64;
@@ -41,9 +41,8 @@ pub(super) struct Turn {
     gap: u8,
     credit: u8,
     pauses: u8,
-    /// It has ended, by a reading of the clock that nobody has used yet.
-    has_read: bool,
-    began: Option<Instant>,
+    /// In ticks, if the one before has just ended.
+    began: Option<u64>,
     /// When the handler that is waiting now began, if it is timed.
     pub(super) timed: Option<Timed>,
 }
@@ -51,7 +50,8 @@ pub(super) struct Turn {
 /// A message whose handler is being timed.
 #[derive(Clone, Copy)]
 pub(super) struct Timed {
-    began: Instant,
+    /// In ticks.
+    pub(super) began: u64,
 }
 
 /// What there is to do before a message that is marked.
@@ -84,7 +84,6 @@ impl Turn {
             gap: 0,
             credit: LINGER_CREDIT,
             pauses: 0,
-            has_read: false,
             began: None,
             timed: None,
         }
@@ -120,12 +119,12 @@ impl Turn {
     }
 
     pub(super) fn begin_timing() -> Timed {
-        Timed { began: clock::read() }
+        Timed { began: ticks::now() }
     }
 
     /// A timed handler is done.
     pub(super) fn end_timing(&mut self, timed: Timed, info: &Info) {
-        let took_ns = clock::read().saturating_duration_since(timed.began).as_nanos() as u64;
+        let took_ns = ticks::to_ns(ticks::now().saturating_sub(timed.began));
         info.activity_made().handled_in(took_ns);
         self.gap = (SAMPLE_TIME_NS / took_ns.max(1)).min(u64::from(SAMPLE - 1)) as u8;
     }
@@ -141,22 +140,15 @@ impl Turn {
         self.mark = if self.until < self.size { self.size - self.until } else { NO_MARK };
     }
 
-    /// Ends it, and makes the next as long as its messages allow: the one clock reading of a turn. Returns the time.
-    pub(super) fn end(&mut self) -> Instant {
-        let now = clock::read();
+    /// Ends it, and makes the next as long as its messages allow.
+    pub(super) fn end(&mut self) {
+        let now = ticks::now();
         let grown = match self.began.replace(now) {
             // `size` messages were handled since.
-            Some(began) if now.duration_since(began) > TURN_TIME => self.size / 2,
+            Some(began) if now.saturating_sub(began) > ticks::of(TURN_TIME) => self.size / 2,
             _ => self.size * 2,
         };
         self.renew(grown.clamp(1, TURN));
-        self.has_read = true;
-        now
-    }
-
-    /// The time, as its end has read it if that was just now.
-    pub(super) fn read_clock(&mut self) -> Instant {
-        if std::mem::take(&mut self.has_read) { clock::last() } else { clock::read() }
     }
 
     pub(super) fn is_burst(&self) -> bool {
@@ -181,12 +173,6 @@ impl Turn {
     fn renew(&mut self, size: u8) {
         self.until = self.until.saturating_sub(self.size - self.left);
         (self.size, self.left, self.mark) = (size, size, size);
-    }
-}
-
-impl Timed {
-    pub(super) fn began_ns(&self) -> u64 {
-        clock::to_ns(self.began)
     }
 }
 

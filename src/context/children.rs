@@ -132,18 +132,18 @@ impl<A: Actor> Context<A> {
     fn nest(&self) -> Result<SupervisorRef, Error> {
         let core = &self.core;
         if core.info.is_final() {
-            return Err(self.runtime.gone(core.info.path()));
+            return Err(self.core.runtime.gone(core.info.path()));
         }
         if core.info.state() == ActorState::Restarting || !self.is_present() {
             return Err(Error::ActorRestarting { path: core.info.path().to_owned() });
         }
-        if !self.runtime.is_ready() {
+        if !self.core.runtime.is_ready() {
             return Err(Error::RuntimeClosed);
         }
         let present = core.ties.look(|bonds| bonds.nest.clone()).filter(|nest| nest.claim == self.claim());
         // Nobody else makes one under this claim.
         let nest = present.unwrap_or_else(|| {
-            let nest = Nest::open(core, self.claim(), &self.runtime);
+            let nest = Nest::open(core, self.claim(), &self.core.runtime);
             core.ties.change(|bonds| bonds.nest = Some(nest.clone()));
             nest
         });

@@ -26,7 +26,6 @@ pub struct Context<A: Actor> {
     core: Arc<Core<A>>,
     /// The incarnation's right to the mailbox.
     lease: Arc<Lease>,
-    runtime: Handle,
     stopping: bool,
     /// There may be messages that go before the mailbox's.
     has_first: bool,
@@ -35,10 +34,10 @@ pub struct Context<A: Actor> {
 }
 
 impl<A: Actor> Context<A> {
-    pub(crate) fn new(core: Arc<Core<A>>, lease: Arc<Lease>, runtime: Handle) -> Self {
+    pub(crate) fn new(core: Arc<Core<A>>, lease: Arc<Lease>) -> Self {
         // Those that an earlier incarnation left.
         let has_first = core.has_first();
-        Self { core, lease, runtime, stopping: false, has_first, tasks: Tasks::default() }
+        Self { core, lease, stopping: false, has_first, tasks: Tasks::default() }
     }
 
     /// The actor's own address.
@@ -58,7 +57,7 @@ impl<A: Actor> Context<A> {
 
     /// The runtime, to spawn or to look around.
     pub fn runtime(&self) -> &Handle {
-        &self.runtime
+        &self.core.runtime
     }
 
     /// Ends this incarnation after the message in hand, as a normal stop: a permanent child is started again, any other
@@ -117,7 +116,7 @@ impl<A: Actor> Context<A> {
     #[cfg(feature = "testkit")]
     pub(crate) async fn meet_faults(&self) {
         self.core.info.set_message_in_hand(true);
-        let Some(faults) = self.runtime.faults() else { return };
+        let Some(faults) = self.core.runtime.faults() else { return };
         let trouble = faults.on_message(self.path());
         if let Some(delay) = trouble.delay {
             tokio::time::sleep(delay).await;
@@ -136,7 +135,7 @@ impl<A: Actor> Context<A> {
     /// The same for `started`.
     #[cfg(feature = "testkit")]
     pub(crate) fn meet_start_faults(&self) {
-        if let Some(reason) = self.runtime.faults().and_then(|faults| faults.on_start(self.path())) {
+        if let Some(reason) = self.core.runtime.faults().and_then(|faults| faults.on_start(self.path())) {
             panic!("{reason}");
         }
     }
@@ -144,7 +143,7 @@ impl<A: Actor> Context<A> {
     /// Why the factory is to fail.
     #[cfg(feature = "testkit")]
     pub(crate) fn factory_fault(&self) -> Option<String> {
-        self.runtime.faults()?.on_factory(self.path())
+        self.core.runtime.faults()?.on_factory(self.path())
     }
 
     /// Ends the timers, watches and streams.

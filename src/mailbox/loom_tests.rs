@@ -75,6 +75,18 @@ impl Wake for Sleeper {
     }
 }
 
+type TestMailbox = Mailbox<Item, Arc<Sleeper>>;
+
+impl super::Sleeper for Arc<Sleeper> {
+    fn wake(&'static self) {
+        self.0.notify();
+    }
+
+    fn is_here(&self) -> bool {
+        true
+    }
+}
+
 fn names(items: &[Item]) -> Vec<(u8, u8)> {
     items.iter().map(|item| (item.sender, item.number)).collect()
 }
@@ -223,16 +235,16 @@ fn ring_takes_a_batch_in_order_beside_single_messages() {
 
 /// An incarnation, as far as its mailbox knows it.
 struct Consumer {
-    mailbox: Arc<Mailbox<Item>>,
+    mailbox: Arc<TestMailbox>,
     lease: Arc<Lease>,
     sleeper: Arc<Sleeper>,
 }
 
 impl Consumer {
-    fn new(mailbox: &Arc<Mailbox<Item>>) -> Self {
+    fn new(mailbox: &Arc<TestMailbox>) -> Self {
         let consumer = Self { mailbox: mailbox.clone(), lease: mailbox.lease(), sleeper: Sleeper::new() };
         let window = consumer.lease.open().expect("nobody revokes it");
-        consumer.mailbox.attend(&window, &Waker::from(consumer.sleeper.clone()));
+        consumer.mailbox.attend(&window, Box::leak(Box::new(consumer.sleeper.clone())));
         drop(window);
         consumer
     }
@@ -274,7 +286,7 @@ impl Consumer {
 }
 
 /// Sends, asleep in line where there is no room.
-fn send(mailbox: &Mailbox<Item>, item: Item) {
+fn send(mailbox: &TestMailbox, item: Item) {
     let item = match mailbox.push(item) {
         Ok(Pushed::Queued) => return,
         Err(Refused::Full(item)) => item,
@@ -298,7 +310,7 @@ fn wait_in(place: &Place<Item>) -> Result<(), Refused<Item>> {
 /// `senders` threads send `each` messages to one that sleeps whenever there is none.
 fn senders_and_a_sleeper(capacity: usize, overflow: Overflow, senders: u8, each: u8) {
     let mint = Mint::new();
-    let mailbox = Arc::new(Mailbox::new(capacity, overflow));
+    let mailbox = Arc::new(TestMailbox::new(capacity, overflow));
     let consumer = Consumer::new(&mailbox);
     let threads: Vec<_> = (0..senders)
         .map(|sender| {
@@ -343,7 +355,7 @@ fn two_senders_in_line_are_let_in_by_a_consumer_that_sleeps() {
 fn sender_that_leaves_the_line_takes_its_message_with_it_or_has_sent_it() {
     loom::model(|| {
         let mint = Mint::new();
-        let mailbox = Arc::new(Mailbox::new(1, Overflow::Block));
+        let mailbox = Arc::new(TestMailbox::new(1, Overflow::Block));
         let consumer = Consumer::new(&mailbox);
         send(&mailbox, mint.item(0, 0));
         let fickle = {
@@ -371,7 +383,7 @@ fn sender_that_leaves_the_line_takes_its_message_with_it_or_has_sent_it() {
 fn close_finds_each_message_in_the_queue_or_in_line() {
     loom::model(|| {
         let mint = Mint::new();
-        let mailbox = Arc::new(Mailbox::new(1, Overflow::Block));
+        let mailbox = Arc::new(TestMailbox::new(1, Overflow::Block));
         let sender = {
             let (mailbox, mint) = (mailbox.clone(), mint.clone());
             thread::spawn(move || {

@@ -24,14 +24,16 @@ mod ring;
 mod tests;
 
 use std::collections::VecDeque;
+use std::ptr;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll, Waker};
 
 use tracing::error;
 
 use crate::Overflow;
+use crate::executor;
 use crate::panics::{self, Panicked};
-use crate::sync::{AtomicBool, AtomicUsize, Mutex, MutexGuard, Ordering};
+use crate::sync::{AtomicBool, AtomicPtr, AtomicUsize, Mutex, MutexGuard, Ordering, fence};
 
 pub(crate) use lease::{Claim, Lease, Window};
 pub(crate) use line::{Sender, Turn};
@@ -108,7 +110,27 @@ const PATIENCE: u32 = 32;
 /// Of the processor's pauses: about a microsecond where one takes some 40 cycles.
 const LINGER: u32 = 64;
 
-pub(crate) struct Mailbox<T: Stow> {
+/// What a mailbox wakes when there is something to do. One that is older than the present consumer may be woken as well.
+pub(crate) trait Sleeper: Sync + 'static {
+    fn wake(&'static self);
+
+    /// Whether it sleeps on the caller's thread.
+    fn is_here(&self) -> bool;
+}
+
+/// A task's place in its executor.
+impl Sleeper for executor::Place {
+    #[inline]
+    fn wake(&'static self) {
+        self.wake();
+    }
+
+    fn is_here(&self) -> bool {
+        self.is_here()
+    }
+}
+
+pub(crate) struct Mailbox<T: Stow, S: Sleeper = executor::Place> {
     ring: Ring<T>,
     overflow: Overflow,
     /// [`Overflow::DropOldest`] alone: its senders take from the queue as well, which a ring's cannot.
@@ -117,13 +139,12 @@ pub(crate) struct Mailbox<T: Stow> {
     /// Whether there is a line, for the consumer to see in passing.
     has_line: AtomicBool,
     leases: Mutex<Leases>,
-    consumer: Mutex<Option<Waker>>,
-    /// The thread that consumes, as `executor::token`.
-    home: AtomicUsize,
+    /// Null before there is one.
+    consumer: AtomicPtr<S>,
     high_water: AtomicUsize,
 }
 
-impl<T: Stow> Mailbox<T> {
+impl<T: Stow, S: Sleeper> Mailbox<T, S> {
     pub(crate) fn new(capacity: usize, overflow: Overflow) -> Self {
         let deque = (overflow == Overflow::DropOldest).then(|| Box::new(Mutex::new(VecDeque::new())));
         Self {
@@ -133,8 +154,7 @@ impl<T: Stow> Mailbox<T> {
             line: Mutex::new(None),
             has_line: AtomicBool::new(false),
             leases: Mutex::new(Leases::default()),
-            consumer: Mutex::new(None),
-            home: AtomicUsize::new(0),
+            consumer: AtomicPtr::new(ptr::null_mut()),
             high_water: AtomicUsize::new(0),
         }
     }
@@ -251,8 +271,7 @@ impl<T: Stow> Mailbox<T> {
 
     /// Looks for a moment whether room comes by itself, if another thread consumes.
     pub(crate) fn await_room(&self) -> bool {
-        let home = self.home.load(Ordering::Relaxed);
-        if home == 0 || home == crate::executor::token() || self.has_line.load(Ordering::Relaxed) {
+        if self.consumer().is_none_or(Sleeper::is_here) || self.has_line.load(Ordering::Relaxed) {
             return false;
         }
         // Room for one would be taken by one message, at the price of the cache lines that all of this needs.
@@ -332,12 +351,23 @@ impl<T: Stow> Mailbox<T> {
         }
     }
 
-    /// Our own runtime's wakers, which run nobody else's code: they may be called under the lock.
-    #[cold]
+    #[inline]
+    fn consumer(&self) -> Option<&'static S> {
+        // SAFETY: null, or what `attend` was given, which lives for ever.
+        unsafe { self.consumer.load(Ordering::Acquire).as_ref() }
+    }
+
+    #[inline]
     fn wake_consumer(&self) {
-        if let Some(consumer) = &*self.consumer.lock() {
-            consumer.wake_by_ref();
+        if let Some(consumer) = self.consumer() {
+            consumer.wake();
         }
+    }
+
+    /// After the consumer was left word: it is woken, or is about to look.
+    fn wake_for_a_word(&self) {
+        fence(Ordering::SeqCst);
+        self.wake_consumer();
     }
 
     #[cold]
@@ -350,7 +380,7 @@ impl<T: Stow> Mailbox<T> {
         if let Some(lease) = &self.leases.lock().present {
             lease.signal(signal);
         }
-        self.wake_consumer();
+        self.wake_for_a_word();
     }
 
     /// The same for the incarnation of this claim alone.
@@ -358,7 +388,7 @@ impl<T: Stow> Mailbox<T> {
         if let Some(lease) = self.leases.lock().present.as_ref().filter(|lease| lease.claim() == claim) {
             lease.signal(signal);
         }
-        self.wake_consumer();
+        self.wake_for_a_word();
     }
 
     /// The claim that holds now, or that the last incarnation held.
@@ -376,7 +406,7 @@ impl<T: Stow> Mailbox<T> {
         }
         drop(leases);
         // An earlier incarnation may sit in its handler and wait for somebody else.
-        self.wake_consumer();
+        self.wake_for_a_word();
         lease
     }
 
@@ -385,15 +415,15 @@ impl<T: Stow> Mailbox<T> {
         let mut leases = self.leases.lock();
         if let Some(earlier) = leases.present.take() {
             earlier.revoke();
-            self.wake_consumer();
+            self.wake_for_a_word();
         }
         Revoked { _leases: leases }
     }
 
-    /// The consumer says whom to wake, and where it lives.
-    pub(crate) fn attend(&self, _: &Window<'_>, waker: &Waker) {
-        *self.consumer.lock() = Some(waker.clone());
-        self.home.store(crate::executor::token(), Ordering::Relaxed);
+    /// The consumer says whom to wake. Whatever word it was left before, it hears after this.
+    pub(crate) fn attend(&self, _: &Window<'_>, consumer: &'static S) {
+        self.consumer.store(ptr::from_ref(consumer).cast_mut(), Ordering::Release);
+        fence(Ordering::SeqCst);
     }
 
     /// Where the next message lies, if there is one. It is to be moved out, and passed over.
@@ -422,15 +452,15 @@ impl<T: Stow> Mailbox<T> {
         self.ring.is_ready()
     }
 
-    /// When the message in front was queued, if that is known.
-    pub(crate) fn front_queued_ns(&self) -> Option<u64> {
-        self.ring.front_queued_ns()
+    /// When the message in front was queued, in ticks, if that is known.
+    pub(crate) fn front_queued_at(&self) -> Option<u64> {
+        self.ring.front_queued_at()
     }
 
     /// Asks for the time at which a message is queued: the one `gap` after the one in front, or a later one. Returns how many
     /// are between. One that drops the oldest does not know.
-    pub(crate) fn probe_after(&self, gap: u64, now_ns: u64) -> u64 {
-        if self.deque.is_some() { gap } else { self.ring.probe_after(gap, now_ns) }
+    pub(crate) fn probe_after(&self, gap: u64, now: u64) -> u64 {
+        if self.deque.is_some() { gap } else { self.ring.probe_after(gap, now) }
     }
 
     /// Lets messages come together for about a microsecond, after `take` found nothing; whether there is one. Between two
@@ -464,8 +494,7 @@ impl<T: Stow> Mailbox<T> {
     /// After `front` found nothing: whether to go to sleep. Not while there is a line, which is to be served once the window
     /// is closed: those who wait are woken by foreign code.
     pub(crate) fn rest(&self, _: &Window<'_>) -> Rest {
-        self.ring.set_asleep(true);
-        let look = self.ring.look();
+        let look = self.ring.lie_down();
         let is_spent = match &self.deque {
             Some(deque) => deque.lock().is_empty(),
             None => look.is_spent,
@@ -473,13 +502,13 @@ impl<T: Stow> Mailbox<T> {
         if is_spent && !look.has_line {
             return Rest::Asleep;
         }
-        self.ring.set_asleep(false);
+        self.ring.get_up();
         if self.deque.is_some() { Rest::More } else { Rest::Soon }
     }
 
     /// The consumer is up, whoever woke it.
     pub(crate) fn get_up(&self, _: &Window<'_>) {
-        self.ring.set_asleep(false);
+        self.ring.get_up();
     }
 
     /// At the begin of a turn.

@@ -12,15 +12,15 @@ const NONE: u64 = u64::MAX;
 
 pub(super) struct Probe {
     position: AtomicU64,
-    /// When the message at that position was queued. Written by the one who reserved it.
-    queued_ns: AtomicU64,
+    /// When the message at that position was queued, in ticks. Written by the one who reserved it.
+    queued_at: AtomicU64,
     /// When the position was chosen. The consumer's own.
-    chosen_ns: AtomicU64,
+    chosen_at: AtomicU64,
 }
 
 impl Probe {
     pub(super) fn new() -> Self {
-        Self { position: AtomicU64::new(NONE), queued_ns: AtomicU64::new(0), chosen_ns: AtomicU64::new(0) }
+        Self { position: AtomicU64::new(NONE), queued_at: AtomicU64::new(0), chosen_at: AtomicU64::new(0) }
     }
 
     /// Called by whoever has reserved `count` positions from `first` on, before it publishes them.
@@ -33,12 +33,12 @@ impl Probe {
 
     #[cold]
     fn stamp(&self) {
-        self.queued_ns.store(crate::clock::to_ns(std::time::Instant::now()), Ordering::Relaxed);
+        self.queued_at.store(crate::ticks::now(), Ordering::Relaxed);
     }
 
     /// The consumer's choice.
-    pub(super) fn choose(&self, position: u64, now_ns: u64) {
-        self.chosen_ns.store(now_ns, Ordering::Relaxed);
+    pub(super) fn choose(&self, position: u64, now: u64) {
+        self.chosen_at.store(now, Ordering::Relaxed);
         self.position.store(position, Ordering::Relaxed);
     }
 
@@ -51,9 +51,9 @@ impl Probe {
     }
 
     /// When the message at `position`, which the consumer has found published, was queued, if that is known.
-    pub(super) fn queued_ns(&self, position: u64) -> Option<u64> {
+    pub(super) fn queued_at(&self, position: u64) -> Option<u64> {
         let is_it = self.position() == position;
-        let queued_ns = self.queued_ns.load(Ordering::Relaxed);
-        (is_it && queued_ns >= self.chosen_ns.load(Ordering::Relaxed)).then_some(queued_ns)
+        let queued_at = self.queued_at.load(Ordering::Relaxed);
+        (is_it && queued_at >= self.chosen_at.load(Ordering::Relaxed)).then_some(queued_at)
     }
 }

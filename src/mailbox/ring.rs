@@ -268,19 +268,32 @@ impl<T: Stow> Ring<T> {
         segment.is_none_or(|segment| segment.slot(head).stamp.load(Ordering::Relaxed) == stamp_of(head))
     }
 
-    /// What there is beside published values. The consumer asks after it has said that it sleeps.
+    /// What there is beside published values, for the consumer that has just published `head`.
     pub(crate) fn look(&self) -> Look {
-        // After the store that says so, before the load below: a producer reserves first and looks who sleeps afterwards, so
-        // either it is seen here or it sees the sleeper.
+        // After that store, before the load below: a sender forms a line first and looks for room afterwards, so either the
+        // line is seen here or it sees the room.
         fence(Ordering::SeqCst);
+        self.peek()
+    }
+
+    /// The consumer says that it sleeps, then looks what there is.
+    pub(crate) fn lie_down(&self) -> Look {
+        // A swap, not a store, for the order of the two: a producer reserves first and looks who sleeps afterwards, so either
+        // it is seen here or it sees the sleeper.
+        self.producers.0.asleep.swap(true, Ordering::SeqCst);
+        loom_fence();
+        self.peek()
+    }
+
+    fn peek(&self) -> Look {
         let tail = self.producers.0.tail.load(Ordering::SeqCst);
         let is_spent = tail >> POSITION == self.consumer.0.head.load(Ordering::Relaxed);
         Look { is_spent, has_line: tail & LINE != 0 }
     }
 
-    /// The consumer says that it sleeps, or that it is up.
-    pub(crate) fn set_asleep(&self, asleep: bool) {
-        self.producers.0.asleep.store(asleep, Ordering::Relaxed);
+    /// The consumer says that it is up.
+    pub(crate) fn get_up(&self) {
+        self.producers.0.asleep.store(false, Ordering::Relaxed);
     }
 
     /// After a push: whether the consumer sleeps and the caller is the one to wake it.
@@ -508,20 +521,20 @@ impl<T: Stow> Ring<T> {
     }
 
     /// When the message in front was queued, if the probe was on it. The consumer has found it published.
-    pub(crate) fn front_queued_ns(&self) -> Option<u64> {
-        self.producers.0.probe.queued_ns(self.consumer.0.head.load(Ordering::Relaxed))
+    pub(crate) fn front_queued_at(&self) -> Option<u64> {
+        self.producers.0.probe.queued_at(self.consumer.0.head.load(Ordering::Relaxed))
     }
 
     /// Sees to it that a message to come is probed: the one that comes `gap` messages after the one in front, or later where
     /// that is queued already. Returns how many are between.
-    pub(crate) fn probe_after(&self, gap: u64, now_ns: u64) -> u64 {
+    pub(crate) fn probe_after(&self, gap: u64, now: u64) -> u64 {
         let probe = &self.producers.0.probe;
         let head = self.consumer.0.head.load(Ordering::Relaxed);
         if probe.position() <= head || !probe.is_set() {
             let tail = self.producers.0.tail.load(Ordering::Relaxed) >> POSITION;
             // Where others send right now, they go on before they see the choice.
             let ahead = if tail <= head + 1 { 0 } else { AHEAD };
-            probe.choose((tail + ahead).max(head + 1 + gap), now_ns);
+            probe.choose((tail + ahead).max(head + 1 + gap), now);
         }
         probe.position() - head - 1
     }

@@ -75,7 +75,7 @@ impl Waiting {
                 let mut asks = asker.activity_made().pending.0.lock();
                 asks.next += 1;
                 let number = asks.next;
-                asks.waiting.push(Ask { number, to: to.clone(), since: clock::last() });
+                asks.waiting.push(Ask { number, to: to.clone(), since: clock::now() });
                 number
             };
             if Arc::ptr_eq(&asker, to.info()) || to.info().waits_for_others() {
@@ -83,7 +83,7 @@ impl Waiting {
                 if let Some(cycle) = found.filter(|cycle| current.runtime.deadlocks().is_new(cycle)) {
                     let names = rotated(cycle.into_iter().map(|(path, _)| path).collect());
                     warn!(cycle = names.join(" -> "), "actors ask each other in a circle: a deadlock");
-                    current.runtime.events().push(&current.info, What::Deadlock { cycle: names });
+                    current.runtime.events().push(current.info, What::Deadlock { cycle: names });
                 }
             }
             Self { asker, number }

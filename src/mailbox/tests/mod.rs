@@ -7,7 +7,7 @@ mod stress;
 use std::mem::MaybeUninit;
 use std::sync::Arc;
 
-use super::{Mailbox, Stow, Window};
+use super::{Mailbox, Sleeper, Stow, Window};
 
 /// A number that knows whether it still exists. Odd ones need the wide part of a slot, even ones do not.
 #[derive(Debug)]
@@ -55,7 +55,7 @@ impl Stow for Item {
 }
 
 /// What an incarnation does for its next message.
-fn take(mailbox: &Mailbox<Item>, window: &Window<'_>) -> Option<Item> {
+fn take<S: Sleeper>(mailbox: &Mailbox<Item, S>, window: &Window<'_>) -> Option<Item> {
     let Some((narrow, wide)) = mailbox.front(window) else { return mailbox.take_from_deque(window) };
     // SAFETY: the front is moved out once, in its window.
     unsafe {

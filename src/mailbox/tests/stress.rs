@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use super::super::{Batch, Lease, Mailbox, Pushed, Refused, Rest, Sender};
+use super::super::{Batch, Lease, Mailbox, Pushed, Refused, Rest, Sender, Sleeper};
 use super::{Item, take};
 use crate::Overflow;
 
@@ -49,6 +49,18 @@ impl Wake for Parked {
     }
 }
 
+type TestMailbox = Mailbox<Item, Arc<Parked>>;
+
+impl Sleeper for Arc<Parked> {
+    fn wake(&'static self) {
+        Wake::wake_by_ref(self);
+    }
+
+    fn is_here(&self) -> bool {
+        self.thread.id() == thread::current().id()
+    }
+}
+
 /// Marsaglia's xorshift: what comes next need not be good, but may be repeated.
 struct Dice(u32);
 
@@ -63,7 +75,7 @@ impl Dice {
 
 /// What a sender may do with its next messages.
 struct Send<'a> {
-    mailbox: &'a Mailbox<Item>,
+    mailbox: &'a TestMailbox,
     alive: &'a Arc<()>,
     parked: Arc<Parked>,
     dice: Dice,
@@ -145,10 +157,10 @@ impl Send<'_> {
 }
 
 /// Consumes until its lease is revoked, or the mailbox is closed and empty. Takings are noted inside the window.
-fn consume(mailbox: &Mailbox<Item>, lease: &Lease, taken: &Mutex<Vec<u32>>) {
+fn consume(mailbox: &TestMailbox, lease: &Lease, taken: &Mutex<Vec<u32>>) {
     let parked = Parked::here();
     let Some(window) = lease.open() else { return };
-    mailbox.attend(&window, &Waker::from(parked.clone()));
+    mailbox.attend(&window, Box::leak(Box::new(parked.clone())));
     drop(window);
     loop {
         let Some(window) = lease.open() else { return };
@@ -177,7 +189,7 @@ fn consume(mailbox: &Mailbox<Item>, lease: &Lease, taken: &Mutex<Vec<u32>>) {
 /// `restarts` consumers take the mailbox from one another, each while the one before is at it.
 fn many_senders(capacity: usize, restarts: usize) {
     let alive = Arc::new(());
-    let mailbox = Mailbox::new(capacity, Overflow::Block);
+    let mailbox = TestMailbox::new(capacity, Overflow::Block);
     let taken = Mutex::new(Vec::new());
     let cancelled = Mutex::new(Vec::new());
     let sending = AtomicUsize::new(SENDERS as usize);
