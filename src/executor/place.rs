@@ -49,7 +49,7 @@ pub(crate) struct Place {
 // in and where it is dropped; everything else is atomic.
 unsafe impl Sync for Place {}
 
-const VTABLE: RawWakerVTable = RawWakerVTable::new(|place| RawWaker::new(place, &VTABLE), wake, wake, |_| {});
+static VTABLE: RawWakerVTable = RawWakerVTable::new(|place| RawWaker::new(place, &VTABLE), wake, wake, |_| {});
 
 unsafe fn wake(place: *const ()) {
     // SAFETY: the vtable is private, and its wakers are made of places, which live for ever.
@@ -77,7 +77,7 @@ impl Place {
     /// The place of the task whose waker this is, if an executor of ours polls it.
     pub(crate) fn of(waker: &Waker) -> Option<&'static Self> {
         // SAFETY: the vtable is private, and its wakers are made of places, which live for ever.
-        (*waker.vtable() == VTABLE).then(|| unsafe { &*waker.data().cast::<Self>() })
+        ptr::eq(waker.vtable(), &VTABLE).then(|| unsafe { &*waker.data().cast::<Self>() })
     }
 
     /// Whether the caller is on its thread, in its executor's turn.
