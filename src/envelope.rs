@@ -1,11 +1,18 @@
 //! What a message travels in: itself, who waits for its answer and until when.
 
+use std::pin::Pin;
+use std::task::{Context as TaskContext, Poll, ready};
 use std::time::{Duration, Instant};
+
+use pin_project_lite::pin_project;
 
 use crate::clock;
 use crate::panics;
 use crate::reply::{ErasedReplier, Replier, drop_unwanted};
-use crate::trail::{Trail, handled};
+use crate::room::Outcome;
+#[cfg(any(feature = "testkit", feature = "trace-messages"))]
+use crate::trail::handled;
+use crate::trail::Trail;
 use crate::{Actor, Context, Error, Handler, Message};
 
 /// When the asker stops waiting, and how long that was, for the error.
@@ -70,16 +77,73 @@ pub(crate) trait Envelope<A: Actor>: Send + Sized + 'static {
     }
 
     /// Runs the handler, and answers.
-    fn deliver(self, actor: &mut A, ctx: &mut Context<A>) -> impl Future<Output = ()>;
+    ///
+    /// # Safety
+    /// The context lives as long as the future, and nobody else uses it till then.
+    unsafe fn deliver(self, actor: &mut A, ctx: *mut Context<A>) -> impl Future<Output = Outcome>;
 
     /// Answers without delivering.
     fn fail(self, error: Error);
 }
 
+/// A handler's future, with what the features put around it.
+#[inline(always)]
+fn handler<'a, A: Handler<M>, M: Message>(
+    actor: &'a mut A,
+    message: M,
+    ctx: &'a mut Context<A>,
+    trail: Trail,
+) -> impl Future<Output = M::Reply> + use<'a, A, M> {
+    #[cfg(any(feature = "testkit", feature = "trace-messages"))]
+    return async move {
+        #[cfg(feature = "testkit")]
+        ctx.meet_faults().await;
+        handled!(trail, M, actor.handle(message, ctx))
+    };
+    #[cfg(not(any(feature = "testkit", feature = "trace-messages")))]
+    {
+        let Trail = trail;
+        actor.handle(message, ctx)
+    }
+}
+
+pin_project! {
+    /// The future of a handler, and what is done with its reply. It is no `async` block: what one of those holds is moved into
+    /// it, and once more with it, and handlers' futures are large.
+    struct Handling<F, T> {
+        #[pin]
+        handler: Option<F>,
+        then: Option<T>,
+    }
+}
+
+impl<F, T> Handling<F, T> {
+    #[inline(always)]
+    fn new(handler: F, then: T) -> Self {
+        Self { handler: Some(handler), then: Some(then) }
+    }
+}
+
+impl<F: Future, T: FnOnce(F::Output)> Future for Handling<F, T> {
+    type Output = Outcome;
+
+    #[inline(always)]
+    fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Outcome> {
+        let mut this = self.project();
+        if let Some(handler) = this.handler.as_mut().as_pin_mut() {
+            let reply = ready!(handler.poll(cx));
+            this.handler.set(None);
+            if let Some(then) = this.then.take() {
+                then(reply);
+            }
+        }
+        Poll::Ready(Outcome::Handled)
+    }
+}
+
 /// A message that nobody waits for.
 pub(crate) struct Told<M> {
     pub(crate) message: M,
-    #[cfg_attr(not(feature = "trace-messages"), expect(dead_code, reason = "it is nothing"))]
     trail: Trail,
 }
 
@@ -102,14 +166,15 @@ impl<A: Handler<M>, M: Message> Envelope<A> for Told<M> {
         None
     }
 
-    #[inline]
-    async fn deliver(self, actor: &mut A, ctx: &mut Context<A>) {
-        #[cfg(feature = "testkit")]
-        ctx.meet_faults().await;
-        let unwanted = handled!(self.trail, M, actor.handle(self.message, ctx));
-        if std::mem::needs_drop::<M::Reply>() {
-            drop_unwanted(unwanted);
-        }
+    #[inline(always)]
+    unsafe fn deliver(self, actor: &mut A, ctx: *mut Context<A>) -> impl Future<Output = Outcome> {
+        // SAFETY: the caller's promise.
+        let handler = handler(actor, self.message, unsafe { &mut *ctx }, self.trail);
+        Handling::new(handler, |unwanted| {
+            if std::mem::needs_drop::<M::Reply>() {
+                drop_unwanted(unwanted);
+            }
+        })
     }
 
     fn fail(self, _: Error) {
@@ -121,7 +186,6 @@ impl<A: Handler<M>, M: Message> Envelope<A> for Told<M> {
 pub(crate) struct Asked<M: Message> {
     pub(crate) message: M,
     replier: Option<Replier<M::Reply>>,
-    #[cfg_attr(not(feature = "trace-messages"), expect(dead_code, reason = "it is nothing"))]
     trail: Trail,
 }
 
@@ -145,12 +209,12 @@ impl<A: Handler<M>, M: Message> Envelope<A> for Asked<M> {
         self.replier.take().map(Into::into)
     }
 
-    #[inline]
-    async fn deliver(self, actor: &mut A, ctx: &mut Context<A>) {
-        #[cfg(feature = "testkit")]
-        ctx.meet_faults().await;
-        let answer = handled!(self.trail, M, actor.handle(self.message, ctx));
-        ctx.answer(answer);
+    #[inline(always)]
+    unsafe fn deliver(self, actor: &mut A, ctx: *mut Context<A>) -> impl Future<Output = Outcome> {
+        // SAFETY: the caller's promise.
+        let handler = handler(actor, self.message, unsafe { &mut *ctx }, self.trail);
+        // SAFETY: as above; the handler's future, which has borrowed it, is dropped by then.
+        Handling::new(handler, move |answer| unsafe { (*ctx).answer(answer) })
     }
 
     fn fail(self, error: Error) {
@@ -184,8 +248,9 @@ impl<A: Handler<M>, M: Message> Envelope<A> for Sunk<M> {
         Envelope::<A>::take_replier(&mut self.asked)
     }
 
-    async fn deliver(self, actor: &mut A, ctx: &mut Context<A>) {
-        self.asked.deliver(actor, ctx).await;
+    unsafe fn deliver(self, actor: &mut A, ctx: *mut Context<A>) -> impl Future<Output = Outcome> {
+        // SAFETY: passed on.
+        unsafe { self.asked.deliver(actor, ctx) }
     }
 
     fn fail(self, error: Error) {

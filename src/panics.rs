@@ -9,10 +9,16 @@ use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
 use std::sync::Once;
 
 thread_local! {
-    static GUARDED: Cell<u32> = const { Cell::new(0) };
+    static THREAD: Thread = const { Thread { guarded: Cell::new(0), has_last: Cell::new(false) } };
     static LAST: RefCell<Option<String>> = const { RefCell::new(None) };
-    /// Whether there is one: cheaper to look at, for it is never dropped.
-    static HAS_LAST: Cell<bool> = const { Cell::new(false) };
+}
+
+/// What is looked at in each call: it is never dropped, and so cheaper to reach.
+struct Thread {
+    /// Guards within guards.
+    guarded: Cell<u32>,
+    /// Whether there is a last description.
+    has_last: Cell<bool>,
 }
 
 /// What a caught panic said, and where.
@@ -25,9 +31,7 @@ pub(crate) fn install_hook() {
     ONCE.call_once(|| {
         let previous = panic::take_hook();
         panic::set_hook(Box::new(move |info| {
-            // `try_with`: a panic may come while the thread's locals are being destroyed.
-            let guarded = GUARDED.try_with(|depth| depth.get() > 0).unwrap_or(false);
-            if guarded {
+            if THREAD.with(|thread| thread.guarded.get() > 0) {
                 swap_last(Some(describe(info)));
             } else {
                 previous(info);
@@ -48,15 +52,17 @@ fn describe(info: &PanicHookInfo<'_>) -> String {
 struct Guard;
 
 impl Guard {
+    #[inline]
     fn enter() -> Self {
-        let _ = GUARDED.try_with(|depth| depth.set(depth.get() + 1));
+        THREAD.with(|thread| thread.guarded.set(thread.guarded.get() + 1));
         Self
     }
 }
 
 impl Drop for Guard {
+    #[inline]
     fn drop(&mut self) {
-        let _ = GUARDED.try_with(|depth| depth.set(depth.get() - 1));
+        THREAD.with(|thread| thread.guarded.set(thread.guarded.get() - 1));
     }
 }
 
@@ -78,10 +84,16 @@ pub(crate) fn catch<T>(work: impl FnOnce() -> T) -> Result<T, Panicked> {
 
 #[inline]
 fn swap_last(description: Option<String>) -> Option<String> {
-    if description.is_none() && !HAS_LAST.try_with(Cell::get).unwrap_or(false) {
+    if description.is_none() && !THREAD.with(|thread| thread.has_last.get()) {
         return None;
     }
-    let _ = HAS_LAST.try_with(|has| has.set(description.is_some()));
+    exchange_last(description)
+}
+
+#[cold]
+fn exchange_last(description: Option<String>) -> Option<String> {
+    THREAD.with(|thread| thread.has_last.set(description.is_some()));
+    // A panic may come while the thread's locals are being destroyed.
     LAST.try_with(|last| last.replace(description)).ok().flatten()
 }
 

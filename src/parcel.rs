@@ -6,12 +6,12 @@
 
 use std::any::TypeId;
 use std::mem::{ManuallyDrop, MaybeUninit};
-use std::task::Context as TaskContext;
+use std::task::{Context as TaskContext, Poll};
 
 use crate::envelope::{Envelope, Fate};
-use crate::mailbox::{Mailbox, Put, Stow, Window};
-use crate::reply::ErasedReplier;
-use crate::room::{Outcome, Room};
+use crate::cell::Core;
+use crate::mailbox::{Put, Stow, Window};
+use crate::room::Room;
 use crate::{Actor, Context, Error};
 
 const WORDS: usize = 6;
@@ -23,17 +23,26 @@ type Word = MaybeUninit<u64>;
 type Payload = [Word; WORDS];
 
 type Deliver<A> =
-    unsafe fn(*mut Word, Receipt<'_, A>, &mut Room, *mut A, *mut Context<A>, &mut TaskContext<'_>) -> bool;
+    unsafe fn(*mut Word, Receipt<'_, A>, &mut Room, *mut A, *mut Context<A>, &mut TaskContext<'_>) -> Delivered;
+
+/// What became of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Delivered {
+    /// Handled to its end.
+    Done,
+    /// Its handler waits in the room.
+    Waits,
+    /// Nobody waits for the answer any more.
+    Skipped,
+}
 
 /// What can be done with an envelope of one type. `*mut Word` is where it lies: by itself, or a pointer to it.
 pub(crate) struct Vtable<A: Actor> {
     type_of: fn() -> TypeId,
     /// It takes more than a word.
     is_wide: bool,
-    asks: bool,
     has_sink: bool,
     fate: unsafe fn(*const Word) -> Fate,
-    take_up: unsafe fn(*mut Word) -> (Fate, Option<ErasedReplier>),
     deliver: Deliver<A>,
     fail: unsafe fn(*mut Word, Error),
     drop: unsafe fn(*mut Word),
@@ -110,10 +119,8 @@ impl<A: Actor, E: Envelope<A>> Of<A, E> {
     const VTABLE: &'static Vtable<A> = &Vtable {
         type_of: TypeId::of::<E>,
         is_wide: Self::IN_PLACE && size_of::<E>() > size_of::<Word>(),
-        asks: E::ASKS,
         has_sink: E::HAS_SINK,
         fate: Self::fate,
-        take_up: Self::take_up,
         deliver: Self::deliver,
         fail: Self::fail,
         drop: Self::drop,
@@ -162,11 +169,6 @@ impl<A: Actor, E: Envelope<A>> Of<A, E> {
         unsafe { (*Self::at(place)).fate() }
     }
 
-    unsafe fn take_up(place: *mut Word) -> (Fate, Option<ErasedReplier>) {
-        // SAFETY: the caller's promise is that of `at`, and that nobody else has it.
-        unsafe { (*Self::at(place)).take_up() }
-    }
-
     /// # Safety
     /// That of [`Self::take`] and of [`Room::enter`]: actor and context live, and are not used, while the room is occupied.
     /// If the envelope lies in a slot, it is the one in front.
@@ -177,17 +179,32 @@ impl<A: Actor, E: Envelope<A>> Of<A, E> {
         actor: *mut A,
         ctx: *mut Context<A>,
         cx: &mut TaskContext<'_>,
-    ) -> bool {
+    ) -> Delivered {
+        if E::ASKS {
+            // SAFETY: the caller's promise is that of `at`, and that nobody else has it.
+            match unsafe { (*Self::at(place)).take_up() } {
+                (Fate::Deliver, Some(replier)) => receipt.core.in_hand.put(&receipt.window, replier),
+                (Fate::Deliver, None) => {}
+                (fate, _) => {
+                    let core = receipt.core;
+                    // SAFETY: the caller's promise.
+                    let envelope = unsafe { Self::take(place) };
+                    // SAFETY: it has been moved out.
+                    unsafe { receipt.give() };
+                    envelope.fail(core.count_skipped(fate));
+                    return Delivered::Skipped;
+                }
+            }
+        }
         // SAFETY: the caller's promise.
-        let (envelope, actor, ctx) = unsafe { (Self::take(place), &mut *actor, &mut *ctx) };
+        let (envelope, actor) = unsafe { (Self::take(place), &mut *actor) };
         // SAFETY: it has been moved out.
         unsafe { receipt.give() };
-        let work = async move {
-            envelope.deliver(actor, ctx).await;
-            Outcome::Handled
-        };
         // SAFETY: the caller's promise: what the future borrows outlives its stay.
-        unsafe { room.enter(work, cx) }.is_ready()
+        match unsafe { room.enter(|| envelope.deliver(actor, ctx), cx) } {
+            Poll::Ready(_) => Delivered::Done,
+            Poll::Pending => Delivered::Waits,
+        }
     }
 
     unsafe fn fail(place: *mut Word, error: Error) {
@@ -204,8 +221,9 @@ impl<A: Actor, E: Envelope<A>> Of<A, E> {
 /// Says that a message was moved out of its mailbox, before its handler runs.
 pub(crate) struct Receipt<'a, A: Actor> {
     pub(crate) window: Window<'a>,
-    /// The mailbox in whose front slot it lay, if it lay in one.
-    pub(crate) slot_of: Option<&'a Mailbox<Parcel<A>>>,
+    pub(crate) core: &'a Core<A>,
+    /// It lay in the mailbox's front slot.
+    pub(crate) is_in_slot: bool,
 }
 
 impl<A: Actor> Receipt<'_, A> {
@@ -213,7 +231,10 @@ impl<A: Actor> Receipt<'_, A> {
     /// The message was moved out.
     #[inline]
     pub(crate) unsafe fn give(self) {
-        let Some(mailbox) = self.slot_of else { return };
+        if !self.is_in_slot {
+            return;
+        }
+        let mailbox = &self.core.mailbox;
         // SAFETY: the caller's promise.
         unsafe { mailbox.pass_over(&self.window) };
         drop(self.window);
@@ -244,23 +265,10 @@ impl<A: Actor> Letter<A> {
         Self { vtable: parcel.vtable, place: parcel.payload.as_mut_ptr() }
     }
 
-    /// Whether somebody may wait for an answer.
-    #[inline]
-    pub(crate) fn asks(&self) -> bool {
-        self.vtable.asks
-    }
-
     /// Whether foreign code is run to tell its fate.
     #[inline]
     pub(crate) fn has_sink(&self) -> bool {
         self.vtable.has_sink
-    }
-
-    /// What is to be done with it; if it is to be delivered, the duty to answer comes with it.
-    #[inline]
-    pub(crate) fn take_up(&mut self) -> (Fate, Option<ErasedReplier>) {
-        // SAFETY: the letter's own promise.
-        unsafe { (self.vtable.take_up)(self.place) }
     }
 
     /// The parcel, moved out.
@@ -272,7 +280,7 @@ impl<A: Actor> Letter<A> {
         Parcel { vtable: self.vtable, payload }
     }
 
-    /// Moves the message out, gives the receipt and begins to run the handler in `room`; whether it is done already.
+    /// Moves the message out, gives the receipt and begins to run the handler in `room`, unless nobody waits for it.
     ///
     /// # Safety
     /// That of [`Room::enter`]: actor and context live, and are not used, while the room is occupied. If the receipt names a
@@ -285,7 +293,7 @@ impl<A: Actor> Letter<A> {
         actor: *mut A,
         ctx: *mut Context<A>,
         cx: &mut TaskContext<'_>,
-    ) -> bool {
+    ) -> Delivered {
         // SAFETY: the letter's own promise, and the caller's.
         unsafe { (self.vtable.deliver)(self.place, receipt, room, actor, ctx, cx) }
     }

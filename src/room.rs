@@ -56,7 +56,8 @@ impl Room {
         self.occupant.is_some()
     }
 
-    /// Takes the future in and polls it a first time; it leaves when it is done.
+    /// Makes a future and polls it a first time; it leaves when it is done. What makes it is called when there is a place for
+    /// it, so that it can be made there and need not be moved, which for a large one costs more than its poll.
     ///
     /// # Safety
     /// The room is not occupied, and what `F` borrows is not used and outlives its stay: until it is done or the room is
@@ -64,7 +65,7 @@ impl Room {
     #[inline]
     pub(crate) unsafe fn enter<F: Future<Output = Outcome>>(
         &mut self,
-        future: F,
+        make: impl FnOnce() -> F,
         cx: &mut TaskContext<'_>,
     ) -> Poll<Outcome> {
         debug_assert!(self.occupant.is_none());
@@ -74,7 +75,7 @@ impl Room {
         }
         let place = self.place.cast::<F>();
         // SAFETY: the memory is large enough, aligned, and free.
-        unsafe { place.write(future) };
+        unsafe { place.write(make()) };
         // Before it runs: should it panic, it is still here to be dropped.
         self.occupant = Some(&Of::<F>::VTABLE);
         // SAFETY: it stays where it is until it is dropped.

@@ -40,6 +40,7 @@ mod imp {
 pub(crate) use imp::Trail;
 
 /// Awaits a handler, in its own span where there are spans. A macro, so that without them it is the handler alone.
+#[cfg(any(feature = "testkit", feature = "trace-messages"))]
 macro_rules! handled {
     ($trail:expr, $message:ty, $actor:ident.handle($what:expr, $ctx:ident)) => {{
         #[cfg(feature = "trace-messages")]
@@ -48,8 +49,12 @@ macro_rules! handled {
             tracing::Instrument::instrument($actor.handle($what, $ctx), span).await
         }
         #[cfg(not(feature = "trace-messages"))]
-        $actor.handle($what, $ctx).await
+        {
+            let Trail = $trail;
+            $actor.handle($what, $ctx).await
+        }
     }};
 }
 
+#[cfg(any(feature = "testkit", feature = "trace-messages"))]
 pub(crate) use handled;

@@ -7,9 +7,10 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use tokio::time::Sleep;
 
-use super::sending::{Sending, batches};
+use super::sending::{self, batches};
 use super::{Address, SendError};
 use crate::envelope::{Asked, Deadline};
+use crate::mailbox::Place;
 use crate::observe::Waiting;
 use crate::parcel::Parcel;
 use crate::reply::{self, Answer};
@@ -28,7 +29,8 @@ pub struct Ask<A: Actor, M: Message> {
 
 enum State<A: Actor, M: Message> {
     Unsent(M),
-    Sending(Sending<A, Asked<M>>, Answer<M::Reply>),
+    /// In line for room.
+    InLine(Place<Parcel<A>>, Answer<M::Reply>),
     Sent(Answer<M::Reply>),
     Over,
 }
@@ -39,9 +41,7 @@ impl<A: Actor, M: Message> Unpin for Ask<A, M> {}
 impl<A: Actor, M: Message> Drop for Ask<A, M> {
     #[inline]
     fn drop(&mut self) {
-        if let State::Sending(sending, _) = &self.state {
-            sending.leave(&self.to.core);
-        }
+        self.leave();
     }
 }
 
@@ -57,6 +57,14 @@ impl<A: Actor, M: Message> Ask<A, M> {
         self.until(Deadline::after(after))
     }
 
+    /// Gives a place in line up.
+    #[inline]
+    fn leave(&self) {
+        if let State::InLine(place, _) = &self.state {
+            self.to.core.mailbox.leave(place);
+        }
+    }
+
     pub(crate) fn until(mut self, deadline: Option<Deadline>) -> Self {
         self.deadline = deadline;
         self
@@ -67,21 +75,27 @@ impl<A: Handler<M>, M: Message> Ask<A, M> {
     #[inline]
     fn exchange(&mut self, cx: &Context<'_>) -> Poll<Result<M::Reply, SendError<M>>> {
         let core = &self.to.core;
+        let refused = |(error, parcel): (Error, Parcel<A>)| {
+            let message = Some(parcel.open::<Asked<M>>().message);
+            Poll::Ready(Err(SendError { error, message }))
+        };
         if let State::Unsent(_) = self.state
             && let State::Unsent(message) = std::mem::replace(&mut self.state, State::Over)
         {
             let (replier, answer) = reply::pair(self.deadline);
-            let asked = Asked::new(message, replier);
-            self.state = State::Sending(Sending::Unsent(asked), answer);
+            self.state = match sending::send(core, Asked::new(message, replier)) {
+                Ok(None) => State::Sent(answer),
+                Ok(Some(place)) => State::InLine(place, answer),
+                Err(error) => return refused(error),
+            };
         }
-        if let State::Sending(sending, _) = &mut self.state {
-            let sent = ready!(sending.poll(core, cx));
-            let State::Sending(_, answer) = std::mem::replace(&mut self.state, State::Over) else {
+        if let State::InLine(place, _) = &self.state {
+            let queued = ready!(place.poll(cx));
+            let State::InLine(_, answer) = std::mem::replace(&mut self.state, State::Over) else {
                 unreachable!("it was just that")
             };
-            if let Err((error, parcel)) = sent {
-                let message = Some(parcel.open::<Asked<M>>().message);
-                return Poll::Ready(Err(SendError { error, message }));
+            if let Err(error) = queued {
+                return refused(core.give_back(error));
             }
             self.state = State::Sent(answer);
         }
@@ -112,9 +126,8 @@ impl<A: Handler<M>, M: Message> Future for Ask<A, M> {
             });
             // A clock that ends with its runtime panics; whoever ends the runtime also answers.
             if panics::catch(|| timer.poll_unpin(cx)).is_ok_and(|polled| polled.is_ready()) {
-                if let State::Sending(sending, _) = std::mem::replace(&mut this.state, State::Over) {
-                    sending.leave(&this.to.core);
-                }
+                this.leave();
+                this.state = State::Over;
                 this.waiting = None;
                 return Poll::Ready(Err(SendError::lost(deadline.error(this.to.path()))));
             }

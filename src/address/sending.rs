@@ -18,7 +18,7 @@ const LOOKS: u32 = 4;
 type Outcome<A> = Result<(), (Error, Parcel<A>)>;
 
 /// Queued, or in line.
-type Queued<A> = Result<Option<Place<Parcel<A>>>, (Error, Parcel<A>)>;
+pub(super) type Queued<A> = Result<Option<Place<Parcel<A>>>, (Error, Parcel<A>)>;
 
 /// Whoever drops it before it was ready must call [`Sending::leave`].
 pub(super) enum Sending<A: Actor, E> {
@@ -59,7 +59,7 @@ impl<A: Actor, E: Envelope<A>> Sending<A, E> {
 
 /// Queues, or gets in line where the policy is to wait.
 #[inline]
-fn send<A: Actor, E: Envelope<A>>(core: &Core<A>, envelope: E) -> Queued<A> {
+pub(super) fn send<A: Actor, E: Envelope<A>>(core: &Core<A>, envelope: E) -> Queued<A> {
     match core.mailbox.push_now(Unpacked(envelope)) {
         Ok(()) => Ok(None),
         Err(Unpacked(envelope)) => send_by_policy(core, Parcel::new(envelope)),

@@ -10,7 +10,7 @@ use crate::cell::Core;
 use crate::child::Factory;
 use crate::executor::{Newcomer, Place};
 use crate::mailbox::{Lease, Rest};
-use crate::parcel::{Letter, Receipt};
+use crate::parcel::{Delivered, Letter, Receipt};
 use crate::room::Room;
 use crate::{Actor, Context};
 
@@ -61,16 +61,11 @@ impl<A: Actor> Future for Bare<A> {
                 continue;
             };
             // SAFETY: a slot's parcel is the consumer's until it is passed over, and the window says who that is.
-            let mut letter = unsafe { Letter::lying_in(narrow, wide) };
-            if letter.asks()
-                && let (_, Some(replier)) = letter.take_up()
-            {
-                core.in_hand.put(&window, replier);
-            }
-            let receipt = Receipt { window, slot_of: Some(&core.mailbox) };
+            let letter = unsafe { Letter::lying_in(narrow, wide) };
+            let receipt = Receipt { window, core, is_in_slot: true };
             let (actor, ctx): (*mut A, *mut Context<A>) = (&raw mut **actor, &raw mut **ctx);
             // SAFETY: both are boxed and outlive the room, and nothing else uses them while it is occupied.
-            if !unsafe { letter.deliver(receipt, room, actor, ctx, cx) } {
+            if unsafe { letter.deliver(receipt, room, actor, ctx, cx) } == Delivered::Waits {
                 return Poll::Pending;
             }
         }

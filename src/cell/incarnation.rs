@@ -32,7 +32,7 @@ use crate::executor::{Newcomer, Place};
 use crate::mailbox::{Lease, Rest, Signal};
 use crate::observe::ActorState;
 use crate::panics::{self, Panicked};
-use crate::parcel::{Letter, Parcel, Receipt};
+use crate::parcel::{Delivered, Letter, Receipt};
 use crate::pulse::{Pulse, Tenant};
 use crate::room::{Outcome, Room};
 use crate::supervision::Report;
@@ -239,7 +239,7 @@ impl<A: Actor> Incarnation<A> {
                 ctx.meet_start_faults();
                 Outcome::Started(actor.started(ctx).await)
             };
-            self.room().enter(hook, cx)
+            self.room().enter(|| hook, cx)
         };
         self.entered(entered)
     }
@@ -259,7 +259,7 @@ impl<A: Actor> Incarnation<A> {
             Outcome::ChildrenEnded
         };
         // SAFETY: the future borrows nothing.
-        Some(unsafe { self.room().enter(wait, cx) })
+        Some(unsafe { self.room().enter(|| wait, cx) })
     }
 
     fn not_started(&self) -> ExitReason {
@@ -424,73 +424,53 @@ impl<A: Actor> Incarnation<A> {
         // SAFETY: as in `next`.
         let ctx = unsafe { &mut (*self.life.as_ptr()).ctx };
         let Some(mut window) = self.lease.open_undisturbed() else { return Next::Disturbed };
-        let mailbox = &self.core.mailbox;
+        let core = &self.core;
         let mut own;
-        let (mut letter, mut slot_of) = if !ctx.has_first()
-            && let Some((narrow, wide)) = mailbox.front(&window)
+        let (mut letter, mut is_in_slot) = if !ctx.has_first()
+            && let Some((narrow, wide)) = core.mailbox.front(&window)
         {
             // SAFETY: a slot's parcel is the consumer's until it is passed over, and the window says who that is.
-            (unsafe { Letter::lying_in(narrow, wide) }, Some(mailbox))
-        } else if let Some(parcel) = ctx.next_first().or_else(|| mailbox.take_from_deque(&window)) {
+            (unsafe { Letter::lying_in(narrow, wide) }, true)
+        } else if let Some(parcel) = ctx.next_first().or_else(|| core.mailbox.take_from_deque(&window)) {
             own = ManuallyDrop::new(parcel);
-            (Letter::of(&mut own), None)
+            (Letter::of(&mut own), false)
         } else {
             return Next::Nothing;
         };
         self.turn.count();
-        if letter.asks() {
-            if letter.has_sink() {
-                // A sink is foreign code, which no window is open for.
-                let parcel = letter.into_parcel();
-                // SAFETY: it has been moved out.
-                unsafe { Receipt { window, slot_of }.give() };
-                let fate = parcel.fate();
-                if !matches!(fate, Fate::Deliver) {
-                    self.skip(parcel, fate);
-                    return Next::Delivered;
-                }
-                let Some(again) = self.lease.open() else {
-                    parcel.fail(self.core.ended());
-                    return Next::Delivered;
-                };
-                own = ManuallyDrop::new(parcel);
-                (window, letter, slot_of) = (again, Letter::of(&mut own), None);
-            }
-            let (fate, replier) = letter.take_up();
+        if letter.has_sink() {
+            // A sink is foreign code, which no window is open for.
+            let parcel = letter.into_parcel();
+            // SAFETY: it has been moved out.
+            unsafe { Receipt { window, core, is_in_slot }.give() };
+            let fate = parcel.fate();
             if !matches!(fate, Fate::Deliver) {
-                let parcel = letter.into_parcel();
-                // SAFETY: it has been moved out.
-                unsafe { Receipt { window, slot_of }.give() };
-                self.skip(parcel, fate);
+                parcel.fail(core.count_skipped(fate));
                 return Next::Skipped;
             }
-            if let Some(replier) = replier {
-                self.core.in_hand.put(&window, replier);
-            }
+            let Some(again) = self.lease.open() else {
+                parcel.fail(core.ended());
+                return Next::Skipped;
+            };
+            own = ManuallyDrop::new(parcel);
+            (window, letter, is_in_slot) = (again, Letter::of(&mut own), false);
         }
+        let receipt = Receipt { window, core, is_in_slot };
         let life = self.life.as_ptr();
         // SAFETY: `life` lives as long as `self`, the room is empty, and it drops the future before `Life` drops the actor
-        // and the context, which nothing else uses till then. The letter lies in front of the mailbox that is named.
-        let is_done = unsafe {
+        // and the context, which nothing else uses till then. The letter lies in front of the mailbox if the receipt says so.
+        let delivered = unsafe {
             let actor = (*life).actor.as_mut().expect("it has been born");
             let (actor, ctx, room) = (&raw mut *actor, &raw mut (*life).ctx, &mut (*life).room);
-            letter.deliver(Receipt { window, slot_of }, room, actor, ctx, cx)
+            letter.deliver(receipt, room, actor, ctx, cx)
         };
-        if is_done {
-            self.core.info.count_handled();
-            Next::Delivered
-        } else {
-            Next::InTheRoom
-        }
-    }
-
-    #[cold]
-    fn skip(&self, parcel: Parcel<A>, fate: Fate) {
-        let info = &self.core.info;
-        info.count_skipped();
-        match fate {
-            Fate::Expired(deadline) => parcel.fail(deadline.error(info.path())),
-            Fate::Abandoned | Fate::Deliver => parcel.fail(self.core.stopped()),
+        match delivered {
+            Delivered::Done => {
+                self.core.info.count_handled();
+                Next::Delivered
+            }
+            Delivered::Waits => Next::InTheRoom,
+            Delivered::Skipped => Next::Skipped,
         }
     }
 
@@ -602,7 +582,7 @@ impl<A: Actor> Incarnation<A> {
                 actor.stopped(ctx).await;
                 Outcome::Stopped
             };
-            self.room().enter(hook, cx)
+            self.room().enter(|| hook, cx)
         };
         self.entered(entered)
     }

@@ -108,6 +108,16 @@ impl<A: Actor> Core<A> {
         }
     }
 
+    /// A message that nobody waits for any more is not handled: what its asker would hear.
+    #[cold]
+    pub(crate) fn count_skipped(&self, fate: Fate) -> Error {
+        self.info.count_skipped();
+        match fate {
+            Fate::Expired(deadline) => deadline.error(self.info.path()),
+            Fate::Abandoned | Fate::Deliver => self.stopped(),
+        }
+    }
+
     pub(crate) fn full(&self) -> Error {
         Error::MailboxFull { path: self.info.path().to_owned(), capacity: self.mailbox.capacity() }
     }
