@@ -723,3 +723,6 @@ impl<A: Actor> Drop for Incarnation<A> {
         }
     }
 }
+
+#[cfg(all(test, not(ironcliw_loom)))]
+mod tests;
