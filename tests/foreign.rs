@@ -5,6 +5,7 @@ mod cast;
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, mpsc};
 use std::task::{Context as TaskContext, Wake, Waker};
 use std::time::Duration;
@@ -162,6 +163,35 @@ fn foreign_code_that_blocks_an_actors_thread_does_not_hold_up_the_next_life() {
         assert!(all.is_sorted_by(|one, other| one < other), "{way}: handled twice: {all:?}");
         runtime.shutdown(5 * SECOND).unwrap();
     }
+}
+
+/// Says how often it was asked.
+struct Counted(Arc<AtomicUsize>, mpsc::Sender<Result<u64, Error>>);
+
+impl ReplySink<u64> for Counted {
+    fn send(self: Box<Self>, answer: Result<u64, Error>) {
+        let _ = self.1.send(answer);
+    }
+
+    fn is_closed(&self) -> bool {
+        self.0.fetch_add(1, SeqCst);
+        false
+    }
+}
+
+/// Where it blocks the first time, the test above sees that no window is open. There is no other time.
+#[test]
+fn a_sink_is_asked_once_whether_it_is_closed() {
+    let runtime = runtime();
+    for overflow in [Overflow::Block, Overflow::DropOldest] {
+        let (child, _) = scribe(&format!("{overflow:?}"));
+        let scribe = runtime.block_on(runtime.spawn(child.mailbox(1, overflow))).unwrap();
+        let (asked, (tell, told)) = (Arc::default(), mpsc::channel());
+        scribe.ask_into(Write(1), None, Box::new(Counted(Arc::clone(&asked), tell)));
+        assert_eq!(heard(&told), Ok(1));
+        assert_eq!(asked.load(SeqCst), 1, "{overflow:?}");
+    }
+    runtime.shutdown(5 * SECOND).unwrap();
 }
 
 #[test]
