@@ -13,13 +13,14 @@ use std::time::Duration;
 use cast::*;
 use ironcliw::{Address, Error, Handler, Message, Overflow, Placement, ReplySink, Restart, Strategy, Supervisor};
 
+type Act = Box<dyn FnOnce() + Send>;
+
 /// Foreign code: what it does, once, wherever it is called.
-#[derive(Clone)]
-struct Foreign(Arc<Mutex<Option<Box<dyn FnOnce() + Send>>>>);
+struct Foreign(Mutex<Option<Act>>);
 
 impl Foreign {
     fn new(act: impl FnOnce() + Send + 'static) -> Self {
-        Self(Arc::new(Mutex::new(Some(Box::new(act)))))
+        Self(Mutex::new(Some(Box::new(act))))
     }
 
     fn run(&self) {

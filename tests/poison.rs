@@ -229,7 +229,7 @@ impl Desk {
     }
 
     fn write(&mut self, clerk: &Address<Clerk>) {
-        clerk.try_tell(Nth { sender: 0, n: self.written, yields: self.written % 3 == 0 }).unwrap();
+        clerk.try_tell(Nth { sender: 0, n: self.written, yields: self.written.is_multiple_of(3) }).unwrap();
         self.written += 1;
     }
 
