@@ -3,6 +3,7 @@
 mod cast;
 
 use std::future::{Future, IntoFuture};
+use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::task::{Context as TaskContext, Waker};
@@ -45,6 +46,37 @@ fn a_sender_that_stops_waiting_for_room_leaves_the_line() {
     runtime.block_on(stays).unwrap();
     runtime.block_on(scribe.ask(Write(4)).into_future()).unwrap();
     assert_eq!(*log.lock().unwrap(), [1, 3, 4]);
+}
+
+#[test]
+fn an_ask_that_ends_while_it_waits_for_room_leaves_the_line_and_takes_its_message_with_it() {
+    let runtime = runtime();
+    let (child, log) = scribe("scribe");
+    let scribe = runtime.block_on(runtime.spawn(child.mailbox(1, Overflow::Block))).unwrap();
+    let go = hold(&scribe);
+    scribe.try_tell(Write(1)).unwrap();
+    let mut cx = TaskContext::from_waker(Waker::noop());
+    let token = Arc::new(());
+    let mut ask_with_token = || {
+        let held = token.clone();
+        let mut asks = scribe.ask(Do(Box::new(move || drop(held)))).deadline(Duration::from_millis(200));
+        assert!(Pin::new(&mut asks).poll(&mut cx).is_pending());
+        asks
+    };
+    let (mut late, given_up) = (ask_with_token(), ask_with_token());
+    let mut stays = Box::pin(scribe.tell(Write(2)));
+    assert!(stays.as_mut().poll(&mut TaskContext::from_waker(Waker::noop())).is_pending());
+    // By its deadline, and by nobody's waiting any more: both while the actor is busy.
+    let refused = runtime.block_on(&mut late).unwrap_err();
+    assert!(matches!(refused.error, Error::DeadlineExceeded { .. }));
+    drop(given_up);
+    assert_eq!(Arc::strong_count(&token), 1, "a message is in line whose sender has gone");
+    assert!(stays.as_mut().poll(&mut TaskContext::from_waker(Waker::noop())).is_pending());
+    go.send(()).unwrap();
+    runtime.block_on(stays).unwrap();
+    runtime.block_on(scribe.ask(Write(3)).into_future()).unwrap();
+    assert_eq!(*log.lock().unwrap(), [1, 2, 3]);
+    assert_eq!(runtime.snapshot().actors[0].skipped, 0);
 }
 
 #[test]

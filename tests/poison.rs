@@ -4,7 +4,7 @@
 mod cast;
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, OnceLock, mpsc};
 use std::thread;
 
 use cast::{SECOND, Sink, eventually, heard, runtime};
@@ -12,7 +12,7 @@ use ironcliw::{
     Actor, Address, Backoff, Child, Context, Error, Handler, Message, Overflow, Runtime, StartError, Strategy,
     Supervisor,
 };
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 
 const ACTORS: usize = 200;
 const SENDERS: usize = 2;
@@ -27,6 +27,8 @@ struct Ledger {
     /// Messages that were not the next.
     wrong: AtomicU64,
     lives: AtomicU64,
+    /// Known from when its first life begins to start.
+    address: OnceLock<Address<Clerk>>,
 }
 
 /// Each life begins when the gate lets it.
@@ -36,7 +38,8 @@ struct Clerk {
 }
 
 impl Actor for Clerk {
-    async fn started(&mut self, _: &mut Context<Self>) -> Result<(), StartError> {
+    async fn started(&mut self, ctx: &mut Context<Self>) -> Result<(), StartError> {
+        self.ledger.address.get_or_init(|| ctx.address());
         self.ledger.lives.fetch_add(1, Relaxed);
         self.gate.acquire().await?.forget();
         Ok(())
@@ -80,6 +83,19 @@ impl Handler<Poison> for Clerk {
             tokio::task::yield_now().await;
         }
         panic!("poisoned");
+    }
+}
+
+/// Waits, in the middle of whatever queue it stands in, until told to go on.
+struct Pause(oneshot::Receiver<()>);
+
+impl Message for Pause {
+    type Reply = ();
+}
+
+impl Handler<Pause> for Clerk {
+    async fn handle(&mut self, Pause(go_on): Pause, _: &mut Context<Self>) {
+        let _ = go_on.await;
     }
 }
 
@@ -171,55 +187,171 @@ fn poison_everybody(strategy: Strategy, size: usize, each: u64) -> u64 {
     snapshot.restarts
 }
 
+/// A million messages.
+const EACH: u64 = 2_500;
+
 #[test]
 fn of_a_million_messages_to_two_hundred_actors_a_poison_costs_only_itself() {
-    let restarts = poison_everybody(Strategy::OneForOne, ACTORS, 2_500);
+    let restarts = poison_everybody(Strategy::OneForOne, ACTORS, EACH);
     assert_eq!(restarts, 50_000, "one restart a poison");
 }
 
 #[test]
 fn poison_in_a_group_that_restarts_together_costs_its_siblings_nothing() {
-    for strategy in [Strategy::OneForAll, Strategy::RestForOne] {
-        let restarts = poison_everybody(strategy, 5, 200);
-        assert!(restarts >= 4_000, "{strategy:?}: {restarts}");
-    }
+    let restarts = poison_everybody(Strategy::OneForAll, 5, EACH);
+    assert!(restarts >= 50_000, "{restarts}");
 }
 
 #[test]
-fn poison_that_comes_while_the_actor_starts_again_or_works_off_its_queue_costs_only_itself() {
-    let runtime = runtime();
-    let (ledger, gate) = (Arc::<Ledger>::default(), Arc::new(Semaphore::new(1)));
+fn poison_in_a_group_that_restarts_the_younger_ones_costs_its_siblings_nothing() {
+    let restarts = poison_everybody(Strategy::RestForOne, 5, EACH);
+    assert!(restarts >= 50_000, "{restarts}");
+}
+
+/// One clerk that is sent messages by one sender, and so that a test says what comes when.
+struct Desk {
+    ledger: Arc<Ledger>,
+    gate: Arc<Semaphore>,
+    told: mpsc::Sender<bool>,
+    answers: mpsc::Receiver<bool>,
+    written: u64,
+}
+
+impl Desk {
+    /// The gate lets so many lives begin.
+    fn new(lives: usize) -> Self {
+        let (told, answers) = mpsc::channel();
+        Self { ledger: Arc::default(), gate: Arc::new(Semaphore::new(lives)), told, answers, written: 0 }
+    }
+
+    fn child(&self) -> Child<Clerk> {
+        clerk("clerk".to_owned(), &self.ledger, &self.gate).mailbox(1_000, Overflow::Reject)
+    }
+
+    fn write(&mut self, clerk: &Address<Clerk>) {
+        clerk.try_tell(Nth { sender: 0, n: self.written, yields: self.written.is_multiple_of(3) }).unwrap();
+        self.written += 1;
+    }
+
+    fn poison(&self, clerk: &Address<Clerk>, yields: bool) {
+        poison(clerk, yields, &self.told);
+    }
+
+    /// The next poison that was answered was answered as one.
+    #[track_caller]
+    fn hears_of_a_panic(&self) {
+        assert!(heard(&self.answers), "a poison was not answered as one");
+    }
+
+    /// Everything was handled once and in order, and each of so many poisons cost one life.
+    #[track_caller]
+    fn closes(self, runtime: &Runtime, poisons: u64) {
+        eventually(|| self.ledger.next[0].load(Relaxed) == self.written && runtime.snapshot().restarts == poisons);
+        assert_eq!(self.ledger.wrong.load(Relaxed), 0, "handled out of order, or twice");
+        assert_eq!(self.answers.try_recv(), Err(mpsc::TryRecvError::Empty), "a poison was answered twice");
+        assert_eq!(runtime.snapshot().dead_letters, 0);
+        runtime.shutdown(5 * SECOND).unwrap();
+    }
+}
+
+fn lenient_group(runtime: &Runtime) -> ironcliw::SupervisorRef {
     let group = Supervisor::new("group").restarts(u32::MAX, 60 * SECOND);
-    let clerk = clerk("clerk".to_owned(), &ledger, &gate).mailbox(1_000, Overflow::Reject);
-    let clerk = runtime.block_on(async { runtime.supervise(group).await?.spawn(clerk).await }).unwrap();
-    let (told, answers) = mpsc::channel();
-    let mut n = 0;
-    let mut write = || {
-        clerk.try_tell(Nth { sender: 0, n, yields: n % 3 == 0 }).unwrap();
-        n += 1;
-    };
-    poison(&clerk, false, &told);
-    assert!(heard(&answers));
+    runtime.block_on(runtime.supervise(group)).unwrap()
+}
+
+#[test]
+fn poison_that_comes_before_the_first_start_has_finished_costs_only_itself() {
+    let runtime = runtime();
+    let mut desk = Desk::new(0);
+    let group = lenient_group(&runtime);
+    let child = desk.child();
+    let clerk = thread::scope(|scope| {
+        // The spawner waits for the start, which waits for the gate.
+        let spawner = scope.spawn(|| runtime.block_on(group.spawn(child)));
+        eventually(|| desk.ledger.address.get().is_some());
+        let early = desk.ledger.address.get().unwrap().clone();
+        for yields in [false, true] {
+            desk.write(&early);
+            desk.poison(&early, yields);
+        }
+        desk.write(&early);
+        assert_eq!(early.depth(), 5, "it handles messages before it has started");
+        desk.gate.add_permits(3);
+        spawner.join().unwrap().expect("a poison is no failure to start")
+    });
+    desk.hears_of_a_panic();
+    desk.hears_of_a_panic();
+    desk.write(&clerk);
+    desk.closes(&runtime, 2);
+}
+
+#[test]
+fn poison_that_comes_before_a_restart_has_finished_costs_only_itself() {
+    let runtime = runtime();
+    let mut desk = Desk::new(1);
+    let clerk = runtime.block_on(lenient_group(&runtime).spawn(desk.child())).unwrap();
+    desk.poison(&clerk, false);
+    desk.hears_of_a_panic();
     for life in 2..50 {
         // It starts, and cannot have finished: what comes now waits for that, poison or not.
-        eventually(|| ledger.lives.load(Relaxed) == life);
-        write();
-        poison(&clerk, life % 2 == 0, &told);
-        write();
-        // Lets it handle the queue up to the first poison in it; the one after that it meets in a later life.
-        gate.add_permits(1);
-        assert!(heard(&answers), "life {life}");
+        eventually(|| desk.ledger.lives.load(Relaxed) == life);
+        desk.write(&clerk);
+        desk.poison(&clerk, life % 2 == 0);
+        desk.write(&clerk);
+        // Lets it handle the queue up to the first poison in it; what is behind waits for the next life.
+        desk.gate.add_permits(1);
+        desk.hears_of_a_panic();
     }
-    // Poison after poison, with one life each, and the messages between them.
+    desk.gate.add_permits(1);
+    desk.closes(&runtime, 49);
+}
+
+#[test]
+fn poison_that_comes_during_a_replay_costs_only_itself() {
+    let runtime = runtime();
+    let mut desk = Desk::new(1_000);
+    let clerk = runtime.block_on(lenient_group(&runtime).spawn(desk.child())).unwrap();
+    let pause = |clerk: &Address<Clerk>| {
+        let (go_on, paused) = oneshot::channel();
+        clerk.try_tell(Pause(paused)).unwrap();
+        go_on
+    };
+    let mut go_on = pause(&clerk);
+    let mut backlog = 0;
+    for round in 0..50 {
+        eventually(|| clerk.depth() == backlog);
+        // In the middle of its backlog it waits: behind what is left of that comes what costs it this life, in which the
+        // next one is to work off what is left and comes upon the next pause.
+        desk.write(&clerk);
+        desk.poison(&clerk, round % 2 == 0);
+        desk.write(&clerk);
+        let next = pause(&clerk);
+        desk.write(&clerk);
+        desk.poison(&clerk, round % 2 == 1);
+        desk.write(&clerk);
+        std::mem::replace(&mut go_on, next).send(()).unwrap();
+        desk.hears_of_a_panic();
+        // A message, the poison that was behind it, and another message: before the next round's.
+        if round > 0 {
+            desk.hears_of_a_panic();
+        }
+        backlog = 3;
+    }
+    go_on.send(()).unwrap();
+    desk.hears_of_a_panic();
+    desk.closes(&runtime, 100);
+}
+
+#[test]
+fn poison_after_poison_costs_a_life_each_and_nothing_between_them() {
+    let runtime = runtime();
+    let mut desk = Desk::new(1_000);
+    let clerk = runtime.block_on(lenient_group(&runtime).spawn(desk.child())).unwrap();
     for _ in 0..100 {
-        poison(&clerk, false, &told);
-        poison(&clerk, true, &told);
-        write();
+        desk.poison(&clerk, false);
+        desk.poison(&clerk, true);
+        desk.write(&clerk);
     }
-    gate.add_permits(1_000);
-    assert!((0..200).all(|_| heard(&answers)));
-    eventually(|| ledger.next[0].load(Relaxed) == n);
-    assert_eq!(ledger.wrong.load(Relaxed), 0);
-    assert_eq!(runtime.snapshot().restarts, 249);
-    runtime.shutdown(5 * SECOND).unwrap();
+    (0..200).for_each(|_| desk.hears_of_a_panic());
+    desk.closes(&runtime, 200);
 }

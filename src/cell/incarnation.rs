@@ -732,3 +732,6 @@ impl<A: Actor> Incarnation<A> {
         }
     }
 }
+
+#[cfg(all(test, not(ironcliw_loom)))]
+mod tests;

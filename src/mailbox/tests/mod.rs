@@ -1,6 +1,7 @@
-//! The mailbox against a model on one thread (`model.rs`), and under many (`stress.rs`). `loom_tests.rs` is the same for few
-//! threads and every interleaving.
+//! The mailbox against a model on one thread (`model.rs`), under many (`stress.rs`), and with a sender that is stopped on its
+//! way (`halfway.rs`). `loom_tests.rs` is the same for few threads and every interleaving.
 
+mod halfway;
 mod model;
 mod stress;
 
