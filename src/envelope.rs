@@ -10,9 +10,9 @@ use crate::clock;
 use crate::panics;
 use crate::reply::{ErasedReplier, Replier, drop_unwanted};
 use crate::room::Outcome;
+use crate::trail::Trail;
 #[cfg(any(feature = "testkit", feature = "trace-messages"))]
 use crate::trail::handled;
-use crate::trail::Trail;
 use crate::{Actor, Context, Error, Handler, Message};
 
 /// When the asker stops waiting, and how long that was, for the error.

@@ -94,7 +94,7 @@ pub use actor::{Actor, Handler, Message, StartError};
 pub use address::{Address, Ask, SendError, Tell};
 pub use arbiters::{allowed_cores, pin_current_thread, set_thread_niceness};
 pub use child::{Backoff, Child, DEFAULT_MAILBOX, Overflow, Restart};
-pub use context::{Attached, Context, Link, StreamEnd, TimerHandle};
+pub use context::{Attached, Context, Link, StreamEnd, TaskHandle, TimerHandle};
 pub use error::Error;
 pub use group::{Group, GroupAsk, Router, least_loaded};
 pub use observe::{

@@ -8,8 +8,8 @@ use std::any::TypeId;
 use std::mem::{ManuallyDrop, MaybeUninit};
 use std::task::{Context as TaskContext, Poll};
 
-use crate::envelope::{Envelope, Fate};
 use crate::cell::Core;
+use crate::envelope::{Envelope, Fate};
 use crate::mailbox::{Put, Stow, Window};
 use crate::room::Room;
 use crate::{Actor, Context, Error};
@@ -231,14 +231,10 @@ impl<A: Actor> Receipt<'_, A> {
     /// The message was moved out.
     #[inline]
     pub(crate) unsafe fn give(self) {
-        if !self.is_in_slot {
-            return;
+        if self.is_in_slot {
+            // SAFETY: the caller's promise.
+            unsafe { self.core.mailbox.pass_over(&self.window) };
         }
-        let mailbox = &self.core.mailbox;
-        // SAFETY: the caller's promise.
-        unsafe { mailbox.pass_over(&self.window) };
-        drop(self.window);
-        mailbox.make_room();
     }
 }
 

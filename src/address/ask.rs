@@ -82,12 +82,15 @@ impl<A: Handler<M>, M: Message> Ask<A, M> {
         if let State::Unsent(_) = self.state
             && let State::Unsent(message) = std::mem::replace(&mut self.state, State::Over)
         {
-            let (replier, answer) = reply::pair(self.deadline);
-            self.state = match sending::send(core, Asked::new(message, replier)) {
-                Ok(None) => State::Sent(answer),
-                Ok(Some(place)) => State::InLine(place, answer),
+            let (replier, answer) = reply::pair(self.deadline, Some(cx.waker()));
+            match sending::send(core, Asked::new(message, replier)) {
+                Ok(None) => {
+                    self.state = State::Sent(answer);
+                    return Poll::Pending;
+                }
+                Ok(Some(place)) => self.state = State::InLine(place, answer),
                 Err(error) => return refused(error),
-            };
+            }
         }
         if let State::InLine(place, _) = &self.state {
             let queued = ready!(place.poll(cx));
@@ -146,7 +149,7 @@ where
 {
     let mut answers: Vec<Answer<M::Reply>> = Vec::new();
     let parcels = messages.into_iter().map(|message| {
-        let (replier, answer) = reply::pair(None);
+        let (replier, answer) = reply::pair(None, None);
         answers.push(answer);
         Parcel::new(Asked::new(message, replier))
     });

@@ -42,9 +42,8 @@ impl<A: Actor> Future for Bare<A> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<()> {
         let Self { room, ctx, actor, factory, core, lease, attends } = self.get_mut();
-        let actor = actor.get_or_insert_with(|| {
-            Box::new(factory().unwrap_or_else(|reason| panic!("its factory failed: {reason}")))
-        });
+        let actor = actor
+            .get_or_insert_with(|| Box::new(factory().unwrap_or_else(|reason| panic!("its factory failed: {reason}"))));
         if room.is_occupied() && room.poll(cx).is_pending() {
             return Poll::Pending;
         }

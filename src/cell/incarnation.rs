@@ -95,7 +95,7 @@ struct Incarnation<A: Actor> {
     turn: Turn,
 }
 
-/// An incarnation that is to live on the thread of this pulse.
+/// A task that is an incarnation which is to live on the thread of this pulse.
 pub(super) fn newcomer<A: Actor>(
     core: Arc<Core<A>>,
     lease: Arc<Lease>,
@@ -104,6 +104,17 @@ pub(super) fn newcomer<A: Actor>(
     pulse: Arc<Pulse>,
     report: Report,
 ) -> Newcomer {
+    Box::pin(task(core, lease, factory, bound, pulse, report))
+}
+
+fn task<A: Actor>(
+    core: Arc<Core<A>>,
+    lease: Arc<Lease>,
+    factory: Arc<Factory<A>>,
+    bound: Duration,
+    pulse: Arc<Pulse>,
+    report: Report,
+) -> Task<A> {
     let life = Life { room: Room::new(), ctx: Context::new(core.clone(), lease.clone()), actor: None };
     let incarnation = Incarnation {
         core,
@@ -120,7 +131,7 @@ pub(super) fn newcomer<A: Actor>(
         timer: None,
         turn: Turn::new(),
     };
-    Box::pin(Task { incarnation, life: UnsafeCell::new(life), _pin: PhantomPinned })
+    Task { incarnation, life: UnsafeCell::new(life), _pin: PhantomPinned }
 }
 
 // SAFETY: what need not be `Send` in it, the actor and what is in the room, comes to be when it is polled, and an executor
@@ -446,6 +457,7 @@ impl<A: Actor> Incarnation<A> {
             let fate = parcel.fate();
             if !matches!(fate, Fate::Deliver) {
                 parcel.fail(core.count_skipped(fate));
+                core.mailbox.make_room();
                 return Next::Skipped;
             }
             let Some(again) = self.lease.open() else {
@@ -464,14 +476,19 @@ impl<A: Actor> Incarnation<A> {
             let (actor, ctx, room) = (&raw mut *actor, &raw mut (*life).ctx, &mut (*life).room);
             letter.deliver(receipt, room, actor, ctx, cx)
         };
-        match delivered {
+        let next = match delivered {
             Delivered::Done => {
                 self.core.info.count_handled();
                 Next::Delivered
             }
-            Delivered::Waits => Next::InTheRoom,
+            // Room is made before it waits.
+            Delivered::Waits => return Next::InTheRoom,
             Delivered::Skipped => Next::Skipped,
-        }
+        };
+        // Not before the handler has run: those who wait for room are woken by foreign code, which may take so long that the
+        // lease is lost meanwhile.
+        self.core.mailbox.make_room();
+        next
     }
 
     /// There is no message: sleeps, unless one has just come or is about to.

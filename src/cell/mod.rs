@@ -25,7 +25,6 @@ use crate::supervision::Report;
 use crate::ties::Ties;
 use crate::{Actor, Error, ExitReason, Handle, Placement, clock};
 
-
 /// What addresses and incarnations share. It outlives every incarnation.
 pub(crate) struct Core<A: Actor> {
     pub(crate) mailbox: Mailbox<Parcel<A>>,
@@ -315,13 +314,15 @@ impl<A: Actor> Cell for ActorCell<A> {
         let mut left = self.core.fail_first();
         let revoked = self.core.mailbox.revoke();
         let in_hand = self.core.in_hand.take_left(&revoked);
-        while let Some(parcel) = self.core.mailbox.take_left(&revoked) {
+        let parcels: Vec<_> = std::iter::from_fn(|| self.core.mailbox.take_left(&revoked)).collect();
+        // Under no lock: whoever is told may run foreign code.
+        drop(revoked);
+        for parcel in parcels {
             if !matches!(parcel.fate(), Fate::Abandoned) {
                 left += 1;
             }
             parcel.fail(self.core.stopped());
         }
-        drop(revoked);
         if let Some(replier) = in_hand {
             replier.fail(self.core.stopped());
         }

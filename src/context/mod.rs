@@ -12,6 +12,7 @@ use std::sync::Arc;
 pub(crate) use children::Nest;
 pub use links::Link;
 pub use streams::{Attached, StreamEnd};
+pub use tasks::TaskHandle;
 use tasks::Tasks;
 pub use timers::TimerHandle;
 

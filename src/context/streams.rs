@@ -10,10 +10,9 @@ use std::pin::Pin;
 use std::task::Poll;
 
 use futures_util::Stream;
-use tokio::task::AbortHandle;
 use tracing::error;
 
-use super::Context;
+use super::{Context, TaskHandle};
 use crate::panics::{self, Panicked};
 use crate::{Actor, Address, Error, Handler, Message, Overflow};
 
@@ -22,12 +21,12 @@ const TURN: u32 = 64;
 
 /// A stream that [`Context::attach`] feeds an actor from. Dropping this does not detach it.
 #[derive(Debug, Clone)]
-pub struct Attached(AbortHandle);
+pub struct Attached(TaskHandle);
 
 impl Attached {
     /// Drops the stream. What the actor has got from it before is handled nevertheless.
     pub fn detach(&self) {
-        self.0.abort();
+        self.0.cancel();
     }
 
     /// Whether the stream has ended, was detached, or ended with its incarnation.

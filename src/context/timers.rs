@@ -2,22 +2,21 @@
 
 use std::time::Duration;
 
-use tokio::task::AbortHandle;
 use tracing::error;
 
-use super::Context;
+use super::{Context, TaskHandle};
 use crate::panics::{self, Panicked};
 use crate::{Actor, Address, Error, ExitReason, Handler, Message};
 
 /// A timer that [`Context::after`] or [`Context::every`] has set, or a watch of [`Context::watch`]'s. Dropping it changes
 /// nothing: the timer goes on until its incarnation ends.
 #[derive(Debug, Clone)]
-pub struct TimerHandle(AbortHandle);
+pub struct TimerHandle(TaskHandle);
 
 impl TimerHandle {
     /// Ends the timer. What it has told the actor before is handled nevertheless.
     pub fn cancel(&self) {
-        self.0.abort();
+        self.0.cancel();
     }
 
     /// Whether it is over: it has fired for the last time, was cancelled, or ended with its incarnation.

@@ -73,6 +73,15 @@ pub(crate) fn may_spin() -> bool {
     MAY_SPIN.get()
 }
 
+/// Has this polled on the current thread, where an executor is in its turn: in the handlers and hooks of actors, and in what
+/// they spawn. `None` if that is about to end.
+///
+/// # Panics
+/// Anywhere else.
+pub(crate) fn adopt(task: place::Task) -> Option<&'static Place> {
+    RunQueue::here().expect("this is called on an actor's thread").adopt(task)
+}
+
 /// A task that an executor is to take in. It stays on that executor's thread from its first poll on.
 pub(crate) type Newcomer = Pin<Box<dyn Future<Output = ()> + Send>>;
 
@@ -137,7 +146,9 @@ impl Crew {
         let _turn = crew.enter();
         queue.adopt(Box::pin(async move {
             while let Some(newcomers) = newcomers.recv().await {
-                newcomers.into_iter().for_each(|newcomer| queue.adopt(newcomer));
+                for newcomer in newcomers {
+                    let _ = queue.adopt(newcomer);
+                }
             }
         }));
         queue.adopt(Box::pin(poll_fn(move |cx| {

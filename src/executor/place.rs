@@ -168,12 +168,14 @@ impl RunQueue {
         Turn { before: HERE.replace(Some(self)) }
     }
 
+    /// In whose turn this thread is.
+    pub(super) fn here() -> Option<&'static Self> {
+        HERE.get()
+    }
+
     /// Puts a task where it is polled soon. For its own thread, in turn.
-    pub(super) fn adopt(&'static self, task: Task) {
-        if self.is_closed.get() {
-            return drop(task);
-        }
-        self.settle(task);
+    pub(super) fn adopt(&'static self, task: Task) -> Option<&'static Place> {
+        if self.is_closed.get() { None } else { Some(self.settle(task)) }
     }
 
     fn settle(&'static self, task: Task) -> &'static Place {

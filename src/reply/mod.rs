@@ -5,9 +5,10 @@
 
 mod slot;
 
-use std::any::Any;
-use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::any::TypeId;
+use std::marker::PhantomData;
+use std::ptr::NonNull;
+use std::task::{Context, Poll, Waker};
 
 use tracing::error;
 
@@ -15,7 +16,7 @@ use crate::Error;
 use crate::envelope::Deadline;
 use crate::panics::{self, Panicked};
 
-use slot::Slot;
+use slot::{Answerer, Asker};
 
 /// A place for an answer that is not a future of ours, such as a completion queue of another runtime.
 pub trait ReplySink<R>: Send {
@@ -29,40 +30,36 @@ pub trait ReplySink<R>: Send {
     }
 }
 
-/// The two ends of one ask.
-pub(crate) fn pair<R: Send + 'static>(deadline: Option<Deadline>) -> (Replier<R>, Answer<R>) {
-    let slot = Arc::new(Slot::new(deadline));
-    (Replier(Some(Reply::Asker(slot.clone()))), Answer(Some(slot)))
+/// The two ends of one ask. An asker who says whom to wake is woken without having polled.
+#[inline]
+pub(crate) fn pair<R: Send + 'static>(deadline: Option<Deadline>, waker: Option<&Waker>) -> (Replier<R>, Answer<R>) {
+    let (answerer, asker) = slot::slot(deadline, waker);
+    (Replier(Reply::Asker(answerer)), Answer(Some(asker)))
 }
 
-/// The right to answer, and the duty.
-pub(crate) struct Replier<R: Send + 'static>(Option<Reply<R>>);
+/// The right to answer, and the duty: an asker whose replier is dropped hears that there will be no answer.
+pub(crate) struct Replier<R: Send + 'static>(Reply<R>);
 
 enum Reply<R> {
-    Asker(Arc<Slot<R>>),
+    Asker(Answerer<R>),
     Sink(Box<dyn ReplySink<R>>),
 }
 
 impl<R: Send + 'static> Replier<R> {
     pub(crate) fn sink(sink: Box<dyn ReplySink<R>>) -> Self {
-        Self(Some(Reply::Sink(sink)))
+        Self(Reply::Sink(sink))
     }
 
     /// Never panics, though sinks, wakers and the `Drop` of an answer that nobody takes are user code.
     #[inline]
-    pub(crate) fn send(mut self, answer: Result<R, Error>) {
-        let reply = self.0.take();
-        // Empty: there is nothing to drop.
-        std::mem::forget(self);
-        match reply {
-            Some(Reply::Asker(slot)) => {
-                // SAFETY: the replier is used up by this call.
-                if let Some(unwanted) = unsafe { slot.answer(Some(answer)) } {
+    pub(crate) fn send(self, answer: Result<R, Error>) {
+        match self.0 {
+            Reply::Asker(asker) => {
+                if let Some(unwanted) = asker.answer(answer) {
                     drop_unwanted(unwanted);
                 }
             }
-            Some(Reply::Sink(sink)) => contained(move || sink.send(answer)),
-            None => {}
+            Reply::Sink(sink) => contained(move || sink.send(answer)),
         }
     }
 
@@ -70,10 +67,9 @@ impl<R: Send + 'static> Replier<R> {
     #[inline]
     pub(crate) fn is_abandoned(&self) -> bool {
         match &self.0 {
-            Some(Reply::Asker(slot)) => slot.is_closed(),
+            Reply::Asker(asker) => asker.is_closed(),
             // A sink that cannot say is asked no further: its message is handled.
-            Some(Reply::Sink(sink)) => panics::catch(|| sink.is_closed()).unwrap_or(false),
-            None => false,
+            Reply::Sink(sink) => panics::catch(|| sink.is_closed()).unwrap_or(false),
         }
     }
 
@@ -81,18 +77,8 @@ impl<R: Send + 'static> Replier<R> {
     #[inline]
     pub(crate) fn deadline(&self) -> Option<Deadline> {
         match &self.0 {
-            Some(Reply::Asker(slot)) => slot.deadline,
-            _ => None,
-        }
-    }
-}
-
-impl<R: Send + 'static> Drop for Replier<R> {
-    #[inline]
-    fn drop(&mut self) {
-        if let Some(Reply::Asker(slot)) = self.0.take() {
-            // SAFETY: not answered, or it would have been taken out.
-            unsafe { slot.answer(None) };
+            Reply::Asker(asker) => asker.deadline(),
+            Reply::Sink(_) => None,
         }
     }
 }
@@ -110,90 +96,96 @@ fn contained(work: impl FnOnce()) {
 }
 
 /// The asker's end.
-pub(crate) struct Answer<R: Send + 'static>(Option<Arc<Slot<R>>>);
+pub(crate) struct Answer<R: Send + 'static>(Option<Asker<R>>);
 
 impl<R: Send + 'static> Answer<R> {
     /// `None` if whoever had to answer went without a word. Not to be polled after that, or after the answer.
     #[inline]
     pub(crate) fn poll(&mut self, cx: &Context<'_>) -> Poll<Option<Result<R, Error>>> {
-        let slot = self.0.as_ref().expect("an answer is taken once");
-        // SAFETY: this is the asker's only end, and it is given up with the answer.
-        let polled = unsafe { slot.poll(cx) };
-        if polled.is_ready() {
-            self.0 = None;
+        let asker = self.0.as_mut().expect("an answer is taken once");
+        if !asker.is_answered(cx) {
+            return Poll::Pending;
         }
-        polled
+        // SAFETY: it is answered.
+        Poll::Ready(self.0.take().and_then(|asker| unsafe { asker.take() }))
     }
 }
 
 impl<R: Send + 'static> Drop for Answer<R> {
+    #[inline]
     fn drop(&mut self) {
-        if let Some(slot) = self.0.take() {
-            // SAFETY: the answer was not taken, or the slot would have been given up.
-            if let Some(unwanted) = unsafe { slot.close() } {
-                drop_unwanted(unwanted);
-            }
-        }
-    }
-}
-
-/// A replier whose type its own handler knows.
-pub(crate) struct ErasedReplier(Erased);
-
-enum Erased {
-    Asker(Arc<dyn ErasedSlot>),
-    Sink(Box<dyn ErasedSink>),
-    Used,
-}
-
-trait ErasedSlot: Any + Send + Sync {
-    /// # Safety
-    /// As [`Slot::answer`].
-    unsafe fn end(&self, answer: Option<Error>);
-}
-
-impl<R: Send + 'static> ErasedSlot for Slot<R> {
-    unsafe fn end(&self, error: Option<Error>) {
-        // SAFETY: passed on.
-        if let Some(unwanted) = unsafe { self.answer(error.map(Err)) } {
+        if let Some(unwanted) = self.0.take().and_then(Asker::close) {
             drop_unwanted(unwanted);
         }
     }
 }
 
-trait ErasedSink: Any + Send {
-    fn fail(self: Box<Self>, error: Error);
+/// A replier whose type its own handler knows.
+pub(crate) struct ErasedReplier {
+    /// An [`Answerer`] as an address, or a boxed sink's.
+    place: NonNull<()>,
+    kind: &'static Kind,
 }
 
-struct Sink<R>(Box<dyn ReplySink<R>>);
+// SAFETY: both are ends that may cross threads.
+unsafe impl Send for ErasedReplier {}
 
-impl<R: Send + 'static> ErasedSink for Sink<R> {
-    fn fail(self: Box<Self>, error: Error) {
-        contained(move || self.0.send(Err(error)));
+/// What can be done with a replier of one type.
+struct Kind {
+    type_of: fn() -> TypeId,
+    is_sink: bool,
+    /// # Safety
+    /// Called with a replier's place, which is used up.
+    end: unsafe fn(NonNull<()>, Option<Error>),
+}
+
+struct Of<R>(PhantomData<R>);
+
+impl<R: Send + 'static> Of<R> {
+    const ASKER: &'static Kind = &Kind { type_of: TypeId::of::<R>, is_sink: false, end: Self::end_asker };
+    const SINK: &'static Kind = &Kind { type_of: TypeId::of::<R>, is_sink: true, end: Self::end_sink };
+
+    unsafe fn end_asker(place: NonNull<()>, error: Option<Error>) {
+        // SAFETY: the caller's promise.
+        let asker = unsafe { Answerer::<R>::from_raw(place) };
+        if let Some(error) = error {
+            Replier(Reply::Asker(asker)).send(Err(error));
+        }
+    }
+
+    unsafe fn end_sink(place: NonNull<()>, error: Option<Error>) {
+        // SAFETY: the caller's promise.
+        let sink = unsafe { Self::sink(place) };
+        if let Some(error) = error {
+            Replier(Reply::Sink(sink)).send(Err(error));
+        } else {
+            contained(move || drop(sink));
+        }
+    }
+
+    /// # Safety
+    /// The place of a sink's replier, which is used up.
+    unsafe fn sink(place: NonNull<()>) -> Box<dyn ReplySink<R>> {
+        // SAFETY: the caller's promise.
+        *unsafe { Box::from_raw(place.cast::<Box<dyn ReplySink<R>>>().as_ptr()) }
     }
 }
 
 impl<R: Send + 'static> From<Replier<R>> for ErasedReplier {
     #[inline]
-    fn from(mut replier: Replier<R>) -> Self {
-        let reply = replier.0.take();
-        std::mem::forget(replier);
-        Self(match reply {
-            Some(Reply::Asker(slot)) => Erased::Asker(slot),
-            Some(Reply::Sink(sink)) => Erased::Sink(Box::new(Sink(sink))),
-            None => Erased::Used,
-        })
+    fn from(replier: Replier<R>) -> Self {
+        match replier.0 {
+            Reply::Asker(asker) => Self { place: asker.into_raw(), kind: Of::<R>::ASKER },
+            Reply::Sink(sink) => Self { place: NonNull::from(Box::leak(Box::new(sink))).cast(), kind: Of::<R>::SINK },
+        }
     }
 }
 
 impl ErasedReplier {
-    pub(crate) fn fail(mut self, error: Error) {
-        match std::mem::replace(&mut self.0, Erased::Used) {
-            // SAFETY: used up by this call.
-            Erased::Asker(slot) => unsafe { slot.end(Some(error)) },
-            Erased::Sink(sink) => sink.fail(error),
-            Erased::Used => {}
-        }
+    pub(crate) fn fail(self, error: Error) {
+        let (place, kind) = self.into_parts();
+        // SAFETY: the place is the kind's, and used up.
+        unsafe { (kind.end)(place, Some(error)) };
     }
 
     /// The replier again.
@@ -201,29 +193,26 @@ impl ErasedReplier {
     /// # Panics
     /// If `R` is not what it was made of.
     #[inline]
-    pub(crate) fn typed<R: Send + 'static>(mut self) -> Replier<R> {
-        const SAME: &str = "an incarnation has one message in hand";
-        let erased = std::mem::replace(&mut self.0, Erased::Used);
-        std::mem::forget(self);
-        Replier(match erased {
-            Erased::Asker(slot) => {
-                let slot: Arc<dyn Any + Send + Sync> = slot;
-                Some(Reply::Asker(slot.downcast().expect(SAME)))
-            }
-            Erased::Sink(sink) => {
-                let sink: Box<dyn Any> = sink;
-                Some(Reply::Sink(sink.downcast::<Sink<R>>().expect(SAME).0))
-            }
-            Erased::Used => None,
+    pub(crate) fn typed<R: Send + 'static>(self) -> Replier<R> {
+        let (place, kind) = self.into_parts();
+        assert_eq!((kind.type_of)(), TypeId::of::<R>(), "an incarnation has one message in hand");
+        // SAFETY: it is a replier for `R`, of this kind, and the place is used up.
+        Replier(unsafe {
+            if kind.is_sink { Reply::Sink(Of::sink(place)) } else { Reply::Asker(Answerer::from_raw(place)) }
         })
+    }
+
+    #[inline]
+    fn into_parts(self) -> (NonNull<()>, &'static Kind) {
+        let parts = (self.place, self.kind);
+        std::mem::forget(self);
+        parts
     }
 }
 
 impl Drop for ErasedReplier {
     fn drop(&mut self) {
-        if let Erased::Asker(slot) = std::mem::replace(&mut self.0, Erased::Used) {
-            // SAFETY: not answered, or it would have been taken out.
-            unsafe { slot.end(None) };
-        }
+        // SAFETY: the place is the kind's, and used up.
+        unsafe { (self.kind.end)(self.place, None) };
     }
 }

@@ -13,7 +13,7 @@ use crate::envelope::Told;
 use crate::in_hand::InHand;
 use crate::mailbox::{Mailbox, Put, Stow};
 use crate::observe::Info;
-use crate::parcel::Unpacked;
+use crate::parcel::{Parcel, Unpacked};
 use crate::reply::{self, ErasedReplier};
 use crate::supervision::Command;
 use crate::ties::Ties;
@@ -127,39 +127,23 @@ fn actor_beside_a_message_that_is_never_published_lets_its_thread_do_other_thing
 }
 
 /// An actor's parts that outlive its incarnations, without a supervisor.
-fn core(timers: &tokio::runtime::Runtime) -> Arc<Core<Clerk>> {
+fn core(runtime: &Runtime) -> Arc<Core<Clerk>> {
     Arc::new(Core {
         mailbox: Mailbox::new(8, Overflow::Block),
         info: Arc::new(Info::new("clerk".to_owned(), std::any::type_name::<Clerk>)),
         in_hand: InHand::default(),
         ties: Ties::default(),
         arbiter: Mutex::new(None),
-        timers: timers.handle().clone(),
+        runtime: runtime.handle().clone(),
     })
 }
 
 /// One that runs, on no thread in particular.
-fn incarnation(core: &Arc<Core<Clerk>>, runtime: &Runtime, report: Report) -> Incarnation<Clerk> {
-    let lease = core.mailbox.lease();
-    let handle = runtime.handle().clone();
-    let ctx = Context::new(core.clone(), lease.clone(), handle);
-    let life = Box::new(Life { room: Room::new(), ctx, actor: None });
-    Incarnation {
-        core: core.clone(),
-        lease,
-        pulse: Arc::default(),
-        factory: Arc::new(Box::new(|| unreachable!("it has been born"))),
-        bound: PATIENCE,
-        report: Some(report),
-        life: NonNull::from(Box::leak(life)),
-        stage: Stage::Running,
-        attends: false,
-        asleep: false,
-        heard: None,
-        timer: None,
-        turn: Turn::new(),
-        current: None,
-    }
+fn incarnation(core: &Arc<Core<Clerk>>, report: Report) -> Task<Clerk> {
+    let factory: Factory<Clerk> = Box::new(|| unreachable!("it has been born"));
+    let mut task = task(core.clone(), core.mailbox.lease(), Arc::new(factory), PATIENCE, Arc::default(), report);
+    task.incarnation.stage = Stage::Running;
+    task
 }
 
 /// A supervisor is told that an incarnation is over before the incarnation is dropped. What it has in hand by then is its
@@ -167,18 +151,17 @@ fn incarnation(core: &Arc<Core<Clerk>>, runtime: &Runtime, report: Report) -> In
 #[test]
 fn incarnation_that_has_said_that_it_is_over_leaves_what_is_its_successors_alone() {
     let runtime = Runtime::builder().workers(1).build().unwrap();
-    let timers = tokio::runtime::Builder::new_current_thread().build().unwrap();
     for is_succeeded in [false, true] {
-        let core = core(&timers);
+        let core = core(&runtime);
         let (report, mut told) = Report::to_owner();
-        let mut over = incarnation(&core, &runtime, report);
-        over.conclude(ExitReason::Normal);
+        let mut over = incarnation(&core, report);
+        over.incarnation.conclude(ExitReason::Normal);
         assert!(matches!(told.try_recv(), Ok(Command::Exited { reason: ExitReason::Normal, .. })));
         let (report, _told) = Report::to_owner();
-        let successor = is_succeeded.then(|| incarnation(&core, &runtime, report));
-        let (replier, mut answer) = reply::pair::<()>(None);
+        let successor = is_succeeded.then(|| incarnation(&core, report));
+        let (replier, mut answer) = reply::pair::<()>(None, None);
         if let Some(successor) = &successor {
-            let window = successor.lease.open().expect("its lease holds");
+            let window = successor.incarnation.lease.open().expect("its lease holds");
             core.in_hand.put(&window, ErasedReplier::from(replier));
         }
         let dropped = panics::catch(move || drop(over));
@@ -187,7 +170,7 @@ fn incarnation_that_has_said_that_it_is_over_leaves_what_is_its_successors_alone
         if let Some(successor) = &successor {
             let cx = TaskContext::from_waker(Waker::noop());
             assert!(answer.poll(&cx).is_pending(), "it answered for its successor");
-            let window = successor.lease.open().expect("its lease holds");
+            let window = successor.incarnation.lease.open().expect("its lease holds");
             assert!(core.in_hand.take(&window).is_some(), "it took what its successor has in hand");
         }
     }

@@ -3,11 +3,10 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, mpsc};
-use std::task::{Wake, Waker};
 use std::thread::{self, Scope, ScopedJoinHandle};
 
 use super::super::ring::Put;
-use super::super::{Lease, Mailbox, Pushed, Rest, Sender, Stow};
+use super::super::{Lease, Mailbox, Pushed, Rest, Sender, Sleeper, Stow};
 use super::{Item, take};
 use crate::Overflow;
 
@@ -43,7 +42,7 @@ impl Stopped<'_> {
 }
 
 /// Sends `item` by halves. The place is reserved when this returns.
-fn stop<'scope>(scope: &'scope Scope<'scope, '_>, mailbox: &'scope Mailbox<Item>, item: Item) -> Stopped<'scope> {
+fn stop<'scope>(scope: &'scope Scope<'scope, '_>, mailbox: &'scope TestMailbox, item: Item) -> Stopped<'scope> {
     let (reserved, has_reserved) = mpsc::channel();
     let (go_on, may_go_on) = mpsc::channel();
     let halfway = Halfway { item, reserved, go_on: may_go_on };
@@ -52,25 +51,25 @@ fn stop<'scope>(scope: &'scope Scope<'scope, '_>, mailbox: &'scope Mailbox<Item>
     Stopped { go_on, thread }
 }
 
-fn push(mailbox: &Mailbox<Item>, item: Item) {
+fn push(mailbox: &TestMailbox, item: Item) {
     assert!(matches!(mailbox.push(item), Ok(Pushed::Queued)), "there was room");
 }
 
 #[track_caller]
-fn taken(mailbox: &Mailbox<Item>, lease: &Lease) -> Option<u32> {
+fn taken(mailbox: &TestMailbox, lease: &Lease) -> Option<u32> {
     let window = lease.open().expect("the lease holds");
     take(mailbox, &window).map(|item| item.id)
 }
 
 #[track_caller]
-fn rest(mailbox: &Mailbox<Item>, lease: &Lease) -> Rest {
+fn rest(mailbox: &TestMailbox, lease: &Lease) -> Rest {
     let window = lease.open().expect("the lease holds");
     mailbox.rest(&window)
 }
 
 /// The consumer finds nothing and does not sleep, however often it looks.
 #[track_caller]
-fn assert_looks_again(mailbox: &Mailbox<Item>, lease: &Lease) {
+fn assert_looks_again(mailbox: &TestMailbox, lease: &Lease) {
     for _ in 0..100 {
         assert_eq!(taken(mailbox, lease), None, "a place that nobody has published was taken, or passed over");
         assert_eq!(rest(mailbox, lease), Rest::Soon, "it sleeps beside a message, or takes it for one that is there");
@@ -84,7 +83,7 @@ fn message_of_a_sender_that_stopped_halfway_is_waited_for_and_keeps_its_place() 
     let alive = Arc::new(());
     for at in 0..12 {
         for behind in [0, 1, 40] {
-            let mailbox = Mailbox::new(100, Overflow::Block);
+            let mailbox = TestMailbox::new(100, Overflow::Block);
             let lease = mailbox.lease();
             thread::scope(|scope| {
                 (0..at).for_each(|id| push(&mailbox, Item::new(id, &alive)));
@@ -105,7 +104,7 @@ fn message_of_a_sender_that_stopped_halfway_is_waited_for_and_keeps_its_place() 
 #[test]
 fn place_of_a_sender_that_stopped_halfway_counts_as_taken_and_the_line_waits_behind_it() {
     let alive = Arc::new(());
-    let mailbox = Mailbox::new(3, Overflow::Block);
+    let mailbox = TestMailbox::new(3, Overflow::Block);
     let lease = mailbox.lease();
     thread::scope(|scope| {
         let stopped = stop(scope, &mailbox, Item::new(0, &alive));
@@ -124,23 +123,29 @@ fn place_of_a_sender_that_stopped_halfway_counts_as_taken_and_the_line_waits_beh
     assert_eq!(Arc::strong_count(&alive), 1);
 }
 
+type TestMailbox = Mailbox<Item, Calls>;
+
 /// Counts how often it is called.
 struct Calls(AtomicU32);
 
-impl Wake for Calls {
-    fn wake(self: Arc<Self>) {
+impl Sleeper for Calls {
+    fn wake(&'static self) {
         self.0.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn is_here(&self) -> bool {
+        true
     }
 }
 
 #[test]
 fn consumer_that_went_to_sleep_before_a_sender_stopped_is_woken_by_whoever_publishes() {
     let alive = Arc::new(());
-    let mailbox = Mailbox::new(8, Overflow::Block);
+    let mailbox = TestMailbox::new(8, Overflow::Block);
     let lease = mailbox.lease();
-    let calls = Arc::new(Calls(AtomicU32::new(0)));
+    let calls: &'static Calls = Box::leak(Box::new(Calls(AtomicU32::new(0))));
     let window = lease.open().expect("the lease holds");
-    mailbox.attend(&window, &Waker::from(calls.clone()));
+    mailbox.attend(&window, calls);
     assert_eq!(mailbox.rest(&window), Rest::Asleep);
     drop(window);
     thread::scope(|scope| {
@@ -165,7 +170,7 @@ fn consumer_that_went_to_sleep_before_a_sender_stopped_is_woken_by_whoever_publi
 #[test]
 fn message_of_a_sender_that_stopped_halfway_is_among_those_that_are_left_at_the_end() {
     let alive = Arc::new(());
-    let mailbox = Mailbox::new(8, Overflow::Block);
+    let mailbox = TestMailbox::new(8, Overflow::Block);
     let lease = mailbox.lease();
     thread::scope(|scope| {
         push(&mailbox, Item::new(0, &alive));

@@ -68,8 +68,10 @@ impl<T: Send + 'static> Message for Drive<T> {
 }
 
 impl<T: Send + 'static> Handler<Drive<T>> for Driver {
-    async fn handle(&mut self, Drive(client): Drive<T>, _: &mut Context<Self>) -> T {
-        tokio::task::spawn_local(client).await.expect("a client panicked")
+    async fn handle(&mut self, Drive(client): Drive<T>, ctx: &mut Context<Self>) -> T {
+        let (end, ended) = tokio::sync::oneshot::channel();
+        ctx.spawn(async move { drop(end.send(client.await)) });
+        ended.await.expect("a client panicked")
     }
 }
 
