@@ -88,6 +88,8 @@ struct Incarnation<A: Actor> {
     stage: Stage,
     attends: bool,
     asleep: bool,
+    /// The last to wake it from its sleep was another thread.
+    was_called: bool,
     /// A signal that came while something was in the room.
     heard: Option<Signal>,
     /// When it has to be out, then.
@@ -127,6 +129,7 @@ fn task<A: Actor>(
         stage: Stage::Unborn,
         attends: false,
         asleep: false,
+        was_called: false,
         heard: None,
         timer: None,
         turn: Turn::new(),
@@ -211,14 +214,16 @@ impl<A: Actor> Incarnation<A> {
             return;
         }
         let Some(window) = self.lease.open() else { return };
+        let place = Place::of(cx.waker()).expect("an executor of ours polls it");
         if !self.attends {
-            // A task has one waker for all its life.
-            self.core.mailbox.attend(&window, Place::of(cx.waker()).expect("an executor of ours polls it"));
+            // A task has one place for all its life.
+            self.core.mailbox.attend(&window, place);
             self.attends = true;
         }
         if self.asleep {
             self.core.mailbox.get_up(&window);
             self.asleep = false;
+            self.was_called = place.was_called();
         }
     }
 
@@ -524,9 +529,10 @@ impl<A: Actor> Incarnation<A> {
         Rest::Soon
     }
 
-    /// Whether to let messages come together before sleeping: where they come in bursts, and it has been of use.
+    /// Whether to let messages come together before sleeping: where they come in bursts from another thread, and it has been
+    /// of use.
     fn may_linger(&mut self) -> bool {
-        self.turn.is_burst() && executor::may_spin() && self.turn.is_worth_lingering()
+        self.was_called && self.turn.is_burst() && executor::may_spin() && self.turn.is_worth_lingering()
     }
 
     fn told_to_end(&self) -> ExitReason {

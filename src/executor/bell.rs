@@ -43,9 +43,12 @@ impl Bell {
     }
 
     /// Before the executor polls its tasks: whoever rings from here on keeps it up.
+    #[inline]
     pub(super) fn begin_round(&self) {
-        // Not a mere store: it must come after every ring that it wipes out, for the work that was rung for to be seen.
-        self.state.swap(RUNNING, Ordering::AcqRel);
+        if self.state.load(Ordering::Relaxed) != RUNNING {
+            // Not a mere store: it must come after every ring that it wipes out, for the work that was rung for to be seen.
+            self.state.swap(RUNNING, Ordering::AcqRel);
+        }
     }
 
     #[inline]

@@ -37,6 +37,8 @@ pub(crate) struct Place {
     task: UnsafeCell<Option<Task>>,
     is_taken: Cell<bool>,
     is_queued: Cell<bool>,
+    /// The last to wake it was another thread.
+    was_called: Cell<bool>,
     /// The next in the run queue, or of the free ones.
     next: Cell<Option<&'static Place>>,
     /// For everybody from here on.
@@ -45,8 +47,8 @@ pub(crate) struct Place {
     called_before: AtomicPtr<Place>,
 }
 
-// SAFETY: the task, `is_queued` and `next` are used by one thread at a time (see `RunQueue`), which is where the task was put
-// in and where it is dropped; everything else is atomic.
+// SAFETY: what stands between `of` and `is_called` is used by one thread at a time (see `RunQueue`), which is where the task was
+// put in and where it is dropped; the rest is atomic.
 unsafe impl Sync for Place {}
 
 static VTABLE: RawWakerVTable = RawWakerVTable::new(|place| RawWaker::new(place, &VTABLE), wake, wake, |_| {});
@@ -63,6 +65,7 @@ impl Place {
             task: UnsafeCell::new(None),
             is_taken: Cell::new(false),
             is_queued: Cell::new(false),
+            was_called: Cell::new(false),
             next: Cell::new(None),
             is_called: AtomicBool::new(false),
             called_before: AtomicPtr::new(ptr::null_mut()),
@@ -89,7 +92,18 @@ impl Place {
     /// Has its task polled, if there is one.
     #[inline]
     pub(crate) fn wake(&'static self) {
-        if self.is_here() { self.of.queue(self) } else { self.call() }
+        if self.is_here() {
+            self.was_called.set(false);
+            self.of.queue(self);
+        } else {
+            self.call();
+        }
+    }
+
+    /// Whether the last to wake the task was another thread. For the task itself, while it is polled.
+    pub(crate) fn was_called(&self) -> bool {
+        debug_assert!(self.is_here());
+        self.was_called.get()
     }
 
     /// The same from another thread, or out of turn.
@@ -242,7 +256,15 @@ impl RunQueue {
     }
 
     /// Queues those that were called from other threads, in the order of their calls. In turn.
+    #[inline]
     pub(super) fn take_in_called(&'static self) {
+        if !self.called.load(Ordering::Relaxed).is_null() {
+            self.queue_called();
+        }
+    }
+
+    #[cold]
+    fn queue_called(&'static self) {
         let mut called = self.called.swap(ptr::null_mut(), Ordering::AcqRel);
         let mut earlier: *mut Place = ptr::null_mut();
         // The first one stands at the end of the list: it is turned round before anybody is queued.
@@ -258,6 +280,7 @@ impl RunQueue {
             // From here on it may be called again. Not a mere store: this must come after the calls that found it called
             // already, for what they were for to be seen.
             place.is_called.swap(false, Ordering::AcqRel);
+            place.was_called.set(true);
             self.queue(place);
         }
     }

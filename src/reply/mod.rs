@@ -132,7 +132,7 @@ unsafe impl Send for ErasedReplier {}
 
 /// What can be done with a replier of one type.
 struct Kind {
-    type_of: fn() -> TypeId,
+    of: TypeId,
     is_sink: bool,
     /// # Safety
     /// Called with a replier's place, which is used up.
@@ -142,8 +142,8 @@ struct Kind {
 struct Of<R>(PhantomData<R>);
 
 impl<R: Send + 'static> Of<R> {
-    const ASKER: &'static Kind = &Kind { type_of: TypeId::of::<R>, is_sink: false, end: Self::end_asker };
-    const SINK: &'static Kind = &Kind { type_of: TypeId::of::<R>, is_sink: true, end: Self::end_sink };
+    const ASKER: &'static Kind = &Kind { of: TypeId::of::<R>(), is_sink: false, end: Self::end_asker };
+    const SINK: &'static Kind = &Kind { of: TypeId::of::<R>(), is_sink: true, end: Self::end_sink };
 
     unsafe fn end_asker(place: NonNull<()>, error: Option<Error>) {
         // SAFETY: the caller's promise.
@@ -195,7 +195,7 @@ impl ErasedReplier {
     #[inline]
     pub(crate) fn typed<R: Send + 'static>(self) -> Replier<R> {
         let (place, kind) = self.into_parts();
-        assert_eq!((kind.type_of)(), TypeId::of::<R>(), "an incarnation has one message in hand");
+        assert_eq!(kind.of, TypeId::of::<R>(), "an incarnation has one message in hand");
         // SAFETY: it is a replier for `R`, of this kind, and the place is used up.
         Replier(unsafe {
             if kind.is_sink { Reply::Sink(Of::sink(place)) } else { Reply::Asker(Answerer::from_raw(place)) }
