@@ -39,16 +39,20 @@ impl<F: Future<Output = Outcome>> Of<F> {
     };
 }
 
+const SMALL: &str = "a handler's future has less than 4 GiB";
+
 pub(crate) struct Room {
+    /// Dangles while nothing is allocated.
     place: NonNull<u8>,
-    /// Of the memory at `place`; nothing is allocated while its size is zero.
-    layout: Layout,
+    /// Of the memory there, in bytes; zero while there is none.
+    size: u32,
+    align: u32,
     occupant: Option<&'static Vtable>,
 }
 
 impl Room {
     pub(crate) fn new() -> Self {
-        Self { place: NonNull::dangling(), layout: Layout::new::<()>(), occupant: None }
+        Self { place: NonNull::dangling(), size: 0, align: 1, occupant: None }
     }
 
     #[inline]
@@ -70,7 +74,7 @@ impl Room {
     ) -> Poll<Outcome> {
         debug_assert!(self.occupant.is_none());
         let layout = Layout::new::<F>();
-        if layout.size() > self.layout.size() || layout.align() > self.layout.align() {
+        if layout.size() > self.size as usize || layout.align() > self.align as usize {
             self.grow(layout);
         }
         let place = self.place.cast::<F>();
@@ -112,21 +116,23 @@ impl Room {
 
     #[cold]
     fn grow(&mut self, needed: Layout) {
-        let size = needed.size().max(self.layout.size()).max(1);
-        let align = needed.align().max(self.layout.align());
+        let size = needed.size().max(self.size as usize).max(1);
+        let align = needed.align().max(self.align as usize);
         let layout = Layout::from_size_align(size, align).expect("the larger of two layouts is one");
+        let (size, align) = (u32::try_from(size).expect(SMALL), u32::try_from(align).expect(SMALL));
         self.release();
         // SAFETY: the size is not zero.
         let place = unsafe { alloc(layout) };
         let Some(place) = NonNull::new(place) else { handle_alloc_error(layout) };
-        (self.place, self.layout) = (place, layout);
+        (self.place, self.size, self.align) = (place, size, align);
     }
 
     fn release(&mut self) {
-        if self.layout.size() > 0 {
+        if self.size > 0 {
+            let layout = Layout::from_size_align(self.size as usize, self.align as usize).expect("it was one");
             // SAFETY: allocated by `grow` with this layout.
-            unsafe { dealloc(self.place.as_ptr(), self.layout) };
-            (self.place, self.layout) = (NonNull::dangling(), Layout::new::<()>());
+            unsafe { dealloc(self.place.as_ptr(), layout) };
+            (self.place, self.size, self.align) = (NonNull::dangling(), 0, 1);
         }
     }
 }

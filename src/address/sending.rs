@@ -39,7 +39,7 @@ impl<A: Actor, E> Sending<A, E> {
 
 impl<A: Actor, E: Envelope<A>> Sending<A, E> {
     /// Refused, the parcel comes back. Not to be polled after it was ready.
-    #[inline]
+    #[inline(always)]
     pub(super) fn poll(&mut self, core: &Core<A>, cx: &Context<'_>) -> Poll<Outcome<A>> {
         if let Self::Unsent(_) = self
             && let Self::Unsent(envelope) = std::mem::replace(self, Self::Sent)

@@ -35,7 +35,8 @@ impl<'a, A: Actor, M> Tell<'a, A, M> {
 impl<A: Handler<M>, M: Message> Future for Tell<'_, A, M> {
     type Output = Result<(), SendError<M>>;
 
-    #[inline]
+    // Where it is inlined the message goes from the caller's hands into its slot; else it is moved twice on the way.
+    #[inline(always)]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let core = &self.to.core;
         self.sending.poll(core, cx).map_err(|(error, parcel)| {

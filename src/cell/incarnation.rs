@@ -68,9 +68,9 @@ enum Stage {
     Running,
     Draining,
     /// In `stopped`, after this.
-    Stopping(ExitReason),
+    Stopping(Box<ExitReason>),
     /// The state is gone, after this; waits for its own children.
-    Leaving(ExitReason),
+    Leaving(Box<ExitReason>),
 }
 
 struct Incarnation<A: Actor> {
@@ -326,7 +326,7 @@ impl<A: Actor> Incarnation<A> {
 
     fn end_reason(&mut self) -> ExitReason {
         match std::mem::replace(&mut self.stage, Stage::Running) {
-            Stage::Stopping(reason) | Stage::Leaving(reason) => reason,
+            Stage::Stopping(reason) | Stage::Leaving(reason) => *reason,
             _ => unreachable!("there is a reason in these stages"),
         }
     }
@@ -415,12 +415,12 @@ impl<A: Actor> Incarnation<A> {
         let queued_at = self.core.mailbox.front_queued_at();
         let timed = Turn::begin_timing();
         // Before it is answered: what follows from the answer may be the next message.
-        let before_probe = self.core.mailbox.probe_after(self.turn.gap(), timed.began);
+        let before_probe = self.core.mailbox.probe_after(self.turn.gap(), timed.began());
         let next = self.take(cx);
         if matches!(next, Next::Delivered | Next::InTheRoom)
             && let Some(queued_at) = queued_at
         {
-            self.core.info.activity_made().waited(ticks::to_ns(timed.began.saturating_sub(queued_at)));
+            self.core.info.activity_made().waited(ticks::to_ns(timed.began().saturating_sub(queued_at)));
         }
         match next {
             Next::Delivered => self.turn.end_timing(timed, &self.core.info),
@@ -595,7 +595,7 @@ impl<A: Actor> Incarnation<A> {
         if self.lease.is_revoked() {
             return Step::Over(reason);
         }
-        self.stage = Stage::Stopping(reason);
+        self.stage = Stage::Stopping(Box::new(reason));
         self.heard = None;
         let (actor, ctx) = self.parts();
         // SAFETY: the room drops the future before `Life` drops the actor and the context; nothing else uses them till then.
@@ -644,7 +644,7 @@ impl<A: Actor> Incarnation<A> {
         self.timer = None;
         match self.end_children(cx) {
             Some(Poll::Pending) => {
-                self.stage = Stage::Leaving(reason);
+                self.stage = Stage::Leaving(Box::new(reason));
                 Ok(())
             }
             Some(Poll::Ready(_)) | None => Err(reason),

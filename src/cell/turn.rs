@@ -4,6 +4,7 @@
 //! message takes two readings of the ticks. So at least one in [`SAMPLE`] is timed, and more where that adds no more than
 //! about half a hundredth to what handlers take: each, from some microseconds on.
 
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 use crate::observe::Info;
@@ -41,8 +42,8 @@ pub(super) struct Turn {
     gap: u8,
     credit: u8,
     pauses: u8,
-    /// In ticks, if the one before has just ended.
-    began: Option<u64>,
+    /// In ticks, if the one before has just ended; else zero.
+    began: u64,
     /// When the handler that is waiting now began, if it is timed.
     pub(super) timed: Option<Timed>,
 }
@@ -51,7 +52,13 @@ pub(super) struct Turn {
 #[derive(Clone, Copy)]
 pub(super) struct Timed {
     /// In ticks.
-    pub(super) began: u64,
+    began: NonZeroU64,
+}
+
+impl Timed {
+    pub(super) fn began(self) -> u64 {
+        self.began.get()
+    }
 }
 
 /// What there is to do before a message that is marked.
@@ -84,7 +91,7 @@ impl Turn {
             gap: 0,
             credit: LINGER_CREDIT,
             pauses: 0,
-            began: None,
+            began: 0,
             timed: None,
         }
     }
@@ -119,12 +126,12 @@ impl Turn {
     }
 
     pub(super) fn begin_timing() -> Timed {
-        Timed { began: ticks::now() }
+        Timed { began: NonZeroU64::MIN.saturating_add(ticks::now()) }
     }
 
     /// A timed handler is done.
     pub(super) fn end_timing(&mut self, timed: Timed, info: &Info) {
-        let took_ns = ticks::to_ns(ticks::now().saturating_sub(timed.began));
+        let took_ns = ticks::to_ns(ticks::now().saturating_sub(timed.began()));
         info.activity_made().handled_in(took_ns);
         self.gap = (SAMPLE_TIME_NS / took_ns.max(1)).min(u64::from(SAMPLE - 1)) as u8;
     }
@@ -143,16 +150,15 @@ impl Turn {
     /// Ends it, and makes the next as long as its messages allow.
     pub(super) fn end(&mut self) {
         let now = ticks::now();
-        let grown = match self.began.replace(now) {
-            // `size` messages were handled since.
-            Some(began) if now.saturating_sub(began) > ticks::of(TURN_TIME) => self.size / 2,
-            _ => self.size * 2,
-        };
+        // `size` messages were handled since.
+        let is_long = self.began != 0 && now.saturating_sub(self.began) > ticks::of(TURN_TIME);
+        let grown = if is_long { self.size / 2 } else { self.size * 2 };
+        self.began = now;
         self.renew(grown.clamp(1, TURN));
     }
 
     pub(super) fn is_burst(&self) -> bool {
-        self.began.is_some() || self.size - self.left >= BURST
+        self.began != 0 || self.size - self.left >= BURST
     }
 
     pub(super) fn is_worth_lingering(&mut self) -> bool {
@@ -166,7 +172,7 @@ impl Turn {
 
     /// The mailbox is empty: what follows is another burst, whose begin is not known.
     pub(super) fn rest(&mut self) {
-        self.began = None;
+        self.began = 0;
         self.renew(self.size);
     }
 

@@ -90,9 +90,10 @@ impl<A: Actor> Context<A> {
     }
 }
 
-/// The tasks of one incarnation, which are ended when this is dropped.
+/// The tasks of one incarnation, which are ended when this is dropped. Most have none, which takes a word.
 #[derive(Default)]
-pub(super) struct Tasks(Vec<TaskHandle>);
+#[expect(clippy::box_collection, reason = "a vector takes three words")]
+pub(super) struct Tasks(Option<Box<Vec<TaskHandle>>>);
 
 impl Tasks {
     /// Runs `work` on this thread. Its panics, also those of its `Drop`, are contained and logged with `path`.
@@ -102,26 +103,27 @@ impl Tasks {
         if let Some(place) = executor::adopt(Box::pin(contained)) {
             let _ = task.0.place.set(place);
         }
-        self.make_room();
-        self.0.push(task.clone());
+        let all = self.0.get_or_insert_default();
+        make_room(all);
+        all.push(task.clone());
         task
     }
+}
 
-    /// Looks for those that are over whenever the list would grow, and lets it grow only if at least half of it is
-    /// alive: it stays in proportion to what is alive, at a constant price for each task.
-    fn make_room(&mut self) {
-        if self.0.len() == self.0.capacity() {
-            self.0.retain(|task| !task.is_finished());
-            if self.0.len() > self.0.capacity() / 2 {
-                self.0.reserve(self.0.len().max(4));
-            }
+/// Looks for those that are over whenever the list would grow, and lets it grow only if at least half of it is alive: it stays
+/// in proportion to what is alive, at a constant price for each task.
+fn make_room(all: &mut Vec<TaskHandle>) {
+    if all.len() == all.capacity() {
+        all.retain(|task| !task.is_finished());
+        if all.len() > all.capacity() / 2 {
+            all.reserve(all.len().max(4));
         }
     }
 }
 
 impl Drop for Tasks {
     fn drop(&mut self) {
-        self.0.iter().for_each(TaskHandle::cancel);
+        self.0.iter().flat_map(|all| all.iter()).for_each(TaskHandle::cancel);
     }
 }
 
@@ -184,7 +186,8 @@ mod tests {
                 tasks.spawn("a", std::future::ready(()));
                 tokio::task::yield_now().await;
             }
-            assert!(tasks.0.capacity() <= 4 * standing.len(), "{}", tasks.0.capacity());
+            let capacity = tasks.0.as_ref().map_or(0, |all| all.capacity());
+            assert!(capacity <= 4 * standing.len(), "{capacity}");
             drop(tasks);
             tokio::task::yield_now().await;
             assert!(standing.iter().all(TaskHandle::is_finished));

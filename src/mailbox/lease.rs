@@ -15,7 +15,7 @@ use super::Signal;
 
 /// Names an incarnation of one actor: the number of its lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Claim(pub(super) u64);
+pub(crate) struct Claim(pub(super) u32);
 
 pub(crate) struct Lease {
     claim: Claim,

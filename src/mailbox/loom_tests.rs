@@ -110,7 +110,7 @@ fn pop(ring: &Ring<Item>) -> Option<Item> {
 fn ring_grows_under_two_producers_and_keeps_their_order() {
     loom::model(|| {
         let mint = Mint::new();
-        let ring = Arc::new(Ring::new(4));
+        let ring = Arc::new(Ring::new(4, (), ()));
         let producers: Vec<_> = (0..2)
             .map(|sender| {
                 let (ring, mint) = (ring.clone(), mint.clone());
@@ -136,7 +136,7 @@ fn ring_grows_under_two_producers_and_keeps_their_order() {
 fn ring_slot_is_written_again_only_once_it_was_read() {
     loom::model(|| {
         let mint = Mint::new();
-        let ring = Arc::new(Ring::new(1));
+        let ring = Arc::new(Ring::new(1, (), ()));
         let producer = {
             let (ring, mint) = (ring.clone(), mint.clone());
             thread::spawn(move || {
@@ -168,7 +168,7 @@ fn ring_slot_is_written_again_only_once_it_was_read() {
 fn ring_that_is_closed_gives_up_what_it_took_and_gives_back_what_it_refuses() {
     loom::model(|| {
         let mint = Mint::new();
-        let ring = Arc::new(Ring::new(4));
+        let ring = Arc::new(Ring::new(4, (), ()));
         let producers: Vec<_> = (0..2)
             .map(|sender| {
                 let (ring, mint) = (ring.clone(), mint.clone());
@@ -207,7 +207,7 @@ fn ring_that_is_closed_gives_up_what_it_took_and_gives_back_what_it_refuses() {
 fn ring_takes_a_batch_in_order_beside_single_messages() {
     loom::model(|| {
         let mint = Mint::new();
-        let ring = Arc::new(Ring::new(4));
+        let ring = Arc::new(Ring::new(4, (), ()));
         let batcher = {
             let (ring, mint) = (ring.clone(), mint.clone());
             thread::spawn(move || {

@@ -33,7 +33,7 @@ use tracing::error;
 use crate::Overflow;
 use crate::executor;
 use crate::panics::{self, Panicked};
-use crate::sync::{AtomicBool, AtomicPtr, AtomicUsize, Mutex, MutexGuard, Ordering, fence};
+use crate::sync::{AtomicBool, AtomicPtr, AtomicU32, Mutex, MutexGuard, Ordering, fence};
 
 pub(crate) use lease::{Claim, Lease, Window};
 pub(crate) use line::{Sender, Turn};
@@ -94,7 +94,7 @@ pub(crate) enum Rest {
 /// The lease there is, and how many there have been.
 #[derive(Default)]
 struct Leases {
-    count: u64,
+    count: u32,
     present: Option<Arc<Lease>>,
 }
 
@@ -131,36 +131,52 @@ impl Sleeper for executor::Place {
 }
 
 pub(crate) struct Mailbox<T: Stow, S: Sleeper = executor::Place> {
-    ring: Ring<T>,
+    ring: Ring<T, Policy<T>, Reception<T, S>>,
+}
+
+/// What every sender reads.
+struct Policy<T> {
     overflow: Overflow,
     /// [`Overflow::DropOldest`] alone: its senders take from the queue as well, which a ring's cannot.
     deque: Option<Box<Mutex<VecDeque<T>>>>,
+}
+
+/// What is used where messages are taken, and by those who wait.
+struct Reception<T, S> {
     line: Mutex<Line<T>>,
     /// Whether there is a line, for the consumer to see in passing.
     has_line: AtomicBool,
     leases: Mutex<Leases>,
     /// Null before there is one.
     consumer: AtomicPtr<S>,
-    high_water: AtomicUsize,
+    high_water: AtomicU32,
 }
 
 impl<T: Stow, S: Sleeper> Mailbox<T, S> {
     pub(crate) fn new(capacity: usize, overflow: Overflow) -> Self {
         let deque = (overflow == Overflow::DropOldest).then(|| Box::new(Mutex::new(VecDeque::new())));
-        Self {
-            ring: Ring::new(capacity),
-            overflow,
-            deque,
+        let reception = Reception {
             line: Mutex::new(None),
             has_line: AtomicBool::new(false),
             leases: Mutex::new(Leases::default()),
             consumer: AtomicPtr::new(ptr::null_mut()),
-            high_water: AtomicUsize::new(0),
-        }
+            high_water: AtomicU32::new(0),
+        };
+        Self { ring: Ring::new(capacity, Policy { overflow, deque }, reception) }
+    }
+
+    #[inline]
+    fn deque(&self) -> Option<&Mutex<VecDeque<T>>> {
+        self.ring.beside_producers().deque.as_deref()
+    }
+
+    #[inline]
+    fn reception(&self) -> &Reception<T, S> {
+        self.ring.beside_consumer()
     }
 
     pub(crate) fn overflow(&self) -> Overflow {
-        self.overflow
+        self.ring.beside_producers().overflow
     }
 
     pub(crate) fn capacity(&self) -> usize {
@@ -168,7 +184,7 @@ impl<T: Stow, S: Sleeper> Mailbox<T, S> {
     }
 
     pub(crate) fn depth(&self) -> usize {
-        match &self.deque {
+        match self.deque() {
             Some(deque) => deque.lock().len(),
             None => self.ring.len(),
         }
@@ -176,13 +192,13 @@ impl<T: Stow, S: Sleeper> Mailbox<T, S> {
 
     /// The most messages that were seen waiting, at the begin of a turn or by a sender that found no room.
     pub(crate) fn high_water(&self) -> usize {
-        self.high_water.load(Ordering::Relaxed).max(self.depth())
+        (self.reception().high_water.load(Ordering::Relaxed) as usize).max(self.depth())
     }
 
     /// Queues if that takes no more than a free place, whatever the policy; else [`Mailbox::push`] says what is to be done.
     #[inline]
     pub(crate) fn push_now<V: Put<T>>(&self, item: V) -> Result<(), V> {
-        if self.deque.is_some() {
+        if self.deque().is_some() {
             return Err(item);
         }
         self.ring.push(item, Who::Anybody).map_err(|(_, item)| item)?;
@@ -193,7 +209,7 @@ impl<T: Stow, S: Sleeper> Mailbox<T, S> {
     /// Queues without waiting, by this mailbox's policy.
     #[inline]
     pub(crate) fn push(&self, item: T) -> Result<Pushed<T>, Refused<T>> {
-        if let Some(deque) = &self.deque {
+        if let Some(deque) = self.deque() {
             return self.push_evicting(deque, item);
         }
         match self.ring.push(item, Who::Anybody) {
@@ -204,7 +220,11 @@ impl<T: Stow, S: Sleeper> Mailbox<T, S> {
             Err((Refusal::Closed, item)) => Err(Refused::Closed(item)),
             Err((Refusal::Full | Refusal::Line, item)) => {
                 self.note_full();
-                if self.overflow == Overflow::DropNewest { Ok(Pushed::Dropped(item)) } else { Err(Refused::Full(item)) }
+                if self.overflow() == Overflow::DropNewest {
+                    Ok(Pushed::Dropped(item))
+                } else {
+                    Err(Refused::Full(item))
+                }
             }
         }
     }
@@ -217,7 +237,7 @@ impl<T: Stow, S: Sleeper> Mailbox<T, S> {
             }
             let evicted = if queue.len() == self.capacity() { queue.pop_front() } else { None };
             queue.push_back(item);
-            self.high_water.fetch_max(queue.len(), Ordering::Relaxed);
+            self.reception().high_water.fetch_max(queue.len() as u32, Ordering::Relaxed);
             evicted
         };
         // The lock orders this after a consumer that looked before it, and so after what that consumer said.
@@ -227,7 +247,7 @@ impl<T: Stow, S: Sleeper> Mailbox<T, S> {
 
     /// Queues what there is room for, of a batch, in order. `Ok` says whether all of it was queued.
     pub(crate) fn push_batch<const N: usize>(&self, batch: &mut Batch<T, N>) -> Result<bool, ()> {
-        debug_assert!(self.deque.is_none());
+        debug_assert!(self.deque().is_none());
         match self.ring.push_batch(batch) {
             Ok(()) => {
                 self.call_consumer();
@@ -254,12 +274,12 @@ impl<T: Stow, S: Sleeper> Mailbox<T, S> {
             }
         };
         {
-            let mut line = self.line.lock();
+            let mut line = self.reception().line.lock();
             if self.ring.is_closed() {
                 return Err(Refused::Closed(item));
             }
             line.get_or_insert_default().push_back(Waiting { item, sender });
-            self.has_line.store(true, Ordering::Relaxed);
+            self.reception().has_line.store(true, Ordering::Relaxed);
             self.ring.form_line();
         }
         // Room that came before there was a line for the consumer to see.
@@ -271,7 +291,7 @@ impl<T: Stow, S: Sleeper> Mailbox<T, S> {
 
     /// Looks for a moment whether room comes by itself, if another thread consumes.
     pub(crate) fn await_room(&self) -> bool {
-        if self.consumer().is_none_or(Sleeper::is_here) || self.has_line.load(Ordering::Relaxed) {
+        if self.consumer().is_none_or(Sleeper::is_here) || self.reception().has_line.load(Ordering::Relaxed) {
             return false;
         }
         // Room for one would be taken by one message, at the price of the cache lines that all of this needs.
@@ -298,7 +318,7 @@ impl<T: Stow, S: Sleeper> Mailbox<T, S> {
             return;
         }
         let left = {
-            let mut line = self.line.lock();
+            let mut line = self.reception().line.lock();
             let is_own =
                 |waiting: &Waiting<T>| matches!(&waiting.sender, Sender::Waits(turn) if Arc::ptr_eq(turn, &place.turn));
             let left = line.as_mut().and_then(|line| line.iter().position(is_own).and_then(|at| line.remove(at)));
@@ -315,7 +335,7 @@ impl<T: Stow, S: Sleeper> Mailbox<T, S> {
     pub(crate) fn serve_line(&self) {
         let mut served = Vec::new();
         {
-            let mut line = self.line.lock();
+            let mut line = self.reception().line.lock();
             while let Some(Waiting { item, sender }) = line.as_mut().and_then(|line| line.pop_front()) {
                 match self.ring.push(item, Who::FromTheLine) {
                     Ok(()) => {
@@ -338,7 +358,7 @@ impl<T: Stow, S: Sleeper> Mailbox<T, S> {
     fn dissolve_if_empty(&self, line: &mut Line<T>) {
         if line.as_ref().is_none_or(|line| line.is_empty()) {
             *line = None;
-            self.has_line.store(false, Ordering::Relaxed);
+            self.reception().has_line.store(false, Ordering::Relaxed);
             self.ring.dissolve_line();
         }
     }
@@ -354,7 +374,7 @@ impl<T: Stow, S: Sleeper> Mailbox<T, S> {
     #[inline]
     fn consumer(&self) -> Option<&'static S> {
         // SAFETY: null, or what `attend` was given, which lives for ever.
-        unsafe { self.consumer.load(Ordering::Acquire).as_ref() }
+        unsafe { self.reception().consumer.load(Ordering::Acquire).as_ref() }
     }
 
     #[inline]
@@ -372,12 +392,12 @@ impl<T: Stow, S: Sleeper> Mailbox<T, S> {
 
     #[cold]
     fn note_full(&self) {
-        self.high_water.fetch_max(self.capacity(), Ordering::Relaxed);
+        self.reception().high_water.fetch_max(self.capacity() as u32, Ordering::Relaxed);
     }
 
     /// Sends a signal to the present incarnation.
     pub(crate) fn signal(&self, signal: Signal) {
-        if let Some(lease) = &self.leases.lock().present {
+        if let Some(lease) = &self.reception().leases.lock().present {
             lease.signal(signal);
         }
         self.wake_for_a_word();
@@ -385,7 +405,7 @@ impl<T: Stow, S: Sleeper> Mailbox<T, S> {
 
     /// The same for the incarnation of this claim alone.
     pub(crate) fn signal_to(&self, claim: Claim, signal: Signal) {
-        if let Some(lease) = self.leases.lock().present.as_ref().filter(|lease| lease.claim() == claim) {
+        if let Some(lease) = self.reception().leases.lock().present.as_ref().filter(|lease| lease.claim() == claim) {
             lease.signal(signal);
         }
         self.wake_for_a_word();
@@ -393,12 +413,12 @@ impl<T: Stow, S: Sleeper> Mailbox<T, S> {
 
     /// The claim that holds now, or that the last incarnation held.
     pub(crate) fn present_claim(&self) -> Claim {
-        Claim(self.leases.lock().count)
+        Claim(self.reception().leases.lock().count)
     }
 
     /// Begins an incarnation's lease, which ends that of any earlier one.
     pub(crate) fn lease(&self) -> Arc<Lease> {
-        let mut leases = self.leases.lock();
+        let mut leases = self.reception().leases.lock();
         leases.count += 1;
         let lease = Arc::new(Lease::new(Claim(leases.count)));
         if let Some(earlier) = leases.present.replace(lease.clone()) {
@@ -412,7 +432,7 @@ impl<T: Stow, S: Sleeper> Mailbox<T, S> {
 
     /// Ends whatever lease there is. While the proof lives no other begins.
     pub(crate) fn revoke(&self) -> Revoked<'_> {
-        let mut leases = self.leases.lock();
+        let mut leases = self.reception().leases.lock();
         if let Some(earlier) = leases.present.take() {
             earlier.revoke();
             self.wake_for_a_word();
@@ -422,7 +442,7 @@ impl<T: Stow, S: Sleeper> Mailbox<T, S> {
 
     /// The consumer says whom to wake. Whatever word it was left before, it hears after this.
     pub(crate) fn attend(&self, _: &Window<'_>, consumer: &'static S) {
-        self.consumer.store(ptr::from_ref(consumer).cast_mut(), Ordering::Release);
+        self.reception().consumer.store(ptr::from_ref(consumer).cast_mut(), Ordering::Release);
         fence(Ordering::SeqCst);
     }
 
@@ -444,7 +464,7 @@ impl<T: Stow, S: Sleeper> Mailbox<T, S> {
     /// The next message of a mailbox that drops the oldest, if there is one: `front` finds none of these.
     #[inline]
     pub(crate) fn take_from_deque(&self, _: &Window<'_>) -> Option<T> {
-        self.deque.as_ref().and_then(|deque| deque.lock().pop_front())
+        self.deque().and_then(|deque| deque.lock().pop_front())
     }
 
     /// Whether there is a message in front, by a glance that may miss one; what drops the oldest cannot say no.
@@ -460,13 +480,13 @@ impl<T: Stow, S: Sleeper> Mailbox<T, S> {
     /// Asks for the time at which a message is queued: the one `gap` after the one in front, or a later one. Returns how many
     /// are between. One that drops the oldest does not know.
     pub(crate) fn probe_after(&self, gap: u64, now: u64) -> u64 {
-        if self.deque.is_some() { gap } else { self.ring.probe_after(gap, now) }
+        if self.deque().is_some() { gap } else { self.ring.probe_after(gap, now) }
     }
 
     /// Lets messages come together for about a microsecond, after `take` found nothing; whether there is one. Between two
     /// cores a cache line that is fetched for one message costs as much as one that is fetched for several.
     pub(crate) fn linger(&self, _: &Window<'_>) -> bool {
-        if self.deque.is_some() {
+        if self.deque().is_some() {
             return false;
         }
         (0..LINGER).for_each(|_| std::hint::spin_loop());
@@ -476,7 +496,7 @@ impl<T: Stow, S: Sleeper> Mailbox<T, S> {
     /// After messages were taken: whoever waits for room may come in, once there is enough of it for several.
     #[inline]
     pub(crate) fn make_room(&self) {
-        if self.has_line.load(Ordering::Relaxed) {
+        if self.reception().has_line.load(Ordering::Relaxed) {
             let elbow_room = self.capacity().div_ceil(4);
             if self.ring.len() + elbow_room <= self.capacity() {
                 self.serve_line();
@@ -495,7 +515,7 @@ impl<T: Stow, S: Sleeper> Mailbox<T, S> {
     /// is closed: those who wait are woken by foreign code.
     pub(crate) fn rest(&self, _: &Window<'_>) -> Rest {
         let look = self.ring.lie_down();
-        let is_spent = match &self.deque {
+        let is_spent = match self.deque() {
             Some(deque) => deque.lock().is_empty(),
             None => look.is_spent,
         };
@@ -503,7 +523,7 @@ impl<T: Stow, S: Sleeper> Mailbox<T, S> {
             return Rest::Asleep;
         }
         self.ring.get_up();
-        if self.deque.is_some() { Rest::More } else { Rest::Soon }
+        if self.deque().is_some() { Rest::More } else { Rest::Soon }
     }
 
     /// The consumer is up, whoever woke it.
@@ -513,9 +533,9 @@ impl<T: Stow, S: Sleeper> Mailbox<T, S> {
 
     /// At the begin of a turn.
     pub(crate) fn note_depth(&self) {
-        let depth = self.depth();
-        if depth > self.high_water.load(Ordering::Relaxed) {
-            self.high_water.fetch_max(depth, Ordering::Relaxed);
+        let depth = self.depth() as u32;
+        if depth > self.reception().high_water.load(Ordering::Relaxed) {
+            self.reception().high_water.fetch_max(depth, Ordering::Relaxed);
         }
     }
 
@@ -525,9 +545,9 @@ impl<T: Stow, S: Sleeper> Mailbox<T, S> {
     pub(crate) fn close(&self) -> Vec<T> {
         let line = {
             // Under both locks' eyes: whoever pushes or lines up afterwards sees it closed.
-            let _queue = self.deque.as_ref().map(|deque| deque.lock());
+            let _queue = self.deque().map(|deque| deque.lock());
             self.ring.close();
-            let mut line = self.line.lock();
+            let mut line = self.reception().line.lock();
             let left = line.take();
             self.dissolve_if_empty(&mut line);
             left
@@ -549,7 +569,7 @@ impl<T: Stow, S: Sleeper> Mailbox<T, S> {
     /// The next of what is still queued once nobody consumes it. The mailbox must be closed.
     pub(crate) fn take_left(&self, _: &Revoked<'_>) -> Option<T> {
         debug_assert!(self.ring.is_closed());
-        if let Some(deque) = &self.deque {
+        if let Some(deque) = self.deque() {
             return deque.lock().pop_front();
         }
         // SAFETY: every lease is revoked, and the proof keeps others from beginning.

@@ -173,7 +173,12 @@ impl<T: Stow> Segment<T> {
     }
 }
 
-struct Producers<T: Stow> {
+struct Producers<T: Stow, P> {
+    /// The owner's.
+    beside: P,
+    capacity: u32,
+    /// Held while a segment is added.
+    growing: Mutex<()>,
     tail: AtomicU64,
     /// A head that some producer has seen: never above the real one.
     head_seen: AtomicU64,
@@ -185,7 +190,9 @@ struct Producers<T: Stow> {
     probe: Probe,
 }
 
-struct Consumer<T: Stow> {
+struct Consumer<T: Stow, C> {
+    /// The owner's.
+    beside: C,
     head: AtomicU64,
     /// Where `head` is. The consumer's own.
     segment: UnsafeCell<*mut Segment<T>>,
@@ -217,46 +224,62 @@ pub(crate) enum Who {
     FromTheLine,
 }
 
-pub(crate) struct Ring<T: Stow> {
-    producers: CacheLine<Producers<T>>,
-    consumer: CacheLine<Consumer<T>>,
-    capacity: u64,
-    /// Held while a segment is added.
-    growing: Mutex<()>,
+/// What its owner reads whenever it pushes, and what it uses where it consumes, may lie on the same cache lines as the ring's
+/// own fields: two lines hold all of a mailbox.
+pub(crate) struct Ring<T: Stow, P = (), C = ()> {
+    producers: CacheLine<Producers<T, P>>,
+    consumer: CacheLine<Consumer<T, C>>,
 }
 
 // SAFETY: values move from the producer that wrote them to the consumer that takes them, as through any channel; segments
 // are reached by shared reference and freed by `Drop` alone.
-unsafe impl<T: Stow + Send> Send for Ring<T> {}
+unsafe impl<T: Stow + Send, P: Send, C: Send> Send for Ring<T, P, C> {}
 // SAFETY: as above; slots are handed over by their stamps and by `head` (see the table at the top), and taking is `unsafe`.
-unsafe impl<T: Stow + Send> Sync for Ring<T> {}
+unsafe impl<T: Stow + Send, P: Sync, C: Sync> Sync for Ring<T, P, C> {}
 
-impl<T: Stow> Ring<T> {
-    pub(crate) fn new(capacity: usize) -> Self {
+impl<T: Stow, P, C> Ring<T, P, C> {
+    pub(crate) fn new(capacity: usize, beside_producers: P, beside_consumer: C) -> Self {
         assert!((1..=CAPACITY_MAX).contains(&capacity), "a mailbox holds 1 to {CAPACITY_MAX} messages");
         Self {
             producers: CacheLine(Producers {
+                beside: beside_producers,
+                capacity: capacity as u32,
+                growing: Mutex::new(()),
                 tail: AtomicU64::new(0),
                 head_seen: AtomicU64::new(0),
                 asleep: AtomicBool::new(false),
                 newest: AtomicPtr::new(ptr::null_mut()),
                 probe: Probe::new(),
             }),
-            consumer: CacheLine(Consumer { head: AtomicU64::new(0), segment: UnsafeCell::new(ptr::null_mut()) }),
-            capacity: capacity as u64,
-            growing: Mutex::new(()),
+            consumer: CacheLine(Consumer {
+                beside: beside_consumer,
+                head: AtomicU64::new(0),
+                segment: UnsafeCell::new(ptr::null_mut()),
+            }),
         }
     }
 
     pub(crate) fn capacity(&self) -> usize {
-        self.capacity as usize
+        self.producers.0.capacity as usize
+    }
+
+    /// What lies beside the fields that producers write.
+    #[inline]
+    pub(crate) fn beside_producers(&self) -> &P {
+        &self.producers.0.beside
+    }
+
+    /// What lies beside the fields that the consumer writes.
+    #[inline]
+    pub(crate) fn beside_consumer(&self) -> &C {
+        &self.consumer.0.beside
     }
 
     /// Messages that wait now; an instant later it may be another number.
     pub(crate) fn len(&self) -> usize {
         let head = self.consumer.0.head.load(Ordering::Relaxed);
         let tail = self.producers.0.tail.load(Ordering::Relaxed) >> POSITION;
-        tail.saturating_sub(head).min(self.capacity) as usize
+        (tail.saturating_sub(head) as usize).min(self.capacity())
     }
 
     /// Whether the first value has been published, for the consumer alone. Touches nothing that producers contend for.
@@ -309,7 +332,7 @@ impl<T: Stow> Ring<T> {
         loom_fence();
         let head = self.consumer.0.head.load(Ordering::SeqCst);
         let tail = self.producers.0.tail.load(Ordering::SeqCst) >> POSITION;
-        tail.saturating_sub(head) >= self.capacity
+        tail.saturating_sub(head) >= self.producers.0.capacity.into()
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -363,7 +386,7 @@ impl<T: Stow> Ring<T> {
                         word = now;
                         continue;
                     }
-                    if position.saturating_sub(head) >= self.capacity {
+                    if position.saturating_sub(head) >= producers.capacity.into() {
                         return Err(Refusal::Full);
                     }
                     word = self.grow(number);
@@ -382,7 +405,7 @@ impl<T: Stow> Ring<T> {
     /// Positions from `position` on that are free, if the consumer is at `head` or further.
     #[inline]
     fn free(&self, segment: &Segment<T>, position: u64, head: u64) -> u64 {
-        let in_queue = self.capacity.saturating_sub(position.saturating_sub(head));
+        let in_queue = u64::from(self.producers.0.capacity).saturating_sub(position.saturating_sub(head));
         let began = segment.base.load(Ordering::Relaxed).max(head);
         in_queue.min(segment.size().saturating_sub(position.saturating_sub(began)))
     }
@@ -408,12 +431,12 @@ impl<T: Stow> Ring<T> {
     #[cold]
     fn grow(&self, sealed: u64) -> u64 {
         let producers = &self.producers.0;
-        let _growing = self.growing.lock();
+        let _growing = producers.growing.lock();
         let mut word = producers.tail.load(Ordering::Acquire);
         if (word >> FLAGS) & ((1 << SEGMENT_BITS) - 1) != sealed || word & CLOSED != 0 {
             return word;
         }
-        let full = self.capacity.next_power_of_two();
+        let full = u64::from(producers.capacity).next_power_of_two();
         let size = full.min(FIRST << (GROWTH * sealed as u32).min(32));
         let previous = producers.newest.load(Ordering::Relaxed);
         let segment = Box::into_raw(Box::new(Segment::new(sealed + 1, word >> POSITION, size, previous)));
@@ -591,7 +614,7 @@ unsafe fn publish<T: Stow>(segment: &Segment<T>, position: u64, value: impl Put<
     slot.stamp.store(stamp_of(position), Ordering::Release);
 }
 
-impl<T: Stow> Drop for Ring<T> {
+impl<T: Stow, P, C> Drop for Ring<T, P, C> {
     fn drop(&mut self) {
         // SAFETY: exclusive access; every reservation was published by a call that has returned.
         while unsafe { self.pop() }.is_some() {}
