@@ -1,11 +1,12 @@
 //! Who exists, by path. Written when children come and go; read by observers and by whoever looks an actor up.
 //!
-//! A supervisor adds a child before its first start and removes it once it is sealed. Looking takes this list's own lock
-//! and no mailbox's.
+//! A supervisor adds a child before its first start and removes it once it is sealed; the number that a child has here is
+//! its id there. Looking takes this list's own lock and no mailbox's.
 
 #[cfg(feature = "testkit")]
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -58,34 +59,32 @@ impl Cells {
         self.by_path.find(PathHash::of(path).0, |&number| path_of(&self.in_order, number) == path).copied()
     }
 
-    /// Siblings' names are unique, so a path that is there already belongs to one that is about to be removed.
-    fn add(&mut self, cell: Arc<dyn Cell>, PathHash(hash): PathHash) {
+    /// Adds a child and tells its number, unless a sibling has its path. Anybody else who has it is about to be removed, with
+    /// a supervisor that is gone, and is not found any more.
+    fn add(&mut self, cell: Arc<dyn Cell>, PathHash(hash): PathHash, is_sibling: impl Fn(u64) -> bool) -> Option<u64> {
         let Self { in_order, by_path, next } = self;
         let earlier = by_path.find_mut(hash, |&number| path_of(in_order, number) == cell.info().path());
-        if let Some(number) = earlier {
-            *number = *next;
-            in_order.push(*next, cell);
-        } else {
-            in_order.push(*next, cell);
-            by_path.insert_unique(hash, *next, |&number| PathHash::of(path_of(in_order, number)).0);
+        match earlier {
+            Some(&mut number) if is_sibling(number) => return None,
+            Some(number) => *number = *next,
+            None => drop(by_path.insert_unique(hash, *next, |&number| PathHash::of(path_of(in_order, number)).0)),
         }
+        in_order.push(*next, cell);
         *next += 1;
+        Some(*next - 1)
     }
 
-    fn remove(&mut self, cell: &Arc<dyn Cell>) {
-        let PathHash(hash) = PathHash::of(cell.info().path());
-        let is_it = |number: u64| self.in_order.get(number).is_some_and(|found| Arc::ptr_eq(found, cell));
-        if let Ok(found) = self.by_path.find_entry(hash, |&number| is_it(number)) {
-            let (number, _) = found.remove();
-            self.in_order.remove(number);
-        } else {
-            let number = self.in_order.iter().find(|(_, other)| Arc::ptr_eq(other, cell)).map(|(number, _)| number);
-            number.and_then(|number| self.in_order.remove(number));
-        }
+    fn remove(&mut self, number: u64) -> Option<Arc<dyn Cell>> {
         let Self { in_order, by_path, .. } = self;
+        let PathHash(hash) = PathHash::of(path_of(in_order, number));
+        if let Ok(found) = by_path.find_entry(hash, |&other| other == number) {
+            found.remove();
+        }
+        let removed = in_order.remove(number);
         if is_roomy(by_path.len(), by_path.capacity()) {
             by_path.shrink_to(by_path.len() * 2, |&number| PathHash::of(path_of(in_order, number)).0);
         }
+        removed
     }
 }
 
@@ -98,15 +97,34 @@ impl Registry {
         by_path.reserve(more, |&number| PathHash::of(path_of(in_order, number)).0);
     }
 
-    pub(crate) fn add(&self, cell: Arc<dyn Cell>, hash: PathHash) {
-        self.cells.write().add(cell, hash);
+    /// Adds children of one supervisor, which take successive numbers, up to the first whose path a child has that
+    /// `is_sibling`, or one of these.
+    pub(crate) fn add(
+        &self,
+        children: impl Iterator<Item = (Arc<dyn Cell>, PathHash)>,
+        is_sibling: impl Fn(u64) -> bool,
+    ) -> Range<u64> {
+        let mut cells = self.cells.write();
+        let first = cells.next;
+        for (cell, hash) in children {
+            if cells.add(cell, hash, |number| number >= first || is_sibling(number)).is_none() {
+                break;
+            }
+        }
+        first..cells.next
     }
 
-    pub(crate) fn remove(&self, cell: &Arc<dyn Cell>) {
-        self.buried.fetch_add(cell.info().dead_letters(), Ordering::Relaxed);
-        #[cfg(feature = "testkit")]
-        self.bury(cell.info());
-        self.cells.write().remove(cell);
+    /// Takes away a child that has been sealed, or that is not to be.
+    pub(crate) fn remove(&self, number: u64) {
+        let mut cells = self.cells.write();
+        if let Some(cell) = cells.in_order.get(number) {
+            self.buried.fetch_add(cell.info().dead_letters(), Ordering::Relaxed);
+            #[cfg(feature = "testkit")]
+            self.bury(cell.info());
+        }
+        let removed = cells.remove(number);
+        drop(cells);
+        drop(removed);
     }
 
     /// Adds one that snapshots show and nobody finds: the supervisor of an actor's children has that actor's path.
@@ -158,6 +176,11 @@ impl Registry {
         };
         let core: Arc<Core<A>> = cell.core()?.downcast().ok()?;
         Some(Address { core }).filter(Address::is_alive)
+    }
+
+    /// The number of whoever is at `path`.
+    pub(crate) fn number(&self, path: &str) -> Option<u64> {
+        self.cells.read().number(path)
     }
 
     /// Whoever is at `path`.

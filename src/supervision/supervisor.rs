@@ -1,17 +1,17 @@
 //! The task that is a supervisor: it hears what happened, asks `step` what follows, and does it.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 use tracing::{error, info, warn};
 
-use super::children::{BatchId, Children};
-use super::command::{Adoption, Command, Epoch, Newcomer, Overdue, Report};
+use super::children::{Children, Entry};
+use super::command::{Adoption, Command, Ear, Epoch, Listed, Overdue, Report};
 use super::info::SupervisorInfo;
 use super::reference::SupervisorRef;
 use super::spec::Supervisor;
@@ -34,8 +34,12 @@ pub(super) const UNBOUNDED: Duration = Duration::from_secs(365 * 24 * 3600);
 /// Commands taken from the queue in one go: enough that a burst of starts costs one wake-up, few enough to stay in cache.
 const BURST: usize = 128;
 
+/// Newcomers that are entered in the registry in one go: whoever looks somebody up waits for no more than these.
+const ENTER: usize = 1024;
+
 /// Children that were spawned together: all of them start, or none stays.
 struct Batch {
+    /// Whichever of these are children here.
     members: Range<ChildId>,
     /// Those that have not started yet; once one has failed, those that are not gone yet.
     open: usize,
@@ -43,18 +47,26 @@ struct Batch {
     spawner: oneshot::Sender<Result<(), Error>>,
 }
 
+/// The batch that a child belongs to, if its spawner has not been answered.
+fn batch_of(batches: &mut BTreeMap<ChildId, Batch>, child: ChildId) -> Option<&mut Batch> {
+    let (_, batch) = batches.range_mut(..=child).next_back()?;
+    Some(batch).filter(|batch| batch.members.contains(&child))
+}
+
 struct Task {
     shared: Arc<SupervisorInfo>,
     runtime: Handle,
     state: State,
     children: Children,
-    batches: HashMap<BatchId, Batch>,
-    next_batch: BatchId,
+    /// By their first members.
+    batches: BTreeMap<ChildId, Batch>,
     /// Members of batches that have failed, to be stopped.
     doomed: Vec<ChildId>,
     /// New children that came while all were stopped to be started again: they wait for that.
     early: Vec<Adoption>,
-    to_self: UnboundedSender<Command>,
+    ear: Arc<Ear>,
+    /// Room for the starts that it hears of.
+    heard: Vec<(ChildId, Epoch)>,
     report: Option<Report>,
     reported_start: bool,
     /// What this burst of commands has led to.
@@ -81,11 +93,11 @@ pub(crate) fn launch(spec: &Supervisor, path: String, runtime: &Handle) -> Super
         runtime: runtime.clone(),
         state: State::new(spec.strategy, spec.budget, runtime.next_seed()).with_auto_shutdown(spec.auto_shutdown),
         children: Children::default(),
-        batches: HashMap::new(),
-        next_batch: BatchId::MIN,
+        batches: BTreeMap::new(),
         doomed: Vec::new(),
         early: Vec::new(),
-        to_self: to.clone(),
+        ear: Arc::new(Ear::new(to.clone())),
+        heard: Vec::new(),
         report: None,
         reported_start: false,
         starts: HandOver::default(),
@@ -121,12 +133,7 @@ impl Task {
     fn obey(&mut self, command: Command) {
         match command {
             Command::Add(adoption) => self.add(adoption),
-            Command::Started { child, epoch } => {
-                if self.is_current(child, epoch) {
-                    self.on_started(child);
-                    self.decide(Event::Started(child));
-                }
-            }
+            Command::Started => self.hear_starts(),
             Command::Exited { child, epoch, reason } => {
                 if self.is_current(child, epoch) {
                     self.on_exited(child, reason);
@@ -143,7 +150,7 @@ impl Task {
                 }
             }
             Command::Remove { path, done } => {
-                let id = self.children.find(&path);
+                let id = self.runtime.registry().number(&path);
                 let found = id.and_then(|id| Some((id, self.children.get_mut(id)?)));
                 if let Some((id, entry)) = found {
                     entry.rare().removers.push(done);
@@ -213,12 +220,12 @@ impl Task {
     /// What observers see of the budget grows as the window slides, whether or not anything happens.
     fn await_relief(&mut self, now: Duration) {
         let Some(at) = self.state.relief() else { return };
-        let to = self.to_self.clone();
+        let ear = self.ear.clone();
         // The window's edge is inside it.
         let after = at.saturating_sub(now).saturating_add(Duration::from_millis(1)).min(UNBOUNDED);
         let timer = self.runtime.timers().spawn(async move {
             tokio::time::sleep(after).await;
-            let _ = to.send(Command::Relief);
+            ear.tell(Command::Relief);
         });
         self.relief = Some(timer.abort_handle());
     }
@@ -231,65 +238,91 @@ impl Task {
         if !self.state.is_running() && !self.shared.info.is_final() {
             return self.early.push(adoption);
         }
-        // Refused, the spawner seals the cells.
-        let Adoption { newcomers, reply } = adoption;
+        // Refused, the newcomers are sealed as they are dropped.
+        let Adoption { mut newcomers, reply } = adoption;
         if !self.state.is_running() {
             let _ = reply.send(Err(self.runtime.gone(self.shared.info.path())));
             return;
         }
-        let batch = self.next_batch;
-        let members = match self.enter(&newcomers, batch) {
-            Ok(members) => members,
-            Err(error) => {
-                let _ = reply.send(Err(error));
+        let ids = match self.enter(std::mem::take(&mut newcomers.listed)) {
+            Ok(ids) => ids,
+            Err(taken) => {
+                let path = newcomers.cells[taken].info().path().to_owned();
+                let _ = reply.send(Err(Error::NameTaken { path }));
                 return;
             }
         };
-        if members.is_empty() {
+        let (Some(first), Some(last)) = (ids.first(), ids.last()) else {
             let _ = reply.send(Ok(()));
             return;
+        };
+        let (members, count) = (first.start..last.end, newcomers.cells.len());
+        self.children.reserve(count);
+        self.state.reserve(count);
+        self.batches.insert(members.start, Batch { members, open: count, failure: None, spawner: reply });
+        for (id, cell) in ids.iter().cloned().flatten().zip(newcomers.cells.drain(..)) {
+            self.children.push(id, Entry::new(cell));
         }
         self.shared.set_children(self.children.len());
-        self.next_batch = batch.checked_add(1).unwrap_or(BatchId::MIN);
-        self.runtime.registry().reserve(newcomers.len());
-        self.state.reserve(newcomers.len());
-        self.batches
-            .insert(batch, Batch { members: members.clone(), open: newcomers.len(), failure: None, spawner: reply });
-        for (id, Newcomer { cell, policy, hash }) in members.zip(newcomers) {
-            self.runtime.registry().add(cell, hash);
+        let policies = newcomers.policies.iter().flat_map(|&(policy, count)| std::iter::repeat_n(policy, count));
+        for (place, (id, policy)) in ids.into_iter().flatten().zip(policies).enumerate() {
             self.decide(Event::Add(id, policy));
+            // Of a crowd the first have started by now. Heard at once, they take little room until they are.
+            if place % BURST == BURST - 1 {
+                self.hear_starts();
+            }
         }
     }
 
-    /// Gives the newcomers ids, unless a path is taken: then none of them has been there.
-    fn enter(&mut self, newcomers: &[Newcomer], batch: BatchId) -> Result<Range<ChildId>, Error> {
-        let first = self.children.next_id();
-        self.children.reserve(newcomers.len());
-        for Newcomer { cell, hash, .. } in newcomers {
-            if self.children.add(cell.clone(), *hash, batch).is_none() {
-                (first..self.children.next_id()).for_each(|id| drop(self.children.remove(id)));
-                return Err(Error::NameTaken { path: cell.info().path().to_owned() });
+    /// Enters newcomers in the registry, which gives them their ids, unless a path is taken: then it tells whose, and none of
+    /// them has been there.
+    fn enter(&self, newcomers: Vec<Listed>) -> Result<Vec<Range<ChildId>>, usize> {
+        let registry = self.runtime.registry();
+        registry.reserve(newcomers.len());
+        let (mut entered, mut newcomers) = (Vec::<Range<ChildId>>::new(), newcomers.into_iter());
+        while newcomers.len() > 0 {
+            let wanted = newcomers.len().min(ENTER);
+            let is_sibling = |id| self.children.get(id).is_some() || entered.iter().any(|ids| ids.contains(&id));
+            let ids = registry.add(newcomers.by_ref().take(wanted), is_sibling);
+            let are_all = ids.clone().count() == wanted;
+            entered.push(ids);
+            if !are_all {
+                let entered = entered.into_iter().flatten();
+                return Err(entered.inspect(|&id| registry.remove(id)).count());
             }
         }
-        Ok(first..self.children.next_id())
+        Ok(entered)
+    }
+
+    fn hear_starts(&mut self) {
+        let mut heard = std::mem::take(&mut self.heard);
+        self.ear.take_started(&mut heard);
+        for (child, epoch) in heard.drain(..) {
+            if self.is_current(child, epoch) {
+                self.on_started(child);
+                self.decide(Event::Started(child));
+            }
+        }
+        heard.shrink_to(2 * BURST);
+        self.heard = heard;
     }
 
     fn on_started(&mut self, child: ChildId) {
         let Some(entry) = self.children.get_mut(child) else {
             return;
         };
-        let mut left = None;
-        if let Some(id) = entry.batch
-            && let Some(batch) = self.batches.get_mut(&id)
+        let mut open = None;
+        if entry.in_batch
+            && let Some(batch) = batch_of(&mut self.batches, child)
             && batch.failure.is_none()
         {
-            entry.batch = None;
+            entry.in_batch = false;
             batch.open -= 1;
-            left = Some((id, batch.open));
+            open = Some((batch.members.start, batch.open));
         }
-        self.log_start(child, left.map_or(0, |(_, open)| open));
-        if let Some((id, 0)) = left {
-            self.answer_spawner(id, Ok(()));
+        self.log_start(child, open.map_or(0, |(_, open)| open));
+        if let Some((first, 0)) = open {
+            self.answer_spawner(first, Ok(()));
         }
     }
 
@@ -309,21 +342,21 @@ impl Task {
         self.runtime.events().push(info, what);
     }
 
-    fn answer_spawner(&mut self, id: BatchId, answer: Result<(), Error>) {
-        if let Some(batch) = self.batches.remove(&id) {
+    fn answer_spawner(&mut self, first: ChildId, answer: Result<(), Error>) {
+        if let Some(batch) = self.batches.remove(&first) {
             let _ = batch.spawner.send(answer);
         }
     }
 
     /// A child is gone that had not started, or whose batch had failed.
-    fn on_lost_start(&mut self, id: BatchId, why: impl FnOnce() -> Error) {
-        let Some(batch) = self.batches.get_mut(&id) else { return };
+    fn on_lost_start(&mut self, child: ChildId, why: impl FnOnce() -> Error) {
+        let Some(batch) = batch_of(&mut self.batches, child) else { return };
         if batch.failure.is_none() {
             batch.failure = Some(why());
             batch.open = 0;
             for member in batch.members.clone() {
                 if let Some(entry) = self.children.get_mut(member) {
-                    entry.batch = Some(id);
+                    entry.in_batch = true;
                     batch.open += 1;
                     self.doomed.push(member);
                 }
@@ -334,7 +367,8 @@ impl Task {
         if batch.open == 0
             && let Some(failure) = batch.failure.take()
         {
-            self.answer_spawner(id, Err(failure));
+            let first = batch.members.start;
+            self.answer_spawner(first, Err(failure));
         }
     }
 
@@ -355,7 +389,7 @@ impl Task {
         }
         let failure = reason.is_failure();
         if let ExitReason::StartFailed(message) = reason {
-            if entry.batch.is_some() {
+            if entry.in_batch {
                 entry.rare().last_failure = Some(message);
             }
             self.decide(Event::StartFailed(child));
@@ -366,7 +400,7 @@ impl Task {
 
     /// The child at `path`, if it has an incarnation and that lives on `thread`.
     fn tenant_of(&self, path: &str, thread: &Arc<Arbiter>) -> Option<ChildId> {
-        let child = self.children.find(path)?;
+        let child = self.runtime.registry().number(path)?;
         let home = self.children.get(child)?.cell.thread()?;
         (Arc::ptr_eq(&home, thread) && self.state.has_incarnation(child)).then_some(child)
     }
@@ -375,7 +409,7 @@ impl Task {
     fn lose(&mut self, child: ChildId) {
         if let Some(entry) = self.children.get_mut(child) {
             entry.cell.give_up();
-            if entry.batch.is_some() {
+            if entry.in_batch {
                 entry.rare().last_failure = Some(ExitReason::ThreadLost.to_string());
             }
         }
@@ -423,10 +457,10 @@ impl Task {
         let Some(entry) = self.children.get_mut(child) else {
             return;
         };
-        let (to, command) = (self.to_self.clone(), command(entry.epoch));
+        let (ear, command) = (self.ear.clone(), command(entry.epoch));
         let timer = self.runtime.timers().spawn(async move {
             tokio::time::sleep(after).await;
-            let _ = to.send(command);
+            ear.tell(command);
         });
         entry.rare().timers.push(timer.abort_handle());
     }
@@ -477,8 +511,7 @@ impl Task {
         let Some(entry) = self.children.get_mut(child) else {
             return;
         };
-        entry.end_incarnation();
-        entry.restarted = std::mem::replace(&mut entry.started, true);
+        entry.begin_incarnation();
         if entry.restarted {
             entry.cell.info().count_restart();
             self.shared.count_restart();
@@ -487,7 +520,7 @@ impl Task {
         if std::mem::take(&mut entry.waits) {
             self.shared.end_wait(child);
         }
-        let report = Report::new(self.to_self.clone(), child, entry.epoch);
+        let report = Report::new(self.ear.clone(), child, entry.epoch);
         entry.cell.start(report, &mut self.starts);
     }
 
@@ -519,12 +552,12 @@ impl Task {
         }
         self.shared.set_children(self.children.len());
         let dead_letters = entry.cell.seal();
-        self.runtime.registry().remove(&entry.cell);
-        let (info, batch) = (entry.cell.info().clone(), entry.batch);
+        self.runtime.registry().remove(child);
+        let (info, in_batch) = (entry.cell.info().clone(), entry.in_batch);
         self.runtime.events().push(&info, What::Removed { dead_letters });
         let rare = entry.into_rare();
-        if let Some(batch) = batch {
-            self.on_lost_start(batch, || {
+        if in_batch {
+            self.on_lost_start(child, || {
                 let reason = rare.last_failure.unwrap_or_else(|| "it was stopped before it had started".to_owned());
                 Error::StartFailed { path: info.path().to_owned(), reason }
             });
