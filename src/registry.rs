@@ -6,11 +6,13 @@
 #[cfg(feature = "testkit")]
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
+use std::hint::black_box;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
 use parking_lot::RwLock;
 
 use crate::cell::{Cell, Core};
@@ -29,6 +31,12 @@ impl PathHash {
         Self(KEYS.get_or_init(RandomState::new).hash_one(path))
     }
 }
+
+/// A child with the hash of its path.
+pub(crate) type Listed = (Arc<dyn Cell>, PathHash);
+
+/// Children that are added in one go: whoever looks somebody up waits for no more than these.
+const AT_ONCE: usize = 1024;
 
 #[derive(Default)]
 pub(crate) struct Registry {
@@ -59,19 +67,19 @@ impl Cells {
         self.by_path.find(PathHash::of(path).0, |&number| path_of(&self.in_order, number) == path).copied()
     }
 
-    /// Adds a child and tells its number, unless a sibling has its path. Anybody else who has it is about to be removed, with
-    /// a supervisor that is gone, and is not found any more.
-    fn add(&mut self, cell: Arc<dyn Cell>, PathHash(hash): PathHash, is_sibling: impl Fn(u64) -> bool) -> Option<u64> {
+    /// Adds a child, unless a sibling has its path: then it is given back. Anybody else who has it is about to be removed,
+    /// with a supervisor that is gone, and is not found any more.
+    fn add(&mut self, (cell, PathHash(hash)): Listed, is_sibling: impl Fn(u64) -> bool) -> Result<(), Arc<dyn Cell>> {
         let Self { in_order, by_path, next } = self;
-        let earlier = by_path.find_mut(hash, |&number| path_of(in_order, number) == cell.info().path());
-        match earlier {
-            Some(&mut number) if is_sibling(number) => return None,
-            Some(number) => *number = *next,
-            None => drop(by_path.insert_unique(hash, *next, |&number| PathHash::of(path_of(in_order, number)).0)),
+        let is_it = |&number: &u64| path_of(in_order, number) == cell.info().path();
+        match by_path.entry(hash, is_it, |&number| PathHash::of(path_of(in_order, number)).0) {
+            Entry::Occupied(earlier) if is_sibling(*earlier.get()) => return Err(cell),
+            Entry::Occupied(mut earlier) => *earlier.get_mut() = *next,
+            Entry::Vacant(place) => drop(place.insert(*next)),
         }
         in_order.push(*next, cell);
         *next += 1;
-        Some(*next - 1)
+        Ok(())
     }
 
     fn remove(&mut self, number: u64) -> Option<Arc<dyn Cell>> {
@@ -97,24 +105,28 @@ impl Registry {
         by_path.reserve(more, |&number| PathHash::of(path_of(in_order, number)).0);
     }
 
-    /// Adds children of one supervisor, which take successive numbers, up to the first whose path a child has that
-    /// `is_sibling`, or one of these.
+    /// Adds the next of the children of one supervisor, which take successive numbers, up to the first whose path one of
+    /// them has or a child that `is_sibling`: that one is returned.
     pub(crate) fn add(
         &self,
-        children: impl Iterator<Item = (Arc<dyn Cell>, PathHash)>,
+        children: &mut std::vec::IntoIter<Listed>,
         is_sibling: impl Fn(u64) -> bool,
-    ) -> Range<u64> {
+    ) -> (Range<u64>, Option<Arc<dyn Cell>>) {
         let mut cells = self.cells.write();
         let first = cells.next;
-        for (cell, hash) in children {
-            if cells.add(cell, hash, |number| number >= first || is_sibling(number)).is_none() {
-                break;
+        // The places of all of them are asked for before the first is needed.
+        for (_, PathHash(hash)) in children.as_slice().iter().take(AT_ONCE) {
+            black_box(cells.by_path.find(*hash, |_| false));
+        }
+        for child in children.take(AT_ONCE) {
+            if let Err(taken) = cells.add(child, |number| number >= first || is_sibling(number)) {
+                return (first..cells.next, Some(taken));
             }
         }
-        first..cells.next
+        (first..cells.next, None)
     }
 
-    /// Takes away a child that has been sealed, or that is not to be.
+    /// Takes away a child that has been sealed.
     pub(crate) fn remove(&self, number: u64) {
         let mut cells = self.cells.write();
         if let Some(cell) = cells.in_order.get(number) {
@@ -181,6 +193,10 @@ impl Registry {
     /// The number of whoever is at `path`.
     pub(crate) fn number(&self, path: &str) -> Option<u64> {
         self.cells.read().number(path)
+    }
+
+    pub(crate) fn cell(&self, number: u64) -> Option<Arc<dyn Cell>> {
+        self.cells.read().in_order.get(number).cloned()
     }
 
     /// Whoever is at `path`.

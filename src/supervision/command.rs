@@ -12,7 +12,7 @@ use crate::arbiters::Arbiter;
 use crate::cell::Cell;
 use crate::mailbox::Signal;
 use crate::pulse::Beat;
-use crate::registry::PathHash;
+use crate::registry::{Listed, PathHash};
 use crate::{Error, ExitReason};
 
 /// Tells one incarnation of a child from the others.
@@ -121,15 +121,11 @@ pub(crate) struct Adoption {
     pub(super) reply: oneshot::Sender<Result<(), Error>>,
 }
 
-/// A child as it goes to the registry.
-pub(super) type Listed = (Arc<dyn Cell>, PathHash);
-
 /// Children in the order of their start. Those that no supervisor takes are sealed.
 #[derive(Default)]
 pub(crate) struct Newcomers {
-    pub(super) cells: Vec<Arc<dyn Cell>>,
-    /// What is to be had from a cell is taken on the spawner's thread, whose cache it is in: the supervisor
-    /// enters a crowd without looking at its members.
+    /// What is to be had from a cell is had on the spawner's thread, whose cache it is in: the supervisor enters a crowd
+    /// without looking at its members.
     pub(super) listed: Vec<Listed>,
     /// Each with the number of those it is the policy of.
     pub(super) policies: Vec<(Policy, usize)>,
@@ -137,7 +133,7 @@ pub(crate) struct Newcomers {
 
 impl Newcomers {
     pub(super) fn with_capacity(capacity: usize) -> Self {
-        Self { cells: Vec::with_capacity(capacity), listed: Vec::with_capacity(capacity), policies: Vec::new() }
+        Self { listed: Vec::with_capacity(capacity), policies: Vec::new() }
     }
 
     pub(super) fn one(cell: Arc<dyn Cell>, policy: Policy) -> Self {
@@ -147,8 +143,8 @@ impl Newcomers {
     }
 
     pub(super) fn push(&mut self, cell: Arc<dyn Cell>, policy: Policy) {
-        self.listed.push((cell.clone(), PathHash::of(cell.info().path())));
-        self.cells.push(cell);
+        let hash = PathHash::of(cell.info().path());
+        self.listed.push((cell, hash));
         match self.policies.last_mut() {
             Some((last, count)) if *last == policy => *count += 1,
             _ => self.policies.push((policy, 1)),
@@ -158,7 +154,7 @@ impl Newcomers {
 
 impl Drop for Newcomers {
     fn drop(&mut self) {
-        for cell in &self.cells {
+        for (cell, _) in &self.listed {
             cell.seal();
         }
     }

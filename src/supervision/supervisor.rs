@@ -1,25 +1,26 @@
 //! The task that is a supervisor: it hears what happened, asks `step` what follows, and does it.
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
-use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 use tracing::{error, info, warn};
 
-use super::children::{Children, Entry};
-use super::command::{Adoption, Command, Ear, Epoch, Listed, Overdue, Report};
+use super::batch::{Batch, Batches};
+use super::children::Children;
+use super::command::{Adoption, Command, Ear, Epoch, Overdue, Report};
 use super::info::SupervisorInfo;
 use super::reference::SupervisorRef;
 use super::spec::Supervisor;
 use super::step::{ChildId, Effect, Event, State, StopKind, Verdict, step};
 use crate::arbiters::{Arbiter, HandOver};
+use crate::cell::Cell;
 use crate::clock;
 use crate::mailbox::Signal;
 use crate::observe::{ActorState, EventLog, Info, What};
+use crate::registry::Listed;
 use crate::{Error, ExitReason, Handle};
 
 /// What a child that was told to halt gets to come back from its handler before its thread counts as lost.
@@ -34,32 +35,12 @@ pub(super) const UNBOUNDED: Duration = Duration::from_secs(365 * 24 * 3600);
 /// Commands taken from the queue in one go: enough that a burst of starts costs one wake-up, few enough to stay in cache.
 const BURST: usize = 128;
 
-/// Newcomers that are entered in the registry in one go: whoever looks somebody up waits for no more than these.
-const ENTER: usize = 1024;
-
-/// Children that were spawned together: all of them start, or none stays.
-struct Batch {
-    /// Whichever of these are children here.
-    members: Range<ChildId>,
-    /// Those that have not started yet; once one has failed, those that are not gone yet.
-    open: usize,
-    failure: Option<Error>,
-    spawner: oneshot::Sender<Result<(), Error>>,
-}
-
-/// The batch that a child belongs to, if its spawner has not been answered.
-fn batch_of(batches: &mut BTreeMap<ChildId, Batch>, child: ChildId) -> Option<&mut Batch> {
-    let (_, batch) = batches.range_mut(..=child).next_back()?;
-    Some(batch).filter(|batch| batch.members.contains(&child))
-}
-
 struct Task {
     shared: Arc<SupervisorInfo>,
     runtime: Handle,
     state: State,
     children: Children,
-    /// By their first members.
-    batches: BTreeMap<ChildId, Batch>,
+    batches: Batches,
     /// Members of batches that have failed, to be stopped.
     doomed: Vec<ChildId>,
     /// New children that came while all were stopped to be started again: they wait for that.
@@ -93,7 +74,7 @@ pub(crate) fn launch(spec: &Supervisor, path: String, runtime: &Handle) -> Super
         runtime: runtime.clone(),
         state: State::new(spec.strategy, spec.budget, runtime.next_seed()).with_auto_shutdown(spec.auto_shutdown),
         children: Children::default(),
-        batches: BTreeMap::new(),
+        batches: Batches::default(),
         doomed: Vec::new(),
         early: Vec::new(),
         ear: Arc::new(Ear::new(to.clone())),
@@ -150,10 +131,8 @@ impl Task {
                 }
             }
             Command::Remove { path, done } => {
-                let id = self.runtime.registry().number(&path);
-                let found = id.and_then(|id| Some((id, self.children.get_mut(id)?)));
-                if let Some((id, entry)) = found {
-                    entry.rare().removers.push(done);
+                if let Some(id) = self.find(&path) {
+                    self.children.rare(id).removers.push(done);
                     self.decide(Event::Remove(id));
                 }
             }
@@ -230,6 +209,15 @@ impl Task {
         self.relief = Some(timer.abort_handle());
     }
 
+    /// The child at `path`.
+    fn find(&self, path: &str) -> Option<ChildId> {
+        self.runtime.registry().number(path).filter(|&id| self.children.get(id).is_some())
+    }
+
+    fn cell(&self, child: ChildId) -> Option<Arc<dyn Cell>> {
+        self.runtime.registry().cell(child)
+    }
+
     fn is_current(&self, child: ChildId, epoch: Epoch) -> bool {
         self.children.get(child).is_some_and(|entry| entry.epoch == epoch)
     }
@@ -244,10 +232,11 @@ impl Task {
             let _ = reply.send(Err(self.runtime.gone(self.shared.info.path())));
             return;
         }
-        let ids = match self.enter(std::mem::take(&mut newcomers.listed)) {
+        let listed = std::mem::take(&mut newcomers.listed);
+        let count = listed.len();
+        let ids = match self.enter(listed) {
             Ok(ids) => ids,
-            Err(taken) => {
-                let path = newcomers.cells[taken].info().path().to_owned();
+            Err(path) => {
                 let _ = reply.send(Err(Error::NameTaken { path }));
                 return;
             }
@@ -256,13 +245,11 @@ impl Task {
             let _ = reply.send(Ok(()));
             return;
         };
-        let (members, count) = (first.start..last.end, newcomers.cells.len());
+        let members = first.start..last.end;
         self.children.reserve(count);
         self.state.reserve(count);
-        self.batches.insert(members.start, Batch { members, open: count, failure: None, spawner: reply });
-        for (id, cell) in ids.iter().cloned().flatten().zip(newcomers.cells.drain(..)) {
-            self.children.push(id, Entry::new(cell));
-        }
+        self.batches.add(Batch { members, open: count, failure: None, spawner: reply });
+        ids.iter().cloned().flatten().for_each(|id| self.children.add(id));
         self.shared.set_children(self.children.len());
         let policies = newcomers.policies.iter().flat_map(|&(policy, count)| std::iter::repeat_n(policy, count));
         for (place, (id, policy)) in ids.into_iter().flatten().zip(policies).enumerate() {
@@ -274,22 +261,28 @@ impl Task {
         }
     }
 
-    /// Enters newcomers in the registry, which gives them their ids, unless a path is taken: then it tells whose, and none of
-    /// them has been there.
-    fn enter(&self, newcomers: Vec<Listed>) -> Result<Vec<Range<ChildId>>, usize> {
+    /// Enters newcomers in the registry, which gives them their ids, unless a path is taken: then that is the error, and all
+    /// of them are sealed.
+    fn enter(&self, newcomers: Vec<Listed>) -> Result<Vec<Range<ChildId>>, String> {
         let registry = self.runtime.registry();
         registry.reserve(newcomers.len());
         let (mut entered, mut newcomers) = (Vec::<Range<ChildId>>::new(), newcomers.into_iter());
         while newcomers.len() > 0 {
-            let wanted = newcomers.len().min(ENTER);
             let is_sibling = |id| self.children.get(id).is_some() || entered.iter().any(|ids| ids.contains(&id));
-            let ids = registry.add(newcomers.by_ref().take(wanted), is_sibling);
-            let are_all = ids.clone().count() == wanted;
+            let (ids, taken) = registry.add(&mut newcomers, is_sibling);
             entered.push(ids);
-            if !are_all {
-                let entered = entered.into_iter().flatten();
-                return Err(entered.inspect(|&id| registry.remove(id)).count());
+            let Some(taken) = taken else { continue };
+            for id in entered.into_iter().flatten() {
+                if let Some(cell) = self.cell(id) {
+                    cell.seal();
+                }
+                registry.remove(id);
             }
+            taken.seal();
+            for (cell, _) in newcomers {
+                cell.seal();
+            }
+            return Err(taken.info().path().to_owned());
         }
         Ok(entered)
     }
@@ -313,25 +306,25 @@ impl Task {
         };
         let mut open = None;
         if entry.in_batch
-            && let Some(batch) = batch_of(&mut self.batches, child)
+            && let Some(batch) = self.batches.of(child)
             && batch.failure.is_none()
         {
             entry.in_batch = false;
             batch.open -= 1;
-            open = Some((batch.members.start, batch.open));
+            open = Some(batch.open);
         }
-        self.log_start(child, open.map_or(0, |(_, open)| open));
-        if let Some((first, 0)) = open {
-            self.answer_spawner(first, Ok(()));
+        self.log_start(child, open.unwrap_or(0));
+        if open == Some(0) {
+            self.batches.answer(child, Ok(()));
         }
     }
 
     /// Of a batch, the last ones to start are all that the log would keep: the others are not looked at for its sake.
     fn log_start(&self, child: ChildId, left_in_batch: usize) {
-        let Some(entry) = self.children.get(child).filter(|_| left_in_batch < EventLog::KEPT) else {
-            return;
-        };
-        let info = entry.cell.info();
+        let is_kept = left_in_batch < EventLog::KEPT;
+        let Some(entry) = self.children.get(child).filter(|_| is_kept) else { return };
+        let Some(cell) = self.cell(child) else { return };
+        let info = cell.info();
         let what = if entry.restarted {
             let reason = info.last_exit().unwrap_or_default();
             info!(path = info.path(), reason, "restarted");
@@ -342,15 +335,9 @@ impl Task {
         self.runtime.events().push(info, what);
     }
 
-    fn answer_spawner(&mut self, first: ChildId, answer: Result<(), Error>) {
-        if let Some(batch) = self.batches.remove(&first) {
-            let _ = batch.spawner.send(answer);
-        }
-    }
-
     /// A child is gone that had not started, or whose batch had failed.
     fn on_lost_start(&mut self, child: ChildId, why: impl FnOnce() -> Error) {
-        let Some(batch) = batch_of(&mut self.batches, child) else { return };
+        let Some(batch) = self.batches.of(child) else { return };
         if batch.failure.is_none() {
             batch.failure = Some(why());
             batch.open = 0;
@@ -367,86 +354,83 @@ impl Task {
         if batch.open == 0
             && let Some(failure) = batch.failure.take()
         {
-            let first = batch.members.start;
-            self.answer_spawner(first, Err(failure));
+            self.batches.answer(child, Err(failure));
         }
     }
 
     fn on_exited(&mut self, child: ChildId, reason: ExitReason) {
-        let Some(entry) = self.children.get_mut(child) else {
-            return;
-        };
-        entry.end_incarnation();
-        let info = entry.cell.info();
-        info.record_exit(&reason);
-        entry.cell.on_exit(&reason);
-        if !info.is_final() {
-            info.set_state(ActorState::Restarting);
-        }
+        let Some(cell) = self.end_incarnation(child, &reason) else { return };
+        let info = cell.info();
         self.runtime.events().exited(info, &reason);
         if reason.is_failure() {
             warn!(path = info.path(), %reason, "a child failed");
         }
         let failure = reason.is_failure();
         if let ExitReason::StartFailed(message) = reason {
-            if entry.in_batch {
-                entry.rare().last_failure = Some(message);
-            }
+            self.note_failure(child, message);
             self.decide(Event::StartFailed(child));
         } else {
             self.decide(Event::Exited { child, failure });
         }
     }
 
+    /// An incarnation has ended; the child that it was one of.
+    fn end_incarnation(&mut self, child: ChildId, reason: &ExitReason) -> Option<Arc<dyn Cell>> {
+        self.children.end_incarnation(child)?;
+        let cell = self.cell(child)?;
+        let info = cell.info();
+        info.record_exit(reason);
+        cell.on_exit(reason);
+        if !info.is_final() {
+            info.set_state(ActorState::Restarting);
+        }
+        Some(cell)
+    }
+
+    /// For the spawner, if it waits still.
+    fn note_failure(&mut self, child: ChildId, message: String) {
+        if self.children.get(child).is_some_and(|entry| entry.in_batch) {
+            self.children.rare(child).last_failure = Some(message);
+        }
+    }
+
     /// The child at `path`, if it has an incarnation and that lives on `thread`.
     fn tenant_of(&self, path: &str, thread: &Arc<Arbiter>) -> Option<ChildId> {
-        let child = self.runtime.registry().number(path)?;
-        let home = self.children.get(child)?.cell.thread()?;
+        let child = self.find(path)?;
+        let home = self.cell(child)?.thread()?;
         (Arc::ptr_eq(&home, thread) && self.state.has_incarnation(child)).then_some(child)
     }
 
     /// The child's thread does not come back.
     fn lose(&mut self, child: ChildId) {
-        if let Some(entry) = self.children.get_mut(child) {
-            entry.cell.give_up();
-            if entry.in_batch {
-                entry.rare().last_failure = Some(ExitReason::ThreadLost.to_string());
-            }
+        if let Some(cell) = self.cell(child) {
+            cell.give_up();
+            self.note_failure(child, ExitReason::ThreadLost.to_string());
         }
     }
 
     /// As `on_exited`, of one that is not to blame.
     fn on_displaced(&mut self, child: ChildId) {
-        let Some(entry) = self.children.get_mut(child) else {
-            return;
-        };
-        entry.end_incarnation();
-        let info = entry.cell.info();
-        info.record_exit(&ExitReason::ThreadLost);
-        entry.cell.on_exit(&ExitReason::ThreadLost);
-        if !info.is_final() {
-            info.set_state(ActorState::Restarting);
-        }
+        let Some(cell) = self.end_incarnation(child, &ExitReason::ThreadLost) else { return };
+        let info = cell.info();
         warn!(path = info.path(), "a child lost its thread to another actor");
         self.runtime.events().push(info, What::Exited { reason: ExitReason::ThreadLost.to_string(), failure: false });
         self.decide(Event::Displaced(child));
     }
 
     fn on_overdue(&mut self, child: ChildId, stage: Overdue) {
-        let Some(entry) = self.children.get(child) else {
-            return;
-        };
+        let Some(cell) = self.cell(child) else { return };
         match stage {
             Overdue::Bound => {
-                entry.cell.halt();
+                cell.halt();
                 let late = self.deadline.map_or(Duration::ZERO, clock::since);
                 let grace = GRACE.saturating_sub(late).max(LATE_GRACE);
                 self.later(child, grace, |epoch| Command::Overdue { child, epoch, stage: Overdue::Grace });
             }
             Overdue::Grace => {
-                let path = entry.cell.info().path();
+                let path = cell.info().path();
                 error!(path, "a handler did not come back within its bound; its thread is left behind");
-                entry.cell.give_up();
+                cell.give_up();
                 self.on_exited(child, ExitReason::ThreadLost);
             }
         }
@@ -454,15 +438,13 @@ impl Task {
 
     /// Sends itself a command of the child's present incarnation, unless that ends before.
     fn later(&mut self, child: ChildId, after: Duration, command: impl FnOnce(Epoch) -> Command) {
-        let Some(entry) = self.children.get_mut(child) else {
-            return;
-        };
+        let Some(entry) = self.children.get(child) else { return };
         let (ear, command) = (self.ear.clone(), command(entry.epoch));
         let timer = self.runtime.timers().spawn(async move {
             tokio::time::sleep(after).await;
             ear.tell(command);
         });
-        entry.rare().timers.push(timer.abort_handle());
+        self.children.rare(child).timers.push(timer.abort_handle());
     }
 
     /// Passes an order to stop on to those that are on their way out already, whose bounds may have been longer.
@@ -493,27 +475,25 @@ impl Task {
     }
 
     fn wait(&mut self, child: ChildId, delay: Duration) {
-        let Some(entry) = self.children.get_mut(child) else {
+        // Nothing but an earlier wait can be pending while it is down.
+        self.children.drop_timers(child);
+        let (Some(entry), Some(cell)) = (self.children.get_mut(child), self.runtime.registry().cell(child)) else {
             return;
         };
-        // Nothing but an earlier wait can be pending while it is down.
-        entry.drop_timers();
         entry.waits = true;
-        let info = entry.cell.info().clone();
+        let info = cell.info();
         let reason = info.last_exit().unwrap_or_default();
-        self.runtime.events().push(&info, What::RestartScheduled { delay_s: delay.as_secs_f64(), reason });
-        self.shared.begin_wait(child, info, delay);
+        self.runtime.events().push(info, What::RestartScheduled { delay_s: delay.as_secs_f64(), reason });
+        self.shared.begin_wait(child, info.clone(), delay);
         self.waits += 1;
         self.later(child, delay, |epoch| Command::Due { child, epoch });
     }
 
     fn start(&mut self, child: ChildId) {
-        let Some(entry) = self.children.get_mut(child) else {
-            return;
-        };
-        entry.begin_incarnation();
+        let Some(cell) = self.cell(child) else { return };
+        let Some(entry) = self.children.begin_incarnation(child) else { return };
         if entry.restarted {
-            entry.cell.info().count_restart();
+            cell.info().count_restart();
             self.shared.count_restart();
             self.runtime.registry().count_restart();
         }
@@ -521,45 +501,40 @@ impl Task {
             self.shared.end_wait(child);
         }
         let report = Report::new(self.ear.clone(), child, entry.epoch);
-        entry.cell.start(report, &mut self.starts);
+        cell.start(report, &mut self.starts);
     }
 
     fn stop(&mut self, child: ChildId, kind: StopKind) {
         let left = self.deadline.map_or(UNBOUNDED, |at| at.saturating_duration_since(clock::now()));
-        let Some(entry) = self.children.get_mut(child) else {
-            return;
-        };
-        entry.told = Some(kind);
+        let Some(cell) = self.cell(child) else { return };
+        if let Some(entry) = self.children.get_mut(child) {
+            entry.told = Some(kind);
+        }
         let own = self.state.bound(child).unwrap_or(UNBOUNDED);
         let bound = own.min(left);
         let signal = match kind {
             StopKind::Restart => Signal::Restart,
             StopKind::Final => Signal::Drain,
         };
-        entry.cell.stop(signal, bound);
+        cell.stop(signal, bound);
         if own < UNBOUNDED {
             self.later(child, bound, |epoch| Command::Overdue { child, epoch, stage: Overdue::Bound });
         }
     }
 
     fn forget(&mut self, child: ChildId) {
-        let Some(mut entry) = self.children.remove(child) else {
-            return;
-        };
-        entry.end_incarnation();
+        let (Some((entry, rare)), Some(cell)) = (self.children.remove(child), self.cell(child)) else { return };
         if entry.waits {
             self.shared.end_wait(child);
         }
         self.shared.set_children(self.children.len());
-        let dead_letters = entry.cell.seal();
+        let dead_letters = cell.seal();
         self.runtime.registry().remove(child);
-        let (info, in_batch) = (entry.cell.info().clone(), entry.in_batch);
-        self.runtime.events().push(&info, What::Removed { dead_letters });
-        let rare = entry.into_rare();
-        if in_batch {
+        self.runtime.events().push(cell.info(), What::Removed { dead_letters });
+        if entry.in_batch {
             self.on_lost_start(child, || {
                 let reason = rare.last_failure.unwrap_or_else(|| "it was stopped before it had started".to_owned());
-                Error::StartFailed { path: info.path().to_owned(), reason }
+                Error::StartFailed { path: cell.info().path().to_owned(), reason }
             });
         }
         for remover in rare.removers {
