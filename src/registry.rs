@@ -30,6 +30,11 @@ impl PathHash {
         static KEYS: OnceLock<RandomState> = OnceLock::new();
         Self(KEYS.get_or_init(RandomState::new).hash_one(path))
     }
+
+    /// Bits that a table does not go by itself.
+    fn tag(self) -> u64 {
+        (self.0 >> 32) & ((1 << TAG_BITS) - 1)
+    }
 }
 
 /// A child with the hash of its path.
@@ -53,9 +58,38 @@ pub(crate) struct Registry {
 struct Cells {
     /// By the number of their spawning.
     in_order: Roll<Arc<dyn Cell>>,
-    /// Numbers by the hash of the path, which stands in the actor alone.
-    by_path: HashTable<u64>,
+    /// By the hash of the path, which stands in the actor alone.
+    by_path: HashTable<Place>,
     next: u64,
+}
+
+/// The number of whoever has a path, and as much of the path's hash as there is room for: one that has another path is
+/// seldom looked at, which would take its memory from another thread.
+#[derive(Clone, Copy)]
+struct Place(u64);
+
+/// What is left for numbers lasts for 140 years at a million a second.
+const TAG_BITS: u32 = 12;
+
+impl Place {
+    fn new(number: u64, hash: PathHash) -> Self {
+        debug_assert!(number < 1 << (u64::BITS - TAG_BITS), "numbers have room");
+        Self(number << TAG_BITS | hash.tag())
+    }
+
+    fn number(self) -> u64 {
+        self.0 >> TAG_BITS
+    }
+
+    /// Whether it may be that of a path with this hash.
+    fn may_be(self, hash: PathHash) -> bool {
+        self.0 & ((1 << TAG_BITS) - 1) == hash.tag()
+    }
+}
+
+/// The hash by which a place was found.
+fn rehash(in_order: &Roll<Arc<dyn Cell>>) -> impl Fn(&Place) -> u64 {
+    |place| PathHash::of(path_of(in_order, place.number())).0
 }
 
 fn path_of(in_order: &Roll<Arc<dyn Cell>>, number: u64) -> &str {
@@ -64,18 +98,20 @@ fn path_of(in_order: &Roll<Arc<dyn Cell>>, number: u64) -> &str {
 
 impl Cells {
     fn number(&self, path: &str) -> Option<u64> {
-        self.by_path.find(PathHash::of(path).0, |&number| path_of(&self.in_order, number) == path).copied()
+        let hash = PathHash::of(path);
+        let is_it = |place: &Place| place.may_be(hash) && path_of(&self.in_order, place.number()) == path;
+        Some(self.by_path.find(hash.0, is_it)?.number())
     }
 
     /// Adds a child, unless a sibling has its path: then it is given back. Anybody else who has it is about to be removed,
     /// with a supervisor that is gone, and is not found any more.
-    fn add(&mut self, (cell, PathHash(hash)): Listed, is_sibling: impl Fn(u64) -> bool) -> Result<(), Arc<dyn Cell>> {
+    fn add(&mut self, (cell, hash): Listed, is_sibling: impl Fn(u64) -> bool) -> Result<(), Arc<dyn Cell>> {
         let Self { in_order, by_path, next } = self;
-        let is_it = |&number: &u64| path_of(in_order, number) == cell.info().path();
-        match by_path.entry(hash, is_it, |&number| PathHash::of(path_of(in_order, number)).0) {
-            Entry::Occupied(earlier) if is_sibling(*earlier.get()) => return Err(cell),
-            Entry::Occupied(mut earlier) => *earlier.get_mut() = *next,
-            Entry::Vacant(place) => drop(place.insert(*next)),
+        let is_it = |place: &Place| place.may_be(hash) && path_of(in_order, place.number()) == cell.info().path();
+        match by_path.entry(hash.0, is_it, rehash(in_order)) {
+            Entry::Occupied(earlier) if is_sibling(earlier.get().number()) => return Err(cell),
+            Entry::Occupied(mut earlier) => *earlier.get_mut() = Place::new(*next, hash),
+            Entry::Vacant(free) => drop(free.insert(Place::new(*next, hash))),
         }
         in_order.push(*next, cell);
         *next += 1;
@@ -85,12 +121,12 @@ impl Cells {
     fn remove(&mut self, number: u64) -> Option<Arc<dyn Cell>> {
         let Self { in_order, by_path, .. } = self;
         let PathHash(hash) = PathHash::of(path_of(in_order, number));
-        if let Ok(found) = by_path.find_entry(hash, |&other| other == number) {
+        if let Ok(found) = by_path.find_entry(hash, |place| place.number() == number) {
             found.remove();
         }
         let removed = in_order.remove(number);
         if is_roomy(by_path.len(), by_path.capacity()) {
-            by_path.shrink_to(by_path.len() * 2, |&number| PathHash::of(path_of(in_order, number)).0);
+            by_path.shrink_to(by_path.len() * 2, rehash(in_order));
         }
         removed
     }
@@ -102,7 +138,7 @@ impl Registry {
         let mut cells = self.cells.write();
         let Cells { in_order, by_path, .. } = &mut *cells;
         in_order.reserve(more);
-        by_path.reserve(more, |&number| PathHash::of(path_of(in_order, number)).0);
+        by_path.reserve(more, rehash(in_order));
     }
 
     /// Adds the next of the children of one supervisor, which take successive numbers, up to the first whose path one of
