@@ -39,6 +39,8 @@ struct Task {
     shared: Arc<SupervisorInfo>,
     runtime: Handle,
     state: State,
+    /// Room for what it decides.
+    effects: Vec<Effect>,
     children: Children,
     batches: Batches,
     /// Members of batches that have failed, to be stopped.
@@ -73,6 +75,7 @@ pub(crate) fn launch(spec: &Supervisor, path: String, runtime: &Handle) -> Super
         shared: shared.clone(),
         runtime: runtime.clone(),
         state: State::new(spec.strategy, spec.budget, runtime.next_seed()).with_auto_shutdown(spec.auto_shutdown),
+        effects: Vec::new(),
         children: Children::default(),
         batches: Batches::default(),
         doomed: Vec::new(),
@@ -251,7 +254,7 @@ impl Task {
         self.batches.add(Batch { members, open: count, failure: None, spawner: reply });
         ids.iter().cloned().flatten().for_each(|id| self.children.add(id));
         self.shared.set_children(self.children.len());
-        let policies = newcomers.policies.iter().flat_map(|&(policy, count)| std::iter::repeat_n(policy, count));
+        let policies = newcomers.policies.iter().flat_map(|(policy, count)| std::iter::repeat_n(policy, *count));
         for (place, (id, policy)) in ids.into_iter().flatten().zip(policies).enumerate() {
             self.decide(Event::Add(id, policy));
             // Of a crowd the first have started by now. Heard at once, they take little room until they are.
@@ -458,10 +461,14 @@ impl Task {
         }
     }
 
-    fn decide(&mut self, event: Event) {
-        for effect in step(&mut self.state, event, self.now) {
+    fn decide(&mut self, event: Event<'_>) {
+        let mut effects = std::mem::take(&mut self.effects);
+        step(&mut self.state, event, self.now, &mut effects);
+        for effect in effects.drain(..) {
             self.carry_out(effect);
         }
+        effects.shrink_to(BURST);
+        self.effects = effects;
     }
 
     fn carry_out(&mut self, effect: Effect) {
