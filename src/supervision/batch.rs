@@ -17,6 +17,9 @@ pub(super) struct Batch {
     pub(super) spawner: oneshot::Sender<Result<(), Error>>,
 }
 
+/// Members of a crowd: their supervisor alone takes some milliseconds for them.
+const CROWD: usize = 4096;
+
 /// Those whose spawners have not been answered, by their first members.
 #[derive(Default)]
 pub(super) struct Batches(BTreeMap<ChildId, Batch>);
@@ -24,6 +27,11 @@ pub(super) struct Batches(BTreeMap<ChildId, Batch>);
 impl Batches {
     pub(super) fn add(&mut self, batch: Batch) {
         self.0.insert(batch.members.start, batch);
+    }
+
+    /// Whether so many of the youngest have still to start that a millisecond is a small part of what it takes.
+    pub(super) fn has_crowd(&self) -> bool {
+        self.0.last_key_value().is_some_and(|(_, batch)| batch.failure.is_none() && batch.open >= CROWD)
     }
 
     /// The one that a child belongs to.

@@ -35,6 +35,10 @@ pub(super) const UNBOUNDED: Duration = Duration::from_secs(365 * 24 * 3600);
 /// Commands taken from the queue in one go: enough that a burst of starts costs one wake-up, few enough to stay in cache.
 const BURST: usize = 128;
 
+/// How long the starts of a crowd are left to gather. Heard as they come, each handful costs its thread a call to the system,
+/// and the core that both may be on two switches.
+const GATHER: Duration = Duration::from_millis(1);
+
 struct Task {
     shared: Arc<SupervisorInfo>,
     runtime: Handle,
@@ -111,6 +115,10 @@ impl Task {
                 }
             }
             self.settle();
+            if self.batches.has_crowd() {
+                // Nobody is woken for what comes meanwhile.
+                tokio::time::sleep(GATHER).await;
+            }
         }
     }
 
