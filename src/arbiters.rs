@@ -274,6 +274,8 @@ impl Arbiter {
 pub(crate) struct HandOver {
     starts: Vec<(Arc<Arbiter>, Vec<Newcomer>)>,
     count: usize,
+    /// How many went to one thread the last time: as much room is made at once.
+    last: usize,
 }
 
 /// Starts that are handed over at once: a thread begins with the first while its supervisor is at the next.
@@ -284,7 +286,11 @@ impl HandOver {
     pub(crate) fn add(&mut self, arbiter: Arc<Arbiter>, start: Newcomer) {
         match self.starts.iter_mut().find(|(known, _)| Arc::ptr_eq(known, &arbiter)) {
             Some((_, starts)) => starts.push(start),
-            None => self.starts.push((arbiter, vec![start])),
+            None => {
+                let mut starts = Vec::with_capacity(self.last.max(1));
+                starts.push(start);
+                self.starts.push((arbiter, starts));
+            }
         }
         self.count += 1;
         if self.count == HAND_OVER {
@@ -294,6 +300,7 @@ impl HandOver {
 
     pub(crate) fn finish(&mut self) {
         self.count = 0;
+        self.last = self.starts.iter().map(|(_, starts)| starts.len()).max().unwrap_or(0);
         self.starts.drain(..).for_each(|(arbiter, starts)| arbiter.spawner.spawn(starts));
     }
 }

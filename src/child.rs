@@ -1,5 +1,6 @@
 //! How a child is to be run: [`Child`] and the small types it is made of.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use crate::mailbox::CAPACITY_MAX;
@@ -105,10 +106,11 @@ pub(crate) struct Settings {
     pub(crate) patience: Patience,
 }
 
-/// How long a child may hold its thread, and what follows if it does for longer.
-#[derive(Debug, Clone, Copy)]
+/// How long a child may hold its thread, and what follows if it does for longer. Every child has one, so it is kept short.
+#[derive(Clone, Copy)]
 pub(crate) struct Patience {
-    pub(crate) stuck_after: Option<Duration>,
+    /// In milliseconds, which is as fine as the watchdog looks.
+    limit_ms: Option<NonZeroU32>,
     pub(crate) replace_stuck: bool,
 }
 
@@ -116,9 +118,33 @@ pub(crate) struct Patience {
 /// whoever is on call looks.
 const STUCK_AFTER: Duration = Duration::from_secs(30);
 
+impl Patience {
+    /// A limit of more than 49 days is one of 49.
+    pub(crate) fn set_limit(&mut self, limit: Option<Duration>) {
+        let limit_ms = limit.map(|limit| u32::try_from(limit.as_millis()).unwrap_or(u32::MAX));
+        self.limit_ms = limit_ms.map(|limit_ms| NonZeroU32::new(limit_ms).unwrap_or(NonZeroU32::MIN));
+    }
+
+    pub(crate) fn limit(self) -> Option<Duration> {
+        self.limit_ms.map(|limit_ms| Duration::from_millis(limit_ms.get().into()))
+    }
+}
+
+/// By the names that the description has for them.
+impl std::fmt::Debug for Patience {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Patience")
+            .field("stuck_after", &self.limit())
+            .field("replace_stuck", &self.replace_stuck)
+            .finish()
+    }
+}
+
 impl Default for Patience {
     fn default() -> Self {
-        Self { stuck_after: Some(STUCK_AFTER), replace_stuck: false }
+        let mut patience = Self { limit_ms: None, replace_stuck: false };
+        patience.set_limit(Some(STUCK_AFTER));
+        patience
     }
 }
 
@@ -203,7 +229,7 @@ impl<A: Actor> Child<A> {
     /// say so. Time that a handler spends waiting does not count, and each message of a queue has this time for itself.
     /// `None` is for ever, for actors that are meant to block or to compute. Default: 30 s.
     pub fn stuck_after(mut self, limit: Option<Duration>) -> Self {
-        self.settings.patience.stuck_after = limit;
+        self.settings.patience.set_limit(limit);
         self
     }
 

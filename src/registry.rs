@@ -1,15 +1,18 @@
 //! Who exists, by path. Written when children come and go; read by observers and by whoever looks an actor up.
 //!
-//! A supervisor adds a child before its first start and removes it once it is sealed. Looking takes this list's own lock
-//! and no mailbox's.
+//! A supervisor adds a child before its first start and removes it once it is sealed; the number that a child has here is
+//! its id there. Looking takes this list's own lock and no mailbox's.
 
 #[cfg(feature = "testkit")]
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
+use std::hint::black_box;
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
 use parking_lot::RwLock;
 
 use crate::cell::{Cell, Core};
@@ -27,7 +30,18 @@ impl PathHash {
         static KEYS: OnceLock<RandomState> = OnceLock::new();
         Self(KEYS.get_or_init(RandomState::new).hash_one(path))
     }
+
+    /// Bits that a table does not go by itself.
+    fn tag(self) -> u64 {
+        (self.0 >> 32) & ((1 << TAG_BITS) - 1)
+    }
 }
+
+/// A child with the hash of its path.
+pub(crate) type Listed = (Arc<dyn Cell>, PathHash);
+
+/// Children that are added in one go: whoever looks somebody up waits for no more than these.
+const AT_ONCE: usize = 1024;
 
 #[derive(Default)]
 pub(crate) struct Registry {
@@ -44,9 +58,38 @@ pub(crate) struct Registry {
 struct Cells {
     /// By the number of their spawning.
     in_order: Roll<Arc<dyn Cell>>,
-    /// Numbers by the hash of the path, which stands in the actor alone.
-    by_path: HashTable<u64>,
+    /// By the hash of the path, which stands in the actor alone.
+    by_path: HashTable<Place>,
     next: u64,
+}
+
+/// The number of whoever has a path, and as much of the path's hash as there is room for: one that has another path is
+/// seldom looked at, which would take its memory from another thread.
+#[derive(Clone, Copy)]
+struct Place(u64);
+
+/// What is left for numbers lasts for 140 years at a million a second.
+const TAG_BITS: u32 = 12;
+
+impl Place {
+    fn new(number: u64, hash: PathHash) -> Self {
+        debug_assert!(number < 1 << (u64::BITS - TAG_BITS), "numbers have room");
+        Self(number << TAG_BITS | hash.tag())
+    }
+
+    fn number(self) -> u64 {
+        self.0 >> TAG_BITS
+    }
+
+    /// Whether it may be that of a path with this hash.
+    fn may_be(self, hash: PathHash) -> bool {
+        self.0 & ((1 << TAG_BITS) - 1) == hash.tag()
+    }
+}
+
+/// The hash by which a place was found.
+fn rehash(in_order: &Roll<Arc<dyn Cell>>) -> impl Fn(&Place) -> u64 {
+    |place| PathHash::of(path_of(in_order, place.number())).0
 }
 
 fn path_of(in_order: &Roll<Arc<dyn Cell>>, number: u64) -> &str {
@@ -55,37 +98,37 @@ fn path_of(in_order: &Roll<Arc<dyn Cell>>, number: u64) -> &str {
 
 impl Cells {
     fn number(&self, path: &str) -> Option<u64> {
-        self.by_path.find(PathHash::of(path).0, |&number| path_of(&self.in_order, number) == path).copied()
+        let hash = PathHash::of(path);
+        let is_it = |place: &Place| place.may_be(hash) && path_of(&self.in_order, place.number()) == path;
+        Some(self.by_path.find(hash.0, is_it)?.number())
     }
 
-    /// Siblings' names are unique, so a path that is there already belongs to one that is about to be removed.
-    fn add(&mut self, cell: Arc<dyn Cell>, PathHash(hash): PathHash) {
+    /// Adds a child, unless a sibling has its path: then it is given back. Anybody else who has it is about to be removed,
+    /// with a supervisor that is gone, and is not found any more.
+    fn add(&mut self, (cell, hash): Listed, is_sibling: impl Fn(u64) -> bool) -> Result<(), Arc<dyn Cell>> {
         let Self { in_order, by_path, next } = self;
-        let earlier = by_path.find_mut(hash, |&number| path_of(in_order, number) == cell.info().path());
-        if let Some(number) = earlier {
-            *number = *next;
-            in_order.push(*next, cell);
-        } else {
-            in_order.push(*next, cell);
-            by_path.insert_unique(hash, *next, |&number| PathHash::of(path_of(in_order, number)).0);
+        let is_it = |place: &Place| place.may_be(hash) && path_of(in_order, place.number()) == cell.info().path();
+        match by_path.entry(hash.0, is_it, rehash(in_order)) {
+            Entry::Occupied(earlier) if is_sibling(earlier.get().number()) => return Err(cell),
+            Entry::Occupied(mut earlier) => *earlier.get_mut() = Place::new(*next, hash),
+            Entry::Vacant(free) => drop(free.insert(Place::new(*next, hash))),
         }
+        in_order.push(*next, cell);
         *next += 1;
+        Ok(())
     }
 
-    fn remove(&mut self, cell: &Arc<dyn Cell>) {
-        let PathHash(hash) = PathHash::of(cell.info().path());
-        let is_it = |number: u64| self.in_order.get(number).is_some_and(|found| Arc::ptr_eq(found, cell));
-        if let Ok(found) = self.by_path.find_entry(hash, |&number| is_it(number)) {
-            let (number, _) = found.remove();
-            self.in_order.remove(number);
-        } else {
-            let number = self.in_order.iter().find(|(_, other)| Arc::ptr_eq(other, cell)).map(|(number, _)| number);
-            number.and_then(|number| self.in_order.remove(number));
-        }
+    fn remove(&mut self, number: u64) -> Option<Arc<dyn Cell>> {
         let Self { in_order, by_path, .. } = self;
-        if is_roomy(by_path.len(), by_path.capacity()) {
-            by_path.shrink_to(by_path.len() * 2, |&number| PathHash::of(path_of(in_order, number)).0);
+        let PathHash(hash) = PathHash::of(path_of(in_order, number));
+        if let Ok(found) = by_path.find_entry(hash, |place| place.number() == number) {
+            found.remove();
         }
+        let removed = in_order.remove(number);
+        if is_roomy(by_path.len(), by_path.capacity()) {
+            by_path.shrink_to(by_path.len() * 2, rehash(in_order));
+        }
+        removed
     }
 }
 
@@ -95,18 +138,41 @@ impl Registry {
         let mut cells = self.cells.write();
         let Cells { in_order, by_path, .. } = &mut *cells;
         in_order.reserve(more);
-        by_path.reserve(more, |&number| PathHash::of(path_of(in_order, number)).0);
+        by_path.reserve(more, rehash(in_order));
     }
 
-    pub(crate) fn add(&self, cell: Arc<dyn Cell>, hash: PathHash) {
-        self.cells.write().add(cell, hash);
+    /// Adds the next of the children of one supervisor, which take successive numbers, up to the first whose path one of
+    /// them has or a child that `is_sibling`: that one is returned.
+    pub(crate) fn add(
+        &self,
+        children: &mut std::vec::IntoIter<Listed>,
+        is_sibling: impl Fn(u64) -> bool,
+    ) -> (Range<u64>, Option<Arc<dyn Cell>>) {
+        let mut cells = self.cells.write();
+        let first = cells.next;
+        // The places of all of them are asked for before the first is needed.
+        for (_, PathHash(hash)) in children.as_slice().iter().take(AT_ONCE) {
+            black_box(cells.by_path.find(*hash, |_| false));
+        }
+        for child in children.take(AT_ONCE) {
+            if let Err(taken) = cells.add(child, |number| number >= first || is_sibling(number)) {
+                return (first..cells.next, Some(taken));
+            }
+        }
+        (first..cells.next, None)
     }
 
-    pub(crate) fn remove(&self, cell: &Arc<dyn Cell>) {
-        self.buried.fetch_add(cell.info().dead_letters(), Ordering::Relaxed);
-        #[cfg(feature = "testkit")]
-        self.bury(cell.info());
-        self.cells.write().remove(cell);
+    /// Takes away a child that has been sealed.
+    pub(crate) fn remove(&self, number: u64) {
+        let mut cells = self.cells.write();
+        if let Some(cell) = cells.in_order.get(number) {
+            self.buried.fetch_add(cell.info().dead_letters(), Ordering::Relaxed);
+            #[cfg(feature = "testkit")]
+            self.bury(cell.info());
+        }
+        let removed = cells.remove(number);
+        drop(cells);
+        drop(removed);
     }
 
     /// Adds one that snapshots show and nobody finds: the supervisor of an actor's children has that actor's path.
@@ -158,6 +224,15 @@ impl Registry {
         };
         let core: Arc<Core<A>> = cell.core()?.downcast().ok()?;
         Some(Address { core }).filter(Address::is_alive)
+    }
+
+    /// The number of whoever is at `path`.
+    pub(crate) fn number(&self, path: &str) -> Option<u64> {
+        self.cells.read().number(path)
+    }
+
+    pub(crate) fn cell(&self, number: u64) -> Option<Arc<dyn Cell>> {
+        self.cells.read().in_order.get(number).cloned()
     }
 
     /// Whoever is at `path`.

@@ -1,10 +1,27 @@
 //! Things in the order of their coming: found, added and taken out at a cost that hardly grows with their number.
 
 /// Values under ids that grow. What is taken out leaves a hole; when half of it is holes, they are closed.
+///
+/// Most ids follow one another, so an id is kept only where a run of them begins: a value costs its own size.
 #[derive(Debug, Clone)]
 pub(crate) struct Roll<T> {
-    slots: Vec<(u64, Option<T>)>,
+    slots: Vec<Option<T>>,
+    /// In their order; no run is empty.
+    runs: Vec<Run>,
     holes: usize,
+}
+
+/// From this slot on, up to the next run, each id is one more than that of the slot before.
+#[derive(Debug, Clone, Copy)]
+struct Run {
+    id: u64,
+    slot: usize,
+}
+
+impl Run {
+    fn id_at(self, slot: usize) -> u64 {
+        self.id + (slot - self.slot) as u64
+    }
 }
 
 /// Holes that are not worth closing.
@@ -17,7 +34,7 @@ pub(crate) fn is_roomy(used: usize, room: usize) -> bool {
 
 impl<T> Default for Roll<T> {
     fn default() -> Self {
-        Self { slots: Vec::new(), holes: 0 }
+        Self { slots: Vec::new(), runs: Vec::new(), holes: 0 }
     }
 }
 
@@ -28,47 +45,53 @@ impl<T> Roll<T> {
 
     /// Adds a value at the end. Ids must grow.
     pub(crate) fn push(&mut self, id: u64, value: T) {
-        debug_assert!(self.slots.last().is_none_or(|&(last, _)| last < id), "ids grow");
-        self.slots.push((id, Some(value)));
+        let slot = self.slots.len();
+        let next = self.runs.last().map(|run| run.id_at(slot));
+        debug_assert!(next.is_none_or(|next| next <= id), "ids grow");
+        if next != Some(id) {
+            self.runs.push(Run { id, slot });
+        }
+        self.slots.push(Some(value));
     }
 
     pub(crate) fn reserve(&mut self, more: usize) {
         self.slots.reserve(more);
     }
 
-    /// Where the first id that is not smaller stands.
-    fn place(&self, id: u64) -> usize {
-        // Where nothing has been taken out yet, the id says it.
-        let first = self.slots.first().map_or(0, |&(first, _)| first);
-        let guess = usize::try_from(id.saturating_sub(first)).unwrap_or(usize::MAX);
-        if self.slots.get(guess).is_some_and(|&(there, _)| there == id) {
-            return guess;
-        }
-        self.slots.partition_point(|&(there, _)| there < id)
+    /// Where the first id that is not smaller stands, and whether it is this one.
+    fn place(&self, id: u64) -> (usize, bool) {
+        let after = self.runs.partition_point(|run| run.id <= id);
+        let Some(run) = after.checked_sub(1).map(|at| self.runs[at]) else { return (0, false) };
+        let end = self.runs.get(after).map_or(self.slots.len(), |next| next.slot);
+        let past = usize::try_from(id - run.id).unwrap_or(usize::MAX);
+        if past < end - run.slot { (run.slot + past, true) } else { (end, false) }
+    }
+
+    /// Where this id stands.
+    fn slot(&self, id: u64) -> Option<usize> {
+        let (slot, is_it) = self.place(id);
+        is_it.then_some(slot)
     }
 
     pub(crate) fn get(&self, id: u64) -> Option<&T> {
-        let (there, value) = self.slots.get(self.place(id))?;
-        value.as_ref().filter(|_| *there == id)
+        self.slots[self.slot(id)?].as_ref()
     }
 
     pub(crate) fn get_mut(&mut self, id: u64) -> Option<&mut T> {
-        let place = self.place(id);
-        let (there, value) = self.slots.get_mut(place)?;
-        value.as_mut().filter(|_| *there == id)
+        let slot = self.slot(id)?;
+        self.slots[slot].as_mut()
     }
 
     pub(crate) fn remove(&mut self, id: u64) -> Option<T> {
-        let place = self.place(id);
-        let taken = self.slots.get_mut(place).filter(|(there, _)| *there == id)?.1.take()?;
+        let slot = self.slot(id)?;
+        let taken = self.slots[slot].take()?;
         self.holes += 1;
-        while self.slots.last().is_some_and(|(_, value)| value.is_none()) {
-            self.slots.pop();
+        while self.slots.pop_if(|value| value.is_none()).is_some() {
             self.holes -= 1;
         }
+        while self.runs.pop_if(|run| run.slot >= self.slots.len()).is_some() {}
         if self.holes > HOLES_MIN && self.holes * 2 > self.slots.len() {
-            self.slots.retain(|(_, value)| value.is_some());
-            self.holes = 0;
+            self.close_holes();
         }
         if is_roomy(self.slots.len(), self.slots.capacity()) {
             self.slots.shrink_to(self.slots.len() * 2);
@@ -76,29 +99,51 @@ impl<T> Roll<T> {
         Some(taken)
     }
 
+    fn close_holes(&mut self) {
+        let mut runs: Vec<Run> = Vec::new();
+        for (slot, (id, _)) in self.iter().enumerate() {
+            if runs.last().is_none_or(|run| run.id_at(slot) != id) {
+                runs.push(Run { id, slot });
+            }
+        }
+        self.slots.retain(Option::is_some);
+        (self.runs, self.holes) = (runs, 0);
+    }
+
     pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = (u64, &T)> {
-        self.slots.iter().filter_map(|(id, value)| Some((*id, value.as_ref()?)))
+        (0..self.runs.len()).flat_map(move |at| {
+            let (run, next) = (self.runs[at], self.runs.get(at + 1));
+            let slots = run.slot..next.map_or(self.slots.len(), |next| next.slot);
+            slots.filter_map(move |slot| Some((run.id_at(slot), self.slots[slot].as_ref()?)))
+        })
     }
 
     pub(crate) fn values_mut(&mut self) -> impl Iterator<Item = &mut T> {
-        self.slots.iter_mut().filter_map(|(_, value)| value.as_mut())
+        self.slots.iter_mut().flatten()
+    }
+
+    /// What stands in this slot, with its id.
+    fn entry(&self, slot: usize) -> Option<(u64, &T)> {
+        let value = self.slots[slot].as_ref()?;
+        let run = self.runs[self.runs.partition_point(|run| run.slot <= slot) - 1];
+        Some((run.id_at(slot), value))
     }
 
     /// The last one before `id`.
     pub(crate) fn before(&self, id: u64) -> Option<(u64, &T)> {
-        let earlier = &self.slots[..self.place(id)];
-        earlier.iter().rev().find_map(|(id, value)| Some((*id, value.as_ref()?)))
+        let (slot, _) = self.place(id);
+        (0..slot).rev().find_map(|slot| self.entry(slot))
     }
 
     /// The first one that is `id` or comes after it.
     pub(crate) fn from(&self, id: u64) -> Option<(u64, &T)> {
-        let later = &self.slots[self.place(id)..];
-        later.iter().find_map(|(id, value)| Some((*id, value.as_ref()?)))
+        let (slot, _) = self.place(id);
+        (slot..self.slots.len()).find_map(|slot| self.entry(slot))
     }
 
     /// The id that nothing has reached.
     pub(crate) fn end(&self) -> u64 {
-        self.slots.last().map_or(0, |&(last, _)| last + 1)
+        self.runs.last().map_or(0, |run| run.id_at(self.slots.len()))
     }
 }
 
@@ -127,6 +172,8 @@ mod tests {
                 prop_assert_eq!(roll.before(n).map(|(id, _)| id), map.range(..n).next_back().map(|(&id, _)| id));
                 prop_assert_eq!(roll.from(n).map(|(id, _)| id), map.range(n..).next().map(|(&id, _)| id));
                 prop_assert!(roll.holes <= HOLES_MIN || roll.holes * 2 <= roll.slots.len());
+                prop_assert!(roll.runs.len() <= roll.slots.len());
+                prop_assert_eq!(roll.end(), map.last_key_value().map_or(0, |(&last, _)| last + 1));
             }
             prop_assert_eq!(roll.len(), map.len());
             prop_assert!(roll.iter().map(|(id, &n)| (id, n)).eq(map));

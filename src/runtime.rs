@@ -528,7 +528,8 @@ impl Handle {
     /// Joins a parent's path and a child's name, which must be usable in a path.
     pub(crate) fn child_path(&self, parent: &str, name: &str) -> Result<String, Error> {
         let usable = !name.is_empty() && name.len() <= NAME_MAX && !name.contains(|c: char| c == '/' || c.is_control());
-        let path = if parent.is_empty() { name.to_owned() } else { format!("{parent}/{name}") };
+        // As long as it is to stay: it is kept as it is.
+        let path = if parent.is_empty() { name.to_owned() } else { [parent, name].join("/") };
         if usable {
             Ok(path)
         } else {

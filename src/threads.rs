@@ -4,7 +4,7 @@
 //! worker, and a spawner that stops waiting leaves no thread behind. A thread that has ended, or that a handler did not
 //! come back from, is not given out again.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -31,7 +31,7 @@ pub(crate) struct ThreadSettings {
 }
 
 /// An arbiter that actors share.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Common {
     Worker(usize),
     Named(&'static str),
@@ -39,7 +39,7 @@ enum Common {
 
 #[derive(Default)]
 struct Arbiters {
-    common: HashMap<Common, Arc<Arbiter>>,
+    common: BTreeMap<Common, Arc<Arbiter>>,
     /// Every arbiter there is, for snapshots and for the end.
     all: Vec<Arc<Arbiter>>,
     /// Those that were told to end, for as long as they take.
@@ -136,12 +136,14 @@ impl Threads {
         match *placement {
             Placement::Any => {
                 let turn = self.next_worker.fetch_add(1, Ordering::Relaxed) % workers;
-                let spec =
-                    ThreadSpec { name: format!("ironcliw-w{turn}"), core: pinned(turn), niceness: worker_niceness };
-                self.common(Common::Worker(turn), spec)
+                self.common(Common::Worker(turn), || ThreadSpec {
+                    name: format!("ironcliw-w{turn}"),
+                    core: pinned(turn),
+                    niceness: worker_niceness,
+                })
             }
             Placement::Shared(name) => {
-                let spec = ThreadSpec { name: format!("ironcliw-{name}"), core: None, niceness: None };
+                let spec = || ThreadSpec { name: format!("ironcliw-{name}"), core: None, niceness: None };
                 self.common(Common::Named(name), spec)
             }
             Placement::Dedicated => {
@@ -161,7 +163,7 @@ impl Threads {
         }
     }
 
-    fn common(&self, which: Common, spec: ThreadSpec) -> Result<Arc<Arbiter>, Error> {
+    fn common(&self, which: Common, spec: impl FnOnce() -> ThreadSpec) -> Result<Arc<Arbiter>, Error> {
         let present = self.arbiters.lock().common.get(&which).cloned();
         if let Some(present) = present {
             if present.is_alive() {
@@ -169,7 +171,7 @@ impl Threads {
             }
             self.close(&present);
         }
-        let arbiter = self.open(spec)?;
+        let arbiter = self.open(spec())?;
         self.arbiters.lock().common.insert(which, arbiter.clone());
         Ok(arbiter)
     }

@@ -96,7 +96,8 @@ impl Suspect {
             self.progress = self.cell.as_ref().map_or(0, |cell| cell.info().progress());
             return;
         };
-        let Patience { stuck_after: Some(limit), replace_stuck } = cell.patience() else { return };
+        let patience = cell.patience();
+        let Some(limit) = patience.limit() else { return };
         let progress = cell.info().progress();
         if progress != self.progress {
             // The same poll, and another message.
@@ -110,7 +111,7 @@ impl Suspect {
         if !std::mem::replace(&mut self.marked, true) {
             mark(runtime, &*cell, &self.thread, limit);
         }
-        if replace_stuck {
+        if patience.replace_stuck {
             self.replace(runtime, &*cell);
         }
     }
@@ -152,7 +153,7 @@ fn mark(runtime: &Handle, cell: &dyn Cell, thread: &Arbiter, limit: Duration) {
 impl Handle {
     /// An actor with this patience is to be started on `thread`.
     pub(crate) fn watch(&self, thread: &Arbiter, patience: Patience) {
-        if let Some(limit) = patience.stuck_after
+        if let Some(limit) = patience.limit()
             && thread.pulse().limit(limit)
         {
             self.watchdog().shorter.notify_one();

@@ -271,6 +271,11 @@ fn of_a_batch_all_are_spawned_in_order_or_none_stays() {
     assert_eq!(taken, Error::NameTaken { path: "user/group/scribe-7".into() });
     let twice = ["twin", "twin"].map(|name| scribe(name).0);
     assert!(matches!(runtime.block_on(group.spawn_many(twice)).unwrap_err(), Error::NameTaken { .. }));
+    // More than are entered in one go.
+    let late = (0..1_500).chain([3]).map(|n| scribe(&format!("late-{n}")).0);
+    let taken = runtime.block_on(group.spawn_many(late)).unwrap_err();
+    assert_eq!(taken, Error::NameTaken { path: "user/group/late-3".into() });
+    assert!(runtime.find::<Scribe>("user/group/late-3").is_none());
     let nameless = ["fine", "not/fine"].map(|name| scribe(name).0);
     assert!(matches!(runtime.block_on(group.spawn_many(nameless)).unwrap_err(), Error::StartFailed { .. }));
     assert_eq!(runtime.snapshot().actors.len(), 300);

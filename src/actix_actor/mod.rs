@@ -129,7 +129,7 @@ impl<A: actix::Actor<Context = actix::Context<A>>> ActixChild<A> {
     /// How long one poll of the actor may hold its thread before the actor counts as stuck, as
     /// [`Child::stuck_after`](crate::Child::stuck_after) says. Default: 30 s.
     pub fn stuck_after(mut self, limit: Option<Duration>) -> Self {
-        self.settings.patience.stuck_after = limit;
+        self.settings.patience.set_limit(limit);
         self
     }
 

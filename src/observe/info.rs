@@ -48,28 +48,33 @@ pub(crate) struct Info {
     path: Box<str>,
     /// A function, for it is half as long as what it returns.
     kind: fn() -> &'static str,
-    state: AtomicU8,
     handled: AtomicU64,
+    /// The time its polls have taken.
+    busy: Busy,
+    /// What an actor that idles has none of: made at the first use.
+    rare: OnceLock<Box<Rare>>,
+    state: AtomicU8,
+    /// It holds its thread for longer than it may.
+    is_stuck: AtomicBool,
+    /// It has ended for good, and everybody who had asked has heard.
+    is_over: AtomicBool,
+    /// A handler is at work.
+    #[cfg(feature = "testkit")]
+    has_message_in_hand: AtomicBool,
+}
+
+#[derive(Default)]
+struct Rare {
     skipped: AtomicU64,
     failures: AtomicU64,
     restarts: AtomicU64,
     dead_letters: AtomicU64,
-    /// It holds its thread for longer than it may.
-    is_stuck: AtomicBool,
-    /// Times that came to be.
+    /// Times that it came to be stuck.
     stuck: AtomicU64,
-    /// Boxed, as most have none.
-    last_exit: Mutex<Option<Box<ExitReason>>>,
-    /// The time its polls have taken.
-    busy: Busy,
-    activity: OnceLock<Box<Activity>>,
-    /// It has ended for good, and everybody who had asked has heard.
-    is_over: AtomicBool,
-    /// Those who wait for that.
+    last_exit: Mutex<Option<ExitReason>>,
+    /// Those who wait for its end.
     mourners: Notify,
-    /// A handler is at work.
-    #[cfg(feature = "testkit")]
-    has_message_in_hand: AtomicBool,
+    activity: Activity,
 }
 
 impl Info {
@@ -77,22 +82,24 @@ impl Info {
         Self {
             path: path.into_boxed_str(),
             kind,
-            state: AtomicU8::new(ActorState::Starting as u8),
             handled: AtomicU64::new(0),
-            skipped: AtomicU64::new(0),
-            failures: AtomicU64::new(0),
-            restarts: AtomicU64::new(0),
-            dead_letters: AtomicU64::new(0),
-            is_stuck: AtomicBool::new(false),
-            stuck: AtomicU64::new(0),
-            last_exit: Mutex::new(None),
             busy: Busy::new(),
-            activity: OnceLock::new(),
+            rare: OnceLock::new(),
+            state: AtomicU8::new(ActorState::Starting as u8),
+            is_stuck: AtomicBool::new(false),
             is_over: AtomicBool::new(false),
-            mourners: Notify::const_new(),
             #[cfg(feature = "testkit")]
             has_message_in_hand: AtomicBool::new(false),
         }
+    }
+
+    fn rare(&self) -> &Rare {
+        self.rare.get_or_init(Box::default)
+    }
+
+    /// One of the rare counts.
+    fn count_of(&self, count: impl FnOnce(&Rare) -> &AtomicU64) -> u64 {
+        self.rare.get().map_or(0, |rare| count(rare).load(Ordering::Relaxed))
     }
 
     pub(crate) fn path(&self) -> &str {
@@ -125,12 +132,12 @@ impl Info {
     /// Marks it, or takes the mark away. A new mark is counted.
     pub(crate) fn set_stuck(&self, stuck: bool) {
         if !self.is_stuck.swap(stuck, Ordering::Relaxed) && stuck {
-            self.stuck.fetch_add(1, Ordering::Relaxed);
+            self.rare().stuck.fetch_add(1, Ordering::Relaxed);
         }
     }
 
     pub(crate) fn stuck(&self) -> u64 {
-        self.stuck.load(Ordering::Relaxed)
+        self.count_of(|rare| &rare.stuck)
     }
 
     /// What moves with every message that it is done with.
@@ -173,22 +180,24 @@ impl Info {
     }
 
     pub(crate) fn count_skipped(&self) {
-        self.skipped.fetch_add(1, Ordering::Relaxed);
+        self.rare().skipped.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn count_restart(&self) {
-        self.restarts.fetch_add(1, Ordering::Relaxed);
+        self.rare().restarts.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn count_dead_letters(&self, n: u64) {
-        self.dead_letters.fetch_add(n, Ordering::Relaxed);
+        if n > 0 {
+            self.rare().dead_letters.fetch_add(n, Ordering::Relaxed);
+        }
     }
 
     pub(crate) fn record_exit(&self, reason: &ExitReason) {
         if reason.is_failure() {
-            self.failures.fetch_add(1, Ordering::Relaxed);
+            self.rare().failures.fetch_add(1, Ordering::Relaxed);
         }
-        *self.last_exit.lock() = Some(Box::new(reason.clone()));
+        *self.rare().last_exit.lock() = Some(reason.clone());
         #[cfg(feature = "testkit")]
         self.set_message_in_hand(false);
     }
@@ -196,13 +205,14 @@ impl Info {
     /// There is no more to come of it.
     pub(crate) fn announce_end(&self) {
         self.is_over.store(true, Ordering::Release);
-        self.mourners.notify_waiters();
+        // Made if need be, for whoever begins to wait now makes it as well, and one of the two finds what the other has done.
+        self.rare().mourners.notify_waiters();
     }
 
     /// Waits for the end, and tells why the last incarnation ended.
     pub(crate) async fn end(&self) -> ExitReason {
         // Hears what is announced from here on; what was announced before shows in the flag.
-        let announced = self.mourners.notified();
+        let announced = self.rare().mourners.notified();
         if !self.is_over.load(Ordering::Acquire) {
             announced.await;
         }
@@ -211,7 +221,7 @@ impl Info {
 
     /// Why the last incarnation ended. One that was left no time to say is one that was told.
     pub(crate) fn last_reason(&self) -> ExitReason {
-        self.last_exit.lock().as_deref().cloned().unwrap_or(ExitReason::Shutdown)
+        self.rare.get().and_then(|rare| rare.last_exit.lock().clone()).unwrap_or(ExitReason::Shutdown)
     }
 
     /// Written by the actor's own thread.
@@ -220,12 +230,12 @@ impl Info {
     }
 
     pub(crate) fn activity(&self) -> Option<&Activity> {
-        self.activity.get().map(Box::as_ref)
+        self.rare.get().map(|rare| &rare.activity)
     }
 
     /// The same, made if there was none.
     pub(crate) fn activity_made(&self) -> &Activity {
-        self.activity.get_or_init(Box::default)
+        &self.rare().activity
     }
 
     pub(crate) fn handled(&self) -> u64 {
@@ -233,22 +243,36 @@ impl Info {
     }
 
     pub(crate) fn skipped(&self) -> u64 {
-        self.skipped.load(Ordering::Relaxed)
+        self.count_of(|rare| &rare.skipped)
     }
 
     pub(crate) fn failures(&self) -> u64 {
-        self.failures.load(Ordering::Relaxed)
+        self.count_of(|rare| &rare.failures)
     }
 
     pub(crate) fn restarts(&self) -> u64 {
-        self.restarts.load(Ordering::Relaxed)
+        self.count_of(|rare| &rare.restarts)
     }
 
     pub(crate) fn dead_letters(&self) -> u64 {
-        self.dead_letters.load(Ordering::Relaxed)
+        self.count_of(|rare| &rare.dead_letters)
     }
 
     pub(crate) fn last_exit(&self) -> Option<String> {
-        self.last_exit.lock().as_ref().map(ToString::to_string)
+        self.rare.get().and_then(|rare| rare.last_exit.lock().as_ref().map(ToString::to_string))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_idle_actor_is_known_by_little() {
+        assert!(size_of::<Info>() <= 64, "{}", size_of::<Info>());
+        let info = Info::new("idle".to_owned(), || "Idle");
+        info.count_dead_letters(0);
+        assert!(info.rare.get().is_none());
+        assert_eq!((info.progress(), info.restarts(), info.last_exit()), (0, 0, None));
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 
@@ -11,7 +12,7 @@ use crate::arbiters::Arbiter;
 use crate::cell::Cell;
 use crate::mailbox::Signal;
 use crate::pulse::Beat;
-use crate::registry::PathHash;
+use crate::registry::{Listed, PathHash};
 use crate::{Error, ExitReason};
 
 /// Tells one incarnation of a child from the others.
@@ -25,27 +26,62 @@ impl Epoch {
     }
 }
 
+/// What a supervisor hears by: commands, and the starts of its children, which come in crowds.
+pub(crate) struct Ear {
+    to: UnboundedSender<Command>,
+    /// Those that it has not looked at yet. Of the first it is told, and finds the others when it looks.
+    started: Mutex<Vec<(ChildId, Epoch)>>,
+}
+
+impl Ear {
+    pub(super) fn new(to: UnboundedSender<Command>) -> Self {
+        Self { to, started: Mutex::default() }
+    }
+
+    pub(super) fn tell(&self, command: Command) {
+        // One that hears nothing any more has no use for it.
+        let _ = self.to.send(command);
+    }
+
+    fn tell_start(&self, child: ChildId, epoch: Epoch) {
+        let is_first = {
+            let mut started = self.started.lock();
+            started.push((child, epoch));
+            started.len() == 1
+        };
+        if is_first {
+            self.tell(Command::Started);
+        }
+    }
+
+    /// Moves them to where there are none.
+    pub(super) fn take_started(&self, to: &mut Vec<(ChildId, Epoch)>) {
+        debug_assert!(to.is_empty());
+        std::mem::swap(&mut *self.started.lock(), to);
+    }
+}
+
 /// How an incarnation tells its supervisor what becomes of it. Dropped without a word, it says `ThreadLost`.
 pub(crate) struct Report {
-    to: UnboundedSender<Command>,
+    ear: Arc<Ear>,
     child: ChildId,
     epoch: Epoch,
     ended: bool,
 }
 
 impl Report {
-    pub(super) fn new(to: UnboundedSender<Command>, child: ChildId, epoch: Epoch) -> Self {
-        Self { to, child, epoch, ended: false }
+    pub(super) fn new(ear: Arc<Ear>, child: ChildId, epoch: Epoch) -> Self {
+        Self { ear, child, epoch, ended: false }
     }
 
-    /// For a supervisor that is no supervisor's child: its owner hears.
+    /// For a supervisor that is no supervisor's child: its owner hears, of the end at least.
     pub(crate) fn to_owner() -> (Self, UnboundedReceiver<Command>) {
         let (to, heard) = unbounded_channel();
-        (Self::new(to, ChildId::default(), Epoch::default()), heard)
+        (Self::new(Arc::new(Ear::new(to)), ChildId::default(), Epoch::default()), heard)
     }
 
     pub(crate) fn started(&self) {
-        let _ = self.to.send(Command::Started { child: self.child, epoch: self.epoch });
+        self.ear.tell_start(self.child, self.epoch);
     }
 
     pub(crate) fn start_failed(self, reason: String) {
@@ -53,16 +89,19 @@ impl Report {
     }
 
     pub(crate) fn exited(mut self, reason: ExitReason) {
+        self.tell_end(reason);
+    }
+
+    fn tell_end(&mut self, reason: ExitReason) {
         self.ended = true;
-        let _ = self.to.send(Command::Exited { child: self.child, epoch: self.epoch, reason });
+        self.ear.tell(Command::Exited { child: self.child, epoch: self.epoch, reason });
     }
 }
 
 impl Drop for Report {
     fn drop(&mut self) {
         if !self.ended {
-            let (child, epoch, reason) = (self.child, self.epoch, ExitReason::ThreadLost);
-            let _ = self.to.send(Command::Exited { child, epoch, reason });
+            self.tell_end(ExitReason::ThreadLost);
         }
     }
 }
@@ -78,30 +117,53 @@ pub(crate) enum Overdue {
 
 /// New children that are spawned together, and the spawner who waits for the first start of all of them.
 pub(crate) struct Adoption {
-    pub(super) newcomers: Vec<Newcomer>,
+    pub(super) newcomers: Newcomers,
     pub(super) reply: oneshot::Sender<Result<(), Error>>,
 }
 
-pub(crate) struct Newcomer {
-    pub(super) cell: Arc<dyn Cell>,
-    pub(super) policy: Policy,
-    /// Of its path, made on the spawner's thread: the supervisor finds a place for it without looking at it.
-    pub(super) hash: PathHash,
+/// Children in the order of their start. Those that no supervisor takes are sealed.
+#[derive(Default)]
+pub(crate) struct Newcomers {
+    /// What is to be had from a cell is had on the spawner's thread, whose cache it is in: the supervisor enters a crowd
+    /// without looking at its members.
+    pub(super) listed: Vec<Listed>,
+    /// Each with the number of those it is the policy of.
+    pub(super) policies: Vec<(Policy, usize)>,
 }
 
-impl Newcomer {
-    pub(super) fn new(cell: Arc<dyn Cell>, policy: Policy) -> Self {
+impl Newcomers {
+    pub(super) fn with_capacity(capacity: usize) -> Self {
+        Self { listed: Vec::with_capacity(capacity), policies: Vec::new() }
+    }
+
+    pub(super) fn one(cell: Arc<dyn Cell>, policy: Policy) -> Self {
+        let mut newcomers = Self::with_capacity(1);
+        newcomers.push(cell, policy);
+        newcomers
+    }
+
+    pub(super) fn push(&mut self, cell: Arc<dyn Cell>, policy: Policy) {
         let hash = PathHash::of(cell.info().path());
-        Self { cell, policy, hash }
+        self.listed.push((cell, hash));
+        match self.policies.last_mut() {
+            Some((last, count)) if *last == policy => *count += 1,
+            _ => self.policies.push((policy, 1)),
+        }
+    }
+}
+
+impl Drop for Newcomers {
+    fn drop(&mut self) {
+        for (cell, _) in &self.listed {
+            cell.seal();
+        }
     }
 }
 
 pub(crate) enum Command {
     Add(Adoption),
-    Started {
-        child: ChildId,
-        epoch: Epoch,
-    },
+    /// Children have started: `Ear` has them.
+    Started,
     Exited {
         child: ChildId,
         epoch: Epoch,

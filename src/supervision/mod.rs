@@ -4,6 +4,7 @@
 //! happened, by a `command.rs`, and carries out what it says on its `children.rs`; `spec.rs` is what a user writes,
 //! `reference.rs` what a user gets, `info.rs` what observers see.
 
+mod batch;
 mod children;
 mod command;
 mod exit;

@@ -287,10 +287,12 @@ struct Ours {
 }
 
 impl Ours {
-    fn tell(&mut self, first: Event) {
+    fn tell(&mut self, first: Event<'_>) {
         let mut events = vec![first];
         while let Some(event) = events.pop() {
-            for effect in step(&mut self.state, event, self.now) {
+            let mut effects = Vec::new();
+            step(&mut self.state, event, self.now, &mut effects);
+            for effect in effects {
                 match effect {
                     Effect::Start(id) => {
                         // A beginning is not tried with failing starts.
@@ -359,7 +361,7 @@ impl Pair {
                 self.next_id += 1;
                 self.otp.start_child(id, restart, significant);
                 let policy = Policy { restart, backoff: self.ours.backoff, significant, bound: Duration::ZERO };
-                self.ours.tell(Event::Add(id, policy));
+                self.ours.tell(Event::Add(id, &policy));
             }
             Happening::Exit { failure, .. } => {
                 self.otp.exit(child, failure);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 
-use super::command::{Adoption, Command, Newcomer, Report};
+use super::command::{Adoption, Command, Newcomers, Report};
 use super::info::SupervisorInfo;
 use super::spec::{AutoShutdown, Supervisor};
 use super::step::Policy;
@@ -64,7 +64,7 @@ impl SupervisorRef {
         let policy = Policy::from(&child.settings);
         self.check(policy, &path)?;
         let (address, cell) = self.runtime.make_cell(child, path)?;
-        self.adopt(vec![Newcomer::new(cell, policy)]).await?;
+        self.adopt(Newcomers::one(cell, policy)).await?;
         Ok(address)
     }
 
@@ -97,15 +97,15 @@ impl SupervisorRef {
         children: impl IntoIterator<Item = Child<A>>,
     ) -> Result<Vec<Address<A>>, Error> {
         let children = children.into_iter();
-        let (mut addresses, mut newcomers) =
-            (Vec::with_capacity(children.size_hint().0), Vec::with_capacity(children.size_hint().0));
+        let (count, _) = children.size_hint();
+        let (mut addresses, mut newcomers) = (Vec::with_capacity(count), Newcomers::with_capacity(count));
         for child in children {
             let path = self.runtime.child_path(self.path(), &child.name)?;
             let policy = Policy::from(&child.settings);
             self.check(policy, &path)?;
             let (address, cell) = self.runtime.make_cell(child, path)?;
             addresses.push(address);
-            newcomers.push(Newcomer::new(cell, policy));
+            newcomers.push(cell, policy);
         }
         self.adopt(newcomers).await?;
         Ok(addresses)
@@ -128,7 +128,7 @@ impl SupervisorRef {
         let policy = Policy::from(&child.settings);
         self.check(policy, &path)?;
         let (addr, cell) = ActixCell::new(child, path, &self.runtime);
-        self.adopt(vec![Newcomer::new(Arc::new(cell), policy)]).await?;
+        self.adopt(Newcomers::one(Arc::new(cell), policy)).await?;
         Ok(addr)
     }
 
@@ -145,7 +145,7 @@ impl SupervisorRef {
         let policy = Policy { restart, backoff, significant, bound: UNBOUNDED };
         self.check(policy, &path)?;
         let below = launch(&spec, path, &self.runtime);
-        self.adopt(vec![Newcomer::new(Arc::new(below.clone()), policy)]).await?;
+        self.adopt(Newcomers::one(Arc::new(below.clone()), policy)).await?;
         Ok(below)
     }
 
@@ -169,18 +169,14 @@ impl SupervisorRef {
         Err(Error::UnfitChild { path: path.to_owned(), reason })
     }
 
-    async fn adopt(&self, newcomers: Vec<Newcomer>) -> Result<(), Error> {
-        let cells: Vec<_> = newcomers.iter().map(|newcomer| newcomer.cell.clone()).collect();
+    async fn adopt(&self, newcomers: Newcomers) -> Result<(), Error> {
         let (reply, answer) = oneshot::channel();
         let gone = || Err(self.runtime.gone(self.path()));
-        let is_heard = self.command(Command::Add(Adoption { newcomers, reply }));
-        let adopted = if is_heard { answer.await.unwrap_or_else(|_| gone()) } else { gone() };
-        if adopted.is_err() {
-            for cell in cells {
-                cell.seal();
-            }
+        if self.command(Command::Add(Adoption { newcomers, reply })) {
+            answer.await.unwrap_or_else(|_| gone())
+        } else {
+            gone()
         }
-        adopted
     }
 }
 

@@ -19,6 +19,7 @@ use crate::child::Settings;
 use crate::roll::Roll;
 use crate::{Backoff, Restart};
 
+/// The number of its spawning in the [`Registry`](crate::registry::Registry): those that were spawned later have greater ones.
 pub(crate) type ChildId = u64;
 
 /// How a child is told to end.
@@ -59,11 +60,11 @@ impl From<&Settings> for Policy {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum Event {
+pub(crate) enum Event<'a> {
     /// Start the children there are, in order.
     Begin,
     /// A new child, at the end of the order.
-    Add(ChildId, Policy),
+    Add(ChildId, &'a Policy),
     Started(ChildId),
     StartFailed(ChildId),
     Exited {
@@ -103,7 +104,8 @@ enum Status {
 struct ChildState {
     /// Shared with its neighbours, which mostly have the same.
     policy: Arc<Policy>,
-    up_since: Duration,
+    /// In nanoseconds, which take half as much as a `Duration`.
+    up_since_ns: u64,
     /// Failures in a row, for the backoff.
     streak: u32,
     status: Status,
@@ -113,6 +115,11 @@ struct ChildState {
     leaving: bool,
     /// It is started again by itself, in no round.
     alone: bool,
+}
+
+/// Enough for 584 years.
+fn to_ns(since: Duration) -> u64 {
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// The children from one id up to another, on their way down and up again.
@@ -241,13 +248,13 @@ impl State {
         }
     }
 
-    fn add(&mut self, id: ChildId, policy: Policy, now: Duration) {
-        let shared = self.last_policy.take().filter(|last| **last == policy).unwrap_or_else(|| Arc::new(policy));
+    fn add(&mut self, id: ChildId, policy: &Policy, now: Duration) {
+        let shared = self.last_policy.take().filter(|last| **last == *policy).unwrap_or_else(|| Arc::new(*policy));
         self.last_policy = Some(shared.clone());
         self.significant += usize::from(policy.significant);
         let child = ChildState {
             policy: shared,
-            up_since: now,
+            up_since_ns: to_ns(now),
             streak: 0,
             status: Status::Starting,
             established: false,
@@ -278,39 +285,38 @@ impl State {
     }
 }
 
-/// Decides what follows from `event`, which happened at `now`.
-pub(crate) fn step(state: &mut State, event: Event, now: Duration) -> Vec<Effect> {
-    let mut effects = Vec::new();
+/// Decides what follows from `event`, which happened at `now`, and adds it to `effects`, whose room is the caller's: a crowd
+/// is started by as many steps as it has members.
+pub(crate) fn step(state: &mut State, event: Event<'_>, now: Duration, effects: &mut Vec<Effect>) {
     match event {
-        Event::Begin => begin(state, &mut effects),
+        Event::Begin => begin(state, effects),
         Event::Add(id, policy) => {
             state.add(id, policy, now);
             effects.push(Effect::Start(id));
         }
         Event::Started(id) => started(state, id, now),
-        Event::StartFailed(id) => ended(state, id, End::Failed, now, &mut effects),
+        Event::StartFailed(id) => ended(state, id, End::Failed, now, effects),
         Event::Exited { child, failure } => {
-            ended(state, child, if failure { End::Failed } else { End::Normal }, now, &mut effects);
+            ended(state, child, if failure { End::Failed } else { End::Normal }, now, effects);
         }
-        Event::Displaced(id) => ended(state, id, End::Displaced, now, &mut effects),
+        Event::Displaced(id) => ended(state, id, End::Displaced, now, effects),
         Event::Due(id) => {
             if state.status(id) == Some(Status::Waiting) {
                 // A round starts nobody before it has stopped everybody.
                 let later = state.round.is_some_and(|round| !round.on_the_way_up);
-                if later { state.set_status(id, Status::Down) } else { state.start(id, Duration::ZERO, &mut effects) }
+                if later { state.set_status(id, Status::Down) } else { state.start(id, Duration::ZERO, effects) }
             }
         }
-        Event::Remove(id) => remove(state, id, &mut effects),
+        Event::Remove(id) => remove(state, id, effects),
         // An order that crossed the news of the end: that was said already, and is not to be said twice.
         Event::Stop(_) if state.phase == Phase::Idle => {}
         Event::Stop(kind) => begin_stopping(state, Verdict::Stopped, kind),
     }
     match state.phase {
         Phase::Idle => {}
-        Phase::Running => advance_round(state, now, &mut effects),
-        Phase::Stopping(verdict, kind) => advance_stopping(state, verdict, kind, &mut effects),
+        Phase::Running => advance_round(state, now, effects),
+        Phase::Stopping(verdict, kind) => advance_stopping(state, verdict, kind, effects),
     }
-    effects
 }
 
 fn begin(state: &mut State, effects: &mut Vec<Effect>) {
@@ -338,7 +344,7 @@ fn begin(state: &mut State, effects: &mut Vec<Effect>) {
 fn started(state: &mut State, id: ChildId, now: Duration) {
     if let Some(child) = state.children.get_mut(id) {
         child.established = true;
-        child.up_since = now;
+        child.up_since_ns = to_ns(now);
         state.alone -= usize::from(std::mem::take(&mut child.alone));
         // A child that was told to stop while it started stays on its way out.
         if child.status == Status::Starting {
@@ -467,7 +473,9 @@ fn next_delay(state: &mut State, id: ChildId, now: Duration) -> Duration {
         return Duration::ZERO;
     };
     let backoff = child.policy.backoff;
-    if now.saturating_sub(child.up_since) >= backoff.reset_after && !backoff.reset_after.is_zero() {
+    if now.saturating_sub(Duration::from_nanos(child.up_since_ns)) >= backoff.reset_after
+        && !backoff.reset_after.is_zero()
+    {
         child.streak = 0;
     }
     let bound = backoff.bound(child.streak);

@@ -17,6 +17,12 @@ const DOUBLING: Backoff =
     Backoff { min: seconds(1), max: seconds(4), factor: 2.0, jitter: false, reset_after: seconds(60) };
 
 /// A supervisor's state with its clock.
+fn step(state: &mut State, event: Event<'_>, now: Duration) -> Vec<Effect> {
+    let mut effects = Vec::new();
+    super::step(state, event, now, &mut effects);
+    effects
+}
+
 struct Desk {
     state: State,
     now: Duration,
@@ -28,14 +34,14 @@ impl Desk {
         let state = State::new(strategy, Budget { max, within }, 7);
         let mut desk = Self { state, now: Duration::ZERO };
         assert_eq!(desk.on(Event::Begin), []);
-        for (id, &policy) in (1..).zip(policies) {
+        for (id, policy) in (1..).zip(policies) {
             assert_eq!(desk.on(Event::Add(id, policy)), [Start(id)]);
             assert_eq!(desk.on(Event::Started(id)), []);
         }
         desk
     }
 
-    fn on(&mut self, event: Event) -> Vec<Effect> {
+    fn on(&mut self, event: Event<'_>) -> Vec<Effect> {
         step(&mut self.state, event, self.now)
     }
 
@@ -145,7 +151,7 @@ fn jitter_stays_within_its_bound_varies_and_is_the_seeds() {
         let mut state = State::new(Strategy::OneForOne, Budget { max: u32::MAX, within: seconds(1) }, seed);
         let mut waits = Vec::new();
         step(&mut state, Event::Begin, Duration::ZERO);
-        step(&mut state, Event::Add(1, policy), Duration::ZERO);
+        step(&mut state, Event::Add(1, &policy), Duration::ZERO);
         for n in 0..200_u32 {
             step(&mut state, Event::Started(1), seconds(2));
             let effects = step(&mut state, Event::Exited { child: 1, failure: true }, seconds(2));
@@ -245,10 +251,10 @@ fn a_child_that_loses_its_thread_to_another_is_started_at_once_and_costs_nothing
 #[test]
 fn a_first_start_on_a_thread_that_is_lost_is_made_on_another() {
     let mut desk = Desk::new(Strategy::OneForAll, 0, seconds(10), &[PERMANENT]);
-    assert_eq!(desk.on(Event::Add(2, PERMANENT)), [Start(2)]);
+    assert_eq!(desk.on(Event::Add(2, &PERMANENT)), [Start(2)]);
     assert_eq!(desk.on(Event::Displaced(2)), [Start(2)]);
     assert_eq!(desk.on(Event::Started(2)), []);
-    assert_eq!(desk.on(Event::Add(3, PERMANENT)), [Start(3)]);
+    assert_eq!(desk.on(Event::Add(3, &PERMANENT)), [Start(3)]);
     assert_eq!(desk.on(Event::Remove(3)), [Stop(3, StopKind::Final)]);
     assert_eq!(desk.on(Event::Displaced(3)), [Forget(3)], "unless it was to go");
 }
@@ -333,7 +339,7 @@ fn a_failure_of_a_later_child_does_not_shorten_a_wait() {
     let mut desk = Desk::new(Strategy::RestForOne, 9, seconds(10), &[PERMANENT, slow, PERMANENT]);
     assert_eq!(desk.fail(2), [Stop(3, StopKind::Restart)]);
     assert_eq!(desk.end(3), [StartAfter(2, seconds(1))]);
-    assert_eq!(desk.on(Event::Add(4, PERMANENT)), [Start(4)]);
+    assert_eq!(desk.on(Event::Add(4, &PERMANENT)), [Start(4)]);
     assert_eq!(desk.on(Event::Started(4)), []);
     assert_eq!(desk.fail(4), [], "it waits for those before it");
     assert_eq!(desk.on(Event::Due(2)), [Start(2)]);
@@ -379,9 +385,9 @@ fn a_child_whose_restart_fails_is_tried_again_until_the_budget_is_used_up() {
 fn a_first_start_that_fails_is_forgotten_and_does_not_count() {
     for strategy in [Strategy::OneForOne, Strategy::OneForAll, Strategy::RestForOne] {
         let mut desk = Desk::new(strategy, 0, seconds(10), &[PERMANENT]);
-        assert_eq!(desk.on(Event::Add(2, PERMANENT)), [Start(2)]);
+        assert_eq!(desk.on(Event::Add(2, &PERMANENT)), [Start(2)]);
         assert_eq!(desk.on(Event::StartFailed(2)), [Forget(2)]);
-        assert_eq!(desk.on(Event::Add(3, PERMANENT)), [Start(3)]);
+        assert_eq!(desk.on(Event::Add(3, &PERMANENT)), [Start(3)]);
         assert_eq!(desk.fail(3), [Forget(3)], "an end before it had started is the same");
         assert!(desk.state.is_settled());
     }
@@ -515,7 +521,7 @@ impl World {
     }
 
     /// Gives the event to `step` and does what it says, checking each effect as it comes.
-    fn tell(&mut self, event: Event) {
+    fn tell(&mut self, event: Event<'_>) {
         let is_removal = matches!(event, Event::Remove(_));
         for effect in step(&mut self.state, event, self.now) {
             assert!(self.finished.is_none(), "{effect:?} after the end");
@@ -606,7 +612,7 @@ impl World {
                 let backoff = [Backoff::NONE, DOUBLING, Backoff { jitter: true, ..DOUBLING }][pick / 3 % 3];
                 let model = Model { id, restart, body: Body::Down, timer: false, established: false };
                 self.children.push(model);
-                return self.tell(Event::Add(id, Policy { restart, backoff, ..PERMANENT }));
+                return self.tell(Event::Add(id, &Policy { restart, backoff, ..PERMANENT }));
             }
             20..25 if running && !self.children.is_empty() => {
                 let id = self.children[pick % self.children.len()].id;

@@ -1,25 +1,26 @@
 //! The task that is a supervisor: it hears what happened, asks `step` what follows, and does it.
 
-use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::sync::oneshot;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::AbortHandle;
 use tracing::{error, info, warn};
 
-use super::children::{BatchId, Children};
-use super::command::{Adoption, Command, Epoch, Newcomer, Overdue, Report};
+use super::batch::{Batch, Batches};
+use super::children::Children;
+use super::command::{Adoption, Command, Ear, Epoch, Overdue, Report};
 use super::info::SupervisorInfo;
 use super::reference::SupervisorRef;
 use super::spec::Supervisor;
 use super::step::{ChildId, Effect, Event, State, StopKind, Verdict, step};
 use crate::arbiters::{Arbiter, HandOver};
+use crate::cell::Cell;
 use crate::clock;
 use crate::mailbox::Signal;
 use crate::observe::{ActorState, EventLog, Info, What};
+use crate::registry::Listed;
 use crate::{Error, ExitReason, Handle};
 
 /// What a child that was told to halt gets to come back from its handler before its thread counts as lost.
@@ -34,27 +35,25 @@ pub(super) const UNBOUNDED: Duration = Duration::from_secs(365 * 24 * 3600);
 /// Commands taken from the queue in one go: enough that a burst of starts costs one wake-up, few enough to stay in cache.
 const BURST: usize = 128;
 
-/// Children that were spawned together: all of them start, or none stays.
-struct Batch {
-    members: Range<ChildId>,
-    /// Those that have not started yet; once one has failed, those that are not gone yet.
-    open: usize,
-    failure: Option<Error>,
-    spawner: oneshot::Sender<Result<(), Error>>,
-}
+/// How long the starts of a crowd are left to gather. Heard as they come, each handful costs its thread a call to the system,
+/// and the core that both may be on two switches.
+const GATHER: Duration = Duration::from_millis(1);
 
 struct Task {
     shared: Arc<SupervisorInfo>,
     runtime: Handle,
     state: State,
+    /// Room for what it decides.
+    effects: Vec<Effect>,
     children: Children,
-    batches: HashMap<BatchId, Batch>,
-    next_batch: BatchId,
+    batches: Batches,
     /// Members of batches that have failed, to be stopped.
     doomed: Vec<ChildId>,
     /// New children that came while all were stopped to be started again: they wait for that.
     early: Vec<Adoption>,
-    to_self: UnboundedSender<Command>,
+    ear: Arc<Ear>,
+    /// Room for the starts that it hears of.
+    heard: Vec<(ChildId, Epoch)>,
     report: Option<Report>,
     reported_start: bool,
     /// What this burst of commands has led to.
@@ -80,12 +79,13 @@ pub(crate) fn launch(spec: &Supervisor, path: String, runtime: &Handle) -> Super
         shared: shared.clone(),
         runtime: runtime.clone(),
         state: State::new(spec.strategy, spec.budget, runtime.next_seed()).with_auto_shutdown(spec.auto_shutdown),
+        effects: Vec::new(),
         children: Children::default(),
-        batches: HashMap::new(),
-        next_batch: BatchId::MIN,
+        batches: Batches::default(),
         doomed: Vec::new(),
         early: Vec::new(),
-        to_self: to.clone(),
+        ear: Arc::new(Ear::new(to.clone())),
+        heard: Vec::new(),
         report: None,
         reported_start: false,
         starts: HandOver::default(),
@@ -115,18 +115,17 @@ impl Task {
                 }
             }
             self.settle();
+            if self.batches.has_crowd() {
+                // Nobody is woken for what comes meanwhile.
+                tokio::time::sleep(GATHER).await;
+            }
         }
     }
 
     fn obey(&mut self, command: Command) {
         match command {
             Command::Add(adoption) => self.add(adoption),
-            Command::Started { child, epoch } => {
-                if self.is_current(child, epoch) {
-                    self.on_started(child);
-                    self.decide(Event::Started(child));
-                }
-            }
+            Command::Started => self.hear_starts(),
             Command::Exited { child, epoch, reason } => {
                 if self.is_current(child, epoch) {
                     self.on_exited(child, reason);
@@ -143,10 +142,8 @@ impl Task {
                 }
             }
             Command::Remove { path, done } => {
-                let id = self.children.find(&path);
-                let found = id.and_then(|id| Some((id, self.children.get_mut(id)?)));
-                if let Some((id, entry)) = found {
-                    entry.rare().removers.push(done);
+                if let Some(id) = self.find(&path) {
+                    self.children.rare(id).removers.push(done);
                     self.decide(Event::Remove(id));
                 }
             }
@@ -213,14 +210,23 @@ impl Task {
     /// What observers see of the budget grows as the window slides, whether or not anything happens.
     fn await_relief(&mut self, now: Duration) {
         let Some(at) = self.state.relief() else { return };
-        let to = self.to_self.clone();
+        let ear = self.ear.clone();
         // The window's edge is inside it.
         let after = at.saturating_sub(now).saturating_add(Duration::from_millis(1)).min(UNBOUNDED);
         let timer = self.runtime.timers().spawn(async move {
             tokio::time::sleep(after).await;
-            let _ = to.send(Command::Relief);
+            ear.tell(Command::Relief);
         });
         self.relief = Some(timer.abort_handle());
+    }
+
+    /// The child at `path`.
+    fn find(&self, path: &str) -> Option<ChildId> {
+        self.runtime.registry().number(path).filter(|&id| self.children.get(id).is_some())
+    }
+
+    fn cell(&self, child: ChildId) -> Option<Arc<dyn Cell>> {
+        self.runtime.registry().cell(child)
     }
 
     fn is_current(&self, child: ChildId, epoch: Epoch) -> bool {
@@ -231,74 +237,105 @@ impl Task {
         if !self.state.is_running() && !self.shared.info.is_final() {
             return self.early.push(adoption);
         }
-        // Refused, the spawner seals the cells.
-        let Adoption { newcomers, reply } = adoption;
+        // Refused, the newcomers are sealed as they are dropped.
+        let Adoption { mut newcomers, reply } = adoption;
         if !self.state.is_running() {
             let _ = reply.send(Err(self.runtime.gone(self.shared.info.path())));
             return;
         }
-        let batch = self.next_batch;
-        let members = match self.enter(&newcomers, batch) {
-            Ok(members) => members,
-            Err(error) => {
-                let _ = reply.send(Err(error));
+        let listed = std::mem::take(&mut newcomers.listed);
+        let count = listed.len();
+        let ids = match self.enter(listed) {
+            Ok(ids) => ids,
+            Err(path) => {
+                let _ = reply.send(Err(Error::NameTaken { path }));
                 return;
             }
         };
-        if members.is_empty() {
+        let (Some(first), Some(last)) = (ids.first(), ids.last()) else {
             let _ = reply.send(Ok(()));
             return;
-        }
+        };
+        let members = first.start..last.end;
+        self.children.reserve(count);
+        self.state.reserve(count);
+        self.batches.add(Batch { members, open: count, failure: None, spawner: reply });
+        ids.iter().cloned().flatten().for_each(|id| self.children.add(id));
         self.shared.set_children(self.children.len());
-        self.next_batch = batch.checked_add(1).unwrap_or(BatchId::MIN);
-        self.runtime.registry().reserve(newcomers.len());
-        self.state.reserve(newcomers.len());
-        self.batches
-            .insert(batch, Batch { members: members.clone(), open: newcomers.len(), failure: None, spawner: reply });
-        for (id, Newcomer { cell, policy, hash }) in members.zip(newcomers) {
-            self.runtime.registry().add(cell, hash);
+        let policies = newcomers.policies.iter().flat_map(|(policy, count)| std::iter::repeat_n(policy, *count));
+        for (place, (id, policy)) in ids.into_iter().flatten().zip(policies).enumerate() {
             self.decide(Event::Add(id, policy));
+            // Of a crowd the first have started by now. Heard at once, they take little room until they are.
+            if place % BURST == BURST - 1 {
+                self.hear_starts();
+            }
         }
     }
 
-    /// Gives the newcomers ids, unless a path is taken: then none of them has been there.
-    fn enter(&mut self, newcomers: &[Newcomer], batch: BatchId) -> Result<Range<ChildId>, Error> {
-        let first = self.children.next_id();
-        self.children.reserve(newcomers.len());
-        for Newcomer { cell, hash, .. } in newcomers {
-            if self.children.add(cell.clone(), *hash, batch).is_none() {
-                (first..self.children.next_id()).for_each(|id| drop(self.children.remove(id)));
-                return Err(Error::NameTaken { path: cell.info().path().to_owned() });
+    /// Enters newcomers in the registry, which gives them their ids, unless a path is taken: then that is the error, and all
+    /// of them are sealed.
+    fn enter(&self, newcomers: Vec<Listed>) -> Result<Vec<Range<ChildId>>, String> {
+        let registry = self.runtime.registry();
+        registry.reserve(newcomers.len());
+        let (mut entered, mut newcomers) = (Vec::<Range<ChildId>>::new(), newcomers.into_iter());
+        while newcomers.len() > 0 {
+            let is_sibling = |id| self.children.get(id).is_some() || entered.iter().any(|ids| ids.contains(&id));
+            let (ids, taken) = registry.add(&mut newcomers, is_sibling);
+            entered.push(ids);
+            let Some(taken) = taken else { continue };
+            for id in entered.into_iter().flatten() {
+                if let Some(cell) = self.cell(id) {
+                    cell.seal();
+                }
+                registry.remove(id);
+            }
+            taken.seal();
+            for (cell, _) in newcomers {
+                cell.seal();
+            }
+            return Err(taken.info().path().to_owned());
+        }
+        Ok(entered)
+    }
+
+    fn hear_starts(&mut self) {
+        let mut heard = std::mem::take(&mut self.heard);
+        self.ear.take_started(&mut heard);
+        for (child, epoch) in heard.drain(..) {
+            if self.is_current(child, epoch) {
+                self.on_started(child);
+                self.decide(Event::Started(child));
             }
         }
-        Ok(first..self.children.next_id())
+        heard.shrink_to(2 * BURST);
+        self.heard = heard;
     }
 
     fn on_started(&mut self, child: ChildId) {
         let Some(entry) = self.children.get_mut(child) else {
             return;
         };
-        let mut left = None;
-        if let Some(id) = entry.batch
-            && let Some(batch) = self.batches.get_mut(&id)
+        let mut open = None;
+        if entry.in_batch
+            && let Some(batch) = self.batches.of(child)
             && batch.failure.is_none()
         {
-            entry.batch = None;
+            entry.in_batch = false;
             batch.open -= 1;
-            left = Some((id, batch.open));
+            open = Some(batch.open);
         }
-        self.log_start(child, left.map_or(0, |(_, open)| open));
-        if let Some((id, 0)) = left {
-            self.answer_spawner(id, Ok(()));
+        self.log_start(child, open.unwrap_or(0));
+        if open == Some(0) {
+            self.batches.answer(child, Ok(()));
         }
     }
 
     /// Of a batch, the last ones to start are all that the log would keep: the others are not looked at for its sake.
     fn log_start(&self, child: ChildId, left_in_batch: usize) {
-        let Some(entry) = self.children.get(child).filter(|_| left_in_batch < EventLog::KEPT) else {
-            return;
-        };
-        let info = entry.cell.info();
+        let is_kept = left_in_batch < EventLog::KEPT;
+        let Some(entry) = self.children.get(child).filter(|_| is_kept) else { return };
+        let Some(cell) = self.cell(child) else { return };
+        let info = cell.info();
         let what = if entry.restarted {
             let reason = info.last_exit().unwrap_or_default();
             info!(path = info.path(), reason, "restarted");
@@ -309,21 +346,15 @@ impl Task {
         self.runtime.events().push(info, what);
     }
 
-    fn answer_spawner(&mut self, id: BatchId, answer: Result<(), Error>) {
-        if let Some(batch) = self.batches.remove(&id) {
-            let _ = batch.spawner.send(answer);
-        }
-    }
-
     /// A child is gone that had not started, or whose batch had failed.
-    fn on_lost_start(&mut self, id: BatchId, why: impl FnOnce() -> Error) {
-        let Some(batch) = self.batches.get_mut(&id) else { return };
+    fn on_lost_start(&mut self, child: ChildId, why: impl FnOnce() -> Error) {
+        let Some(batch) = self.batches.of(child) else { return };
         if batch.failure.is_none() {
             batch.failure = Some(why());
             batch.open = 0;
             for member in batch.members.clone() {
                 if let Some(entry) = self.children.get_mut(member) {
-                    entry.batch = Some(id);
+                    entry.in_batch = true;
                     batch.open += 1;
                     self.doomed.push(member);
                 }
@@ -334,85 +365,83 @@ impl Task {
         if batch.open == 0
             && let Some(failure) = batch.failure.take()
         {
-            self.answer_spawner(id, Err(failure));
+            self.batches.answer(child, Err(failure));
         }
     }
 
     fn on_exited(&mut self, child: ChildId, reason: ExitReason) {
-        let Some(entry) = self.children.get_mut(child) else {
-            return;
-        };
-        entry.end_incarnation();
-        let info = entry.cell.info();
-        info.record_exit(&reason);
-        entry.cell.on_exit(&reason);
-        if !info.is_final() {
-            info.set_state(ActorState::Restarting);
-        }
+        let Some(cell) = self.end_incarnation(child, &reason) else { return };
+        let info = cell.info();
         self.runtime.events().exited(info, &reason);
         if reason.is_failure() {
             warn!(path = info.path(), %reason, "a child failed");
         }
         let failure = reason.is_failure();
         if let ExitReason::StartFailed(message) = reason {
-            if entry.batch.is_some() {
-                entry.rare().last_failure = Some(message);
-            }
+            self.note_failure(child, message);
             self.decide(Event::StartFailed(child));
         } else {
             self.decide(Event::Exited { child, failure });
         }
     }
 
+    /// An incarnation has ended; the child that it was one of.
+    fn end_incarnation(&mut self, child: ChildId, reason: &ExitReason) -> Option<Arc<dyn Cell>> {
+        self.children.end_incarnation(child)?;
+        let cell = self.cell(child)?;
+        let info = cell.info();
+        info.record_exit(reason);
+        cell.on_exit(reason);
+        if !info.is_final() {
+            info.set_state(ActorState::Restarting);
+        }
+        Some(cell)
+    }
+
+    /// For the spawner, if it waits still.
+    fn note_failure(&mut self, child: ChildId, message: String) {
+        if self.children.get(child).is_some_and(|entry| entry.in_batch) {
+            self.children.rare(child).last_failure = Some(message);
+        }
+    }
+
     /// The child at `path`, if it has an incarnation and that lives on `thread`.
     fn tenant_of(&self, path: &str, thread: &Arc<Arbiter>) -> Option<ChildId> {
-        let child = self.children.find(path)?;
-        let home = self.children.get(child)?.cell.thread()?;
+        let child = self.find(path)?;
+        let home = self.cell(child)?.thread()?;
         (Arc::ptr_eq(&home, thread) && self.state.has_incarnation(child)).then_some(child)
     }
 
     /// The child's thread does not come back.
     fn lose(&mut self, child: ChildId) {
-        if let Some(entry) = self.children.get_mut(child) {
-            entry.cell.give_up();
-            if entry.batch.is_some() {
-                entry.rare().last_failure = Some(ExitReason::ThreadLost.to_string());
-            }
+        if let Some(cell) = self.cell(child) {
+            cell.give_up();
+            self.note_failure(child, ExitReason::ThreadLost.to_string());
         }
     }
 
     /// As `on_exited`, of one that is not to blame.
     fn on_displaced(&mut self, child: ChildId) {
-        let Some(entry) = self.children.get_mut(child) else {
-            return;
-        };
-        entry.end_incarnation();
-        let info = entry.cell.info();
-        info.record_exit(&ExitReason::ThreadLost);
-        entry.cell.on_exit(&ExitReason::ThreadLost);
-        if !info.is_final() {
-            info.set_state(ActorState::Restarting);
-        }
+        let Some(cell) = self.end_incarnation(child, &ExitReason::ThreadLost) else { return };
+        let info = cell.info();
         warn!(path = info.path(), "a child lost its thread to another actor");
         self.runtime.events().push(info, What::Exited { reason: ExitReason::ThreadLost.to_string(), failure: false });
         self.decide(Event::Displaced(child));
     }
 
     fn on_overdue(&mut self, child: ChildId, stage: Overdue) {
-        let Some(entry) = self.children.get(child) else {
-            return;
-        };
+        let Some(cell) = self.cell(child) else { return };
         match stage {
             Overdue::Bound => {
-                entry.cell.halt();
+                cell.halt();
                 let late = self.deadline.map_or(Duration::ZERO, clock::since);
                 let grace = GRACE.saturating_sub(late).max(LATE_GRACE);
                 self.later(child, grace, |epoch| Command::Overdue { child, epoch, stage: Overdue::Grace });
             }
             Overdue::Grace => {
-                let path = entry.cell.info().path();
+                let path = cell.info().path();
                 error!(path, "a handler did not come back within its bound; its thread is left behind");
-                entry.cell.give_up();
+                cell.give_up();
                 self.on_exited(child, ExitReason::ThreadLost);
             }
         }
@@ -420,15 +449,13 @@ impl Task {
 
     /// Sends itself a command of the child's present incarnation, unless that ends before.
     fn later(&mut self, child: ChildId, after: Duration, command: impl FnOnce(Epoch) -> Command) {
-        let Some(entry) = self.children.get_mut(child) else {
-            return;
-        };
-        let (to, command) = (self.to_self.clone(), command(entry.epoch));
+        let Some(entry) = self.children.get(child) else { return };
+        let (ear, command) = (self.ear.clone(), command(entry.epoch));
         let timer = self.runtime.timers().spawn(async move {
             tokio::time::sleep(after).await;
-            let _ = to.send(command);
+            ear.tell(command);
         });
-        entry.rare().timers.push(timer.abort_handle());
+        self.children.rare(child).timers.push(timer.abort_handle());
     }
 
     /// Passes an order to stop on to those that are on their way out already, whose bounds may have been longer.
@@ -442,10 +469,14 @@ impl Task {
         }
     }
 
-    fn decide(&mut self, event: Event) {
-        for effect in step(&mut self.state, event, self.now) {
+    fn decide(&mut self, event: Event<'_>) {
+        let mut effects = std::mem::take(&mut self.effects);
+        step(&mut self.state, event, self.now, &mut effects);
+        for effect in effects.drain(..) {
             self.carry_out(effect);
         }
+        effects.shrink_to(BURST);
+        self.effects = effects;
     }
 
     fn carry_out(&mut self, effect: Effect) {
@@ -459,74 +490,66 @@ impl Task {
     }
 
     fn wait(&mut self, child: ChildId, delay: Duration) {
-        let Some(entry) = self.children.get_mut(child) else {
+        // Nothing but an earlier wait can be pending while it is down.
+        self.children.drop_timers(child);
+        let (Some(entry), Some(cell)) = (self.children.get_mut(child), self.runtime.registry().cell(child)) else {
             return;
         };
-        // Nothing but an earlier wait can be pending while it is down.
-        entry.drop_timers();
         entry.waits = true;
-        let info = entry.cell.info().clone();
+        let info = cell.info();
         let reason = info.last_exit().unwrap_or_default();
-        self.runtime.events().push(&info, What::RestartScheduled { delay_s: delay.as_secs_f64(), reason });
-        self.shared.begin_wait(child, info, delay);
+        self.runtime.events().push(info, What::RestartScheduled { delay_s: delay.as_secs_f64(), reason });
+        self.shared.begin_wait(child, info.clone(), delay);
         self.waits += 1;
         self.later(child, delay, |epoch| Command::Due { child, epoch });
     }
 
     fn start(&mut self, child: ChildId) {
-        let Some(entry) = self.children.get_mut(child) else {
-            return;
-        };
-        entry.end_incarnation();
-        entry.restarted = std::mem::replace(&mut entry.started, true);
+        let Some(cell) = self.cell(child) else { return };
+        let Some(entry) = self.children.begin_incarnation(child) else { return };
         if entry.restarted {
-            entry.cell.info().count_restart();
+            cell.info().count_restart();
             self.shared.count_restart();
             self.runtime.registry().count_restart();
         }
         if std::mem::take(&mut entry.waits) {
             self.shared.end_wait(child);
         }
-        let report = Report::new(self.to_self.clone(), child, entry.epoch);
-        entry.cell.start(report, &mut self.starts);
+        let report = Report::new(self.ear.clone(), child, entry.epoch);
+        cell.start(report, &mut self.starts);
     }
 
     fn stop(&mut self, child: ChildId, kind: StopKind) {
         let left = self.deadline.map_or(UNBOUNDED, |at| at.saturating_duration_since(clock::now()));
-        let Some(entry) = self.children.get_mut(child) else {
-            return;
-        };
-        entry.told = Some(kind);
+        let Some(cell) = self.cell(child) else { return };
+        if let Some(entry) = self.children.get_mut(child) {
+            entry.told = Some(kind);
+        }
         let own = self.state.bound(child).unwrap_or(UNBOUNDED);
         let bound = own.min(left);
         let signal = match kind {
             StopKind::Restart => Signal::Restart,
             StopKind::Final => Signal::Drain,
         };
-        entry.cell.stop(signal, bound);
+        cell.stop(signal, bound);
         if own < UNBOUNDED {
             self.later(child, bound, |epoch| Command::Overdue { child, epoch, stage: Overdue::Bound });
         }
     }
 
     fn forget(&mut self, child: ChildId) {
-        let Some(mut entry) = self.children.remove(child) else {
-            return;
-        };
-        entry.end_incarnation();
+        let (Some((entry, rare)), Some(cell)) = (self.children.remove(child), self.cell(child)) else { return };
         if entry.waits {
             self.shared.end_wait(child);
         }
         self.shared.set_children(self.children.len());
-        let dead_letters = entry.cell.seal();
-        self.runtime.registry().remove(&entry.cell);
-        let (info, batch) = (entry.cell.info().clone(), entry.batch);
-        self.runtime.events().push(&info, What::Removed { dead_letters });
-        let rare = entry.into_rare();
-        if let Some(batch) = batch {
-            self.on_lost_start(batch, || {
+        let dead_letters = cell.seal();
+        self.runtime.registry().remove(child);
+        self.runtime.events().push(cell.info(), What::Removed { dead_letters });
+        if entry.in_batch {
+            self.on_lost_start(child, || {
                 let reason = rare.last_failure.unwrap_or_else(|| "it was stopped before it had started".to_owned());
-                Error::StartFailed { path: info.path().to_owned(), reason }
+                Error::StartFailed { path: cell.info().path().to_owned(), reason }
             });
         }
         for remover in rare.removers {
