@@ -127,7 +127,9 @@ impl Room {
         (self.place, self.size, self.align) = (place, size, align);
     }
 
-    fn release(&mut self) {
+    /// Frees the memory of an empty room.
+    pub(crate) fn release(&mut self) {
+        debug_assert!(self.occupant.is_none());
         if self.size > 0 {
             let layout = Layout::from_size_align(self.size as usize, self.align as usize).expect("it was one");
             // SAFETY: allocated by `grow` with this layout.

@@ -569,8 +569,7 @@ impl Handle {
         }
         let core = self.make_core(&child.settings, path);
         let Settings { shutdown: bound, placement, niceness, patience, .. } = child.settings;
-        let factory = Arc::new(child.factory);
-        let cell = ActorCell { core: core.clone(), factory, bound, placement, niceness, patience };
+        let cell = ActorCell { core: core.clone(), factory: child.factory, bound, placement, niceness, patience };
         Ok((Address { core }, Arc::new(cell)))
     }
 }

@@ -60,7 +60,7 @@ impl<A: Actor> Cell for ActixCell<A> {
         &self.core.info
     }
 
-    fn start(&self, report: Report, _: &mut HandOver) {
+    fn start(self: Arc<Self>, report: Report, _: &mut HandOver) {
         self.core.info.set_state(ActorState::Starting);
         let (claim, parts) = self.core.queue.claim();
         let Some(parts) = parts else {

@@ -25,7 +25,6 @@ use std::time::Duration;
 
 use tracing::{debug, error};
 
-use crate::child::Factory;
 use crate::current::Current;
 use crate::envelope::Fate;
 use crate::executor::{Newcomer, Place};
@@ -38,8 +37,8 @@ use crate::room::{Outcome, Room};
 use crate::supervision::Report;
 use crate::{Actor, Context, Error, ExitReason, executor, ticks};
 
-use super::Core;
 use super::turn::Turn;
+use super::{ActorCell, Core};
 
 /// Tries to see a message that its sender is just about to publish, before others get a turn.
 const SOON: u32 = 64;
@@ -78,9 +77,8 @@ struct Incarnation<A: Actor> {
     lease: Arc<Lease>,
     /// Of the thread it is on.
     pulse: Arc<Pulse>,
-    factory: Arc<Factory<A>>,
-    /// What a hook or handler may still take once a signal has come.
-    bound: Duration,
+    /// What it is made of, and how long it may take to end.
+    cell: Arc<ActorCell<A>>,
     /// Taken at the end.
     report: Option<Report>,
     /// Beside it in its [`Task`]; set by the first poll.
@@ -99,31 +97,22 @@ struct Incarnation<A: Actor> {
 
 /// A task that is an incarnation which is to live on the thread of this pulse.
 pub(super) fn newcomer<A: Actor>(
-    core: Arc<Core<A>>,
+    cell: Arc<ActorCell<A>>,
     lease: Arc<Lease>,
-    factory: Arc<Factory<A>>,
-    bound: Duration,
     pulse: Arc<Pulse>,
     report: Report,
 ) -> Newcomer {
-    Box::pin(task(core, lease, factory, bound, pulse, report))
+    Box::pin(task(cell, lease, pulse, report))
 }
 
-fn task<A: Actor>(
-    core: Arc<Core<A>>,
-    lease: Arc<Lease>,
-    factory: Arc<Factory<A>>,
-    bound: Duration,
-    pulse: Arc<Pulse>,
-    report: Report,
-) -> Task<A> {
+fn task<A: Actor>(cell: Arc<ActorCell<A>>, lease: Arc<Lease>, pulse: Arc<Pulse>, report: Report) -> Task<A> {
+    let core = cell.core.clone();
     let life = Life { room: Room::new(), ctx: Context::new(core.clone(), lease.clone()), actor: None };
     let incarnation = Incarnation {
         core,
         lease,
         pulse,
-        factory,
-        bound,
+        cell,
         report: Some(report),
         life: NonNull::dangling(),
         stage: Stage::Unborn,
@@ -239,7 +228,7 @@ impl<A: Actor> Incarnation<A> {
         if let Some(reason) = self.ctx().factory_fault() {
             return Step::Over(ExitReason::StartFailed(reason));
         }
-        let actor = match (self.factory)() {
+        let actor = match (self.cell.factory)() {
             Ok(actor) => actor,
             Err(reason) => return Step::Over(ExitReason::StartFailed(reason.to_string())),
         };
@@ -266,7 +255,7 @@ impl<A: Actor> Incarnation<A> {
         if self.lease.is_revoked() {
             return None;
         }
-        nest.stop(self.bound);
+        nest.stop(self.cell.bound);
         let core = self.core.clone();
         let wait = async move {
             nest.end().await;
@@ -307,6 +296,8 @@ impl<A: Actor> Incarnation<A> {
                     self.core.info.advance(ActorState::Starting, ActorState::Running);
                 }
                 self.stage = Stage::Running;
+                // Many actors are started and then wait: what `started` took need not be kept for that.
+                self.room().release();
                 if let Some(report) = &self.report {
                     report.started();
                 }
@@ -550,7 +541,7 @@ impl<A: Actor> Incarnation<A> {
             if signal == Signal::Halt {
                 return true;
             }
-            self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(self.bound)));
+            self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(self.cell.bound)));
         }
         self.timer.as_mut().is_some_and(|timer| timer.as_mut().poll(cx).is_ready())
     }

@@ -182,7 +182,7 @@ pub(crate) trait Cell: Send + Sync {
 
     /// Begins an incarnation, which tells `report` how it goes: at once, or when what is added to `starts` is handed over.
     /// Blocks for no longer than it takes to make a thread.
-    fn start(&self, report: Report, starts: &mut HandOver);
+    fn start(self: Arc<Self>, report: Report, starts: &mut HandOver);
 
     /// Tells the incarnation to end, to be started again or for good; `bound` is all it may take.
     fn stop(&self, signal: Signal, bound: Duration);
@@ -237,7 +237,7 @@ pub(crate) trait Cell: Send + Sync {
 
 pub(crate) struct ActorCell<A: Actor> {
     pub(crate) core: Arc<Core<A>>,
-    pub(crate) factory: Arc<Factory<A>>,
+    pub(crate) factory: Factory<A>,
     /// How long an incarnation may take to end.
     pub(crate) bound: Duration,
     pub(crate) placement: Placement,
@@ -265,7 +265,7 @@ impl<A: Actor> Cell for ActorCell<A> {
         &self.core.info
     }
 
-    fn start(&self, report: Report, starts: &mut HandOver) {
+    fn start(self: Arc<Self>, report: Report, starts: &mut HandOver) {
         self.core.info.set_state(ActorState::Starting);
         let lease = self.core.mailbox.lease();
         let arbiter = match self.arbiter() {
@@ -274,9 +274,9 @@ impl<A: Actor> Cell for ActorCell<A> {
             Err(error) => return report.start_failed(error.to_string()),
         };
         self.core.runtime.watch(&arbiter, self.patience);
-        let (core, factory, pulse) = (self.core.clone(), self.factory.clone(), arbiter.pulse().clone());
+        let pulse = arbiter.pulse().clone();
         // If the thread ends now it is dropped, and with it the report, which then says so.
-        starts.add(arbiter, incarnation::newcomer(core, lease, factory, self.bound, pulse, report));
+        starts.add(arbiter, incarnation::newcomer(self, lease, pulse, report));
     }
 
     fn stop(&self, signal: Signal, _bound: Duration) {

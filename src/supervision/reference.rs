@@ -186,7 +186,7 @@ impl Cell for SupervisorRef {
         &self.shared.info
     }
 
-    fn start(&self, report: Report, _: &mut HandOver) {
+    fn start(self: Arc<Self>, report: Report, _: &mut HandOver) {
         let _ = self.to.send(Command::Begin(Some(report)));
     }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::*;
+use crate::child::Patience;
 use crate::envelope::Told;
 use crate::in_hand::InHand;
 use crate::mailbox::{Mailbox, Put, Stow};
@@ -140,8 +141,15 @@ fn core(runtime: &Runtime) -> Arc<Core<Clerk>> {
 
 /// One that runs, on no thread in particular.
 fn incarnation(core: &Arc<Core<Clerk>>, report: Report) -> Task<Clerk> {
-    let factory: Factory<Clerk> = Box::new(|| unreachable!("it has been born"));
-    let mut task = task(core.clone(), core.mailbox.lease(), Arc::new(factory), PATIENCE, Arc::default(), report);
+    let cell = ActorCell {
+        core: core.clone(),
+        factory: Box::new(|| unreachable!("it has been born")),
+        bound: PATIENCE,
+        placement: Placement::default(),
+        niceness: None,
+        patience: Patience::default(),
+    };
+    let mut task = task(Arc::new(cell), core.mailbox.lease(), Arc::default(), report);
     task.incarnation.stage = Stage::Running;
     task
 }
