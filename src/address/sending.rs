@@ -58,7 +58,7 @@ impl<A: Actor, E: Envelope<A>> Sending<A, E> {
 }
 
 /// Queues, or gets in line where the policy is to wait.
-#[inline]
+#[inline(always)]
 pub(super) fn send<A: Actor, E: Envelope<A>>(core: &Core<A>, envelope: E) -> Queued<A> {
     match core.mailbox.push_now(Unpacked(envelope)) {
         Ok(()) => Ok(None),

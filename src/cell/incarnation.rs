@@ -406,7 +406,7 @@ impl<A: Actor> Incarnation<A> {
         let queued_at = self.core.mailbox.front_queued_at();
         let timed = Turn::begin_timing();
         // Before it is answered: what follows from the answer may be the next message.
-        let before_probe = self.core.mailbox.probe_after(self.turn.gap(), timed.began());
+        let before_probe = self.core.mailbox.probe_after(self.turn.gap());
         let next = self.take(cx);
         if matches!(next, Next::Delivered | Next::InTheRoom)
             && let Some(queued_at) = queued_at

@@ -91,16 +91,9 @@ pub(crate) enum Rest {
     Soon,
 }
 
-/// The lease there is, and how many there have been.
-#[derive(Default)]
-struct Leases {
-    count: u32,
-    present: Option<Arc<Lease>>,
-}
-
 /// Proof that no incarnation consumes the mailbox, nor will while this lives.
 pub(crate) struct Revoked<'a> {
-    _leases: MutexGuard<'a, Leases>,
+    _lease: MutexGuard<'a, Option<Arc<Lease>>>,
 }
 
 /// How often a sender looks whether there is room before it gets in line: some microseconds, in which a consumer that runs
@@ -131,52 +124,66 @@ impl Sleeper for executor::Place {
 }
 
 pub(crate) struct Mailbox<T: Stow, S: Sleeper = executor::Place> {
-    ring: Ring<T, Policy<T>, Reception<T, S>>,
+    ring: Ring<T, Gate<T, S>, Reception<T>>,
 }
 
-/// What every sender reads.
-struct Policy<T> {
-    overflow: Overflow,
+/// What senders use.
+struct Gate<T, S> {
     /// [`Overflow::DropOldest`] alone: its senders take from the queue as well, which a ring's cannot.
     deque: Option<Box<Mutex<VecDeque<T>>>>,
+    /// Whom to wake; null before there is one.
+    consumer: AtomicPtr<S>,
 }
 
 /// What is used where messages are taken, and by those who wait.
-struct Reception<T, S> {
+struct Reception<T> {
+    overflow: Overflow,
     line: Mutex<Line<T>>,
     /// Whether there is a line, for the consumer to see in passing.
     has_line: AtomicBool,
-    leases: Mutex<Leases>,
-    /// Null before there is one.
-    consumer: AtomicPtr<S>,
+    /// The lease there is.
+    lease: Mutex<Option<Arc<Lease>>>,
+    /// How many there have been. Changed under that lock.
+    leases: AtomicU32,
     high_water: AtomicU32,
 }
 
 impl<T: Stow, S: Sleeper> Mailbox<T, S> {
     pub(crate) fn new(capacity: usize, overflow: Overflow) -> Self {
+        #[cfg(all(target_pointer_width = "64", not(ironcliw_loom)))]
+        const {
+            assert!(size_of::<Self>() == 128, "a mailbox is two cache lines")
+        };
         let deque = (overflow == Overflow::DropOldest).then(|| Box::new(Mutex::new(VecDeque::new())));
         let reception = Reception {
+            overflow,
             line: Mutex::new(None),
             has_line: AtomicBool::new(false),
-            leases: Mutex::new(Leases::default()),
-            consumer: AtomicPtr::new(ptr::null_mut()),
+            lease: Mutex::new(None),
+            leases: AtomicU32::new(0),
             high_water: AtomicU32::new(0),
         };
-        Self { ring: Ring::new(capacity, Policy { overflow, deque }, reception) }
+        let gate = Gate { deque, consumer: AtomicPtr::new(ptr::null_mut()) };
+        Self { ring: Ring::new(capacity, gate, reception) }
     }
 
     #[inline]
     fn deque(&self) -> Option<&Mutex<VecDeque<T>>> {
-        self.ring.beside_producers().deque.as_deref()
+        self.gate().deque.as_deref()
     }
 
     #[inline]
-    fn reception(&self) -> &Reception<T, S> {
+    fn gate(&self) -> &Gate<T, S> {
+        self.ring.beside_producers()
+    }
+
+    #[inline]
+    fn reception(&self) -> &Reception<T> {
         self.ring.beside_consumer()
     }
 
     pub(crate) fn overflow(&self) -> Overflow {
-        self.ring.beside_producers().overflow
+        self.reception().overflow
     }
 
     pub(crate) fn capacity(&self) -> usize {
@@ -374,7 +381,7 @@ impl<T: Stow, S: Sleeper> Mailbox<T, S> {
     #[inline]
     fn consumer(&self) -> Option<&'static S> {
         // SAFETY: null, or what `attend` was given, which lives for ever.
-        unsafe { self.reception().consumer.load(Ordering::Acquire).as_ref() }
+        unsafe { self.gate().consumer.load(Ordering::Acquire).as_ref() }
     }
 
     #[inline]
@@ -397,7 +404,7 @@ impl<T: Stow, S: Sleeper> Mailbox<T, S> {
 
     /// Sends a signal to the present incarnation.
     pub(crate) fn signal(&self, signal: Signal) {
-        if let Some(lease) = &self.reception().leases.lock().present {
+        if let Some(lease) = &*self.reception().lease.lock() {
             lease.signal(signal);
         }
         self.wake_for_a_word();
@@ -405,7 +412,7 @@ impl<T: Stow, S: Sleeper> Mailbox<T, S> {
 
     /// The same for the incarnation of this claim alone.
     pub(crate) fn signal_to(&self, claim: Claim, signal: Signal) {
-        if let Some(lease) = self.reception().leases.lock().present.as_ref().filter(|lease| lease.claim() == claim) {
+        if let Some(lease) = self.reception().lease.lock().as_ref().filter(|lease| lease.claim() == claim) {
             lease.signal(signal);
         }
         self.wake_for_a_word();
@@ -413,18 +420,19 @@ impl<T: Stow, S: Sleeper> Mailbox<T, S> {
 
     /// The claim that holds now, or that the last incarnation held.
     pub(crate) fn present_claim(&self) -> Claim {
-        Claim(self.reception().leases.lock().count)
+        let _lease = self.reception().lease.lock();
+        Claim(self.reception().leases.load(Ordering::Relaxed))
     }
 
     /// Begins an incarnation's lease, which ends that of any earlier one.
     pub(crate) fn lease(&self) -> Arc<Lease> {
-        let mut leases = self.reception().leases.lock();
-        leases.count += 1;
-        let lease = Arc::new(Lease::new(Claim(leases.count)));
-        if let Some(earlier) = leases.present.replace(lease.clone()) {
+        let mut present = self.reception().lease.lock();
+        let claim = Claim(self.reception().leases.fetch_add(1, Ordering::Relaxed) + 1);
+        let lease = Arc::new(Lease::new(claim));
+        if let Some(earlier) = present.replace(lease.clone()) {
             earlier.revoke();
         }
-        drop(leases);
+        drop(present);
         // An earlier incarnation may sit in its handler and wait for somebody else.
         self.wake_for_a_word();
         lease
@@ -432,17 +440,17 @@ impl<T: Stow, S: Sleeper> Mailbox<T, S> {
 
     /// Ends whatever lease there is. While the proof lives no other begins.
     pub(crate) fn revoke(&self) -> Revoked<'_> {
-        let mut leases = self.reception().leases.lock();
-        if let Some(earlier) = leases.present.take() {
+        let mut present = self.reception().lease.lock();
+        if let Some(earlier) = present.take() {
             earlier.revoke();
             self.wake_for_a_word();
         }
-        Revoked { _leases: leases }
+        Revoked { _lease: present }
     }
 
     /// The consumer says whom to wake. Whatever word it was left before, it hears after this.
     pub(crate) fn attend(&self, _: &Window<'_>, consumer: &'static S) {
-        self.reception().consumer.store(ptr::from_ref(consumer).cast_mut(), Ordering::Release);
+        self.gate().consumer.store(ptr::from_ref(consumer).cast_mut(), Ordering::Release);
         fence(Ordering::SeqCst);
     }
 
@@ -479,8 +487,8 @@ impl<T: Stow, S: Sleeper> Mailbox<T, S> {
 
     /// Asks for the time at which a message is queued: the one `gap` after the one in front, or a later one. Returns how many
     /// are between. One that drops the oldest does not know.
-    pub(crate) fn probe_after(&self, gap: u64, now: u64) -> u64 {
-        if self.deque().is_some() { gap } else { self.ring.probe_after(gap, now) }
+    pub(crate) fn probe_after(&self, gap: u64) -> u64 {
+        if self.deque().is_some() { gap } else { self.ring.probe_after(gap) }
     }
 
     /// Lets messages come together for about a microsecond, after `take` found nothing; whether there is one. Between two

@@ -12,15 +12,13 @@ const NONE: u64 = u64::MAX;
 
 pub(super) struct Probe {
     position: AtomicU64,
-    /// When the message at that position was queued, in ticks. Written by the one who reserved it.
+    /// When the message at that position was queued, in ticks; zero before it was. Written by the one who reserved it.
     queued_at: AtomicU64,
-    /// When the position was chosen. The consumer's own.
-    chosen_at: AtomicU64,
 }
 
 impl Probe {
     pub(super) fn new() -> Self {
-        Self { position: AtomicU64::new(NONE), queued_at: AtomicU64::new(0), chosen_at: AtomicU64::new(0) }
+        Self { position: AtomicU64::new(NONE), queued_at: AtomicU64::new(0) }
     }
 
     /// Called by whoever has reserved `count` positions from `first` on, before it publishes them.
@@ -36,10 +34,10 @@ impl Probe {
         self.queued_at.store(crate::ticks::now(), Ordering::Relaxed);
     }
 
-    /// The consumer's choice.
-    pub(super) fn choose(&self, position: u64, now: u64) {
-        self.chosen_at.store(now, Ordering::Relaxed);
-        self.position.store(position, Ordering::Relaxed);
+    /// The consumer's choice, once the message of the last one was published or that position was passed over.
+    pub(super) fn choose(&self, position: u64) {
+        self.queued_at.store(0, Ordering::Relaxed);
+        self.position.store(position, Ordering::Release);
     }
 
     pub(super) fn is_set(&self) -> bool {
@@ -54,6 +52,6 @@ impl Probe {
     pub(super) fn queued_at(&self, position: u64) -> Option<u64> {
         let is_it = self.position() == position;
         let queued_at = self.queued_at.load(Ordering::Relaxed);
-        (is_it && queued_at >= self.chosen_at.load(Ordering::Relaxed)).then_some(queued_at)
+        (is_it && queued_at != 0).then_some(queued_at)
     }
 }

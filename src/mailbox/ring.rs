@@ -550,14 +550,14 @@ impl<T: Stow, P, C> Ring<T, P, C> {
 
     /// Sees to it that a message to come is probed: the one that comes `gap` messages after the one in front, or later where
     /// that is queued already. Returns how many are between.
-    pub(crate) fn probe_after(&self, gap: u64, now: u64) -> u64 {
+    pub(crate) fn probe_after(&self, gap: u64) -> u64 {
         let probe = &self.producers.0.probe;
         let head = self.consumer.0.head.load(Ordering::Relaxed);
         if probe.position() <= head || !probe.is_set() {
             let tail = self.producers.0.tail.load(Ordering::Relaxed) >> POSITION;
             // Where others send right now, they go on before they see the choice.
             let ahead = if tail <= head + 1 { 0 } else { AHEAD };
-            probe.choose((tail + ahead).max(head + 1 + gap), now);
+            probe.choose((tail + ahead).max(head + 1 + gap));
         }
         probe.position() - head - 1
     }
