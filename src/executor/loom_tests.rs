@@ -23,7 +23,7 @@ fn assert_every_word_is_heard(tasks: usize) {
     loom::model(move || {
         let queue: &'static RunQueue = Box::leak(Box::new(RunQueue::new()));
         let executor = Arc::new(Sleeper(Notify::new()));
-        queue.bell.attend(&Waker::from(executor.clone()));
+        let waker = Waker::from(executor.clone());
         let words = Arc::new(AtomicUsize::new(0));
         let places: Vec<_> = (0..tasks).map(|_| queue.stand_in()).collect();
         let wakers: Vec<_> = (0..2)
@@ -37,6 +37,7 @@ fn assert_every_word_is_heard(tasks: usize) {
             .collect();
         let mut heard = 0;
         while heard < 2 {
+            queue.bell.attend(&waker);
             queue.bell.begin_round();
             queue.take_in_called();
             while queue.poll_first() {

@@ -127,10 +127,12 @@ unsafe fn end<R>(slot: NonNull<()>, answer: Option<Answer<R>>) -> Option<Answer<
         // SAFETY: the asker has gone: what is left is the answerer's alone.
         return unsafe { free(address) };
     }
-    let waker = slot.waker.with_mut(|waker| {
-        // SAFETY: `ANSWERING`, where the waker is the answerer's.
-        if before == WAITING { unsafe { (*waker).take() } } else { None }
-    });
+    let waker = if before == WAITING {
+        // SAFETY: `ANSWERING`, where the waker that there was is the answerer's.
+        slot.waker.with_mut(|waker| unsafe { (*waker).take() })
+    } else {
+        None
+    };
     slot.state.store(ANSWERED, Ordering::Release);
     if let Some(waker) = waker {
         wake(waker);
