@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use cast::{Do, SECOND, Scribe, Sleep, Write, eventually, heard, hold, scribe};
 use ironcliw::{
-    Actor, ActorSnapshot, Address, Child, Context, Error, Handler, Message, Overflow, Runtime, Snapshot, What,
+    Actor, ActorSnapshot, Address, Child, Context, Error, Handler, Message, Overflow, Placement, Runtime, Snapshot,
+    What,
 };
 
 fn runtime() -> Runtime {
@@ -73,6 +74,31 @@ impl Handler<GiveUp> for Relay {
         }
         // Longer than the ask, so that the test sees that it is the ask's end that counts.
         std::future::pending().await
+    }
+}
+
+/// Waits until told to go on.
+struct Wait(tokio::sync::oneshot::Receiver<()>);
+impl Message for Wait {
+    type Reply = ();
+}
+
+impl Handler<Wait> for Relay {
+    async fn handle(&mut self, Wait(told): Wait, _: &mut Context<Self>) {
+        let _ = told.await;
+    }
+}
+
+/// Says that it holds the thread, and does until told to go on.
+struct Plug(mpsc::Sender<()>, mpsc::Receiver<()>);
+impl Message for Plug {
+    type Reply = ();
+}
+
+impl Handler<Plug> for Relay {
+    async fn handle(&mut self, Plug(holds, told): Plug, _: &mut Context<Self>) {
+        holds.send(()).expect("the test waits");
+        let _ = told.recv();
     }
 }
 
@@ -204,6 +230,36 @@ fn many_that_close_circles_at_the_same_time_are_each_told_once() {
     told.sort();
     assert_eq!(told, snapshot.deadlocks);
     let _ = runtime.shutdown(Duration::from_millis(100));
+}
+
+#[test]
+fn an_ask_that_was_answered_is_part_of_no_circle_though_its_asker_has_not_run_since() {
+    let runtime = runtime();
+    let at =
+        |name, placement| runtime.block_on(runtime.spawn(Child::new(name, || Relay).placement(placement))).unwrap();
+    let (a, b) = (at("a", Placement::Shared("one")), at("b", Placement::Shared("other")));
+    let beside_a = at("beside a", Placement::Shared("one"));
+    let waits = || {
+        let pairs = runtime.snapshot().waits.into_iter().map(|wait| (wait.from, wait.to));
+        pairs.collect::<Vec<_>>()
+    };
+    let pair = |from: &str, to: &str| (format!("user/{from}"), format!("user/{to}"));
+    let (go_on, told) = tokio::sync::oneshot::channel();
+    b.try_tell(Wait(told)).unwrap();
+    a.try_tell(Ask(vec![b.clone()], None)).unwrap();
+    eventually(|| waits() == [pair("a", "b")]);
+    b.try_tell(Ask(vec![a.clone()], None)).unwrap();
+    let (holds, is_held) = mpsc::channel();
+    let (unplug, plug) = mpsc::channel();
+    beside_a.try_tell(Plug(holds, plug)).unwrap();
+    is_held.recv_timeout(10 * SECOND).unwrap();
+    // Now b answers a, which is not polled, and asks it.
+    go_on.send(()).unwrap();
+    eventually(|| waits() == [pair("b", "a")]);
+    unplug.send(()).unwrap();
+    eventually(|| waits().is_empty());
+    assert_eq!(runtime.snapshot().deadlocks_seen, 0);
+    runtime.shutdown(5 * SECOND).unwrap();
 }
 
 #[test]

@@ -13,7 +13,7 @@ use crate::envelope::{Asked, Deadline};
 use crate::mailbox::Place;
 use crate::observe::Waiting;
 use crate::parcel::Parcel;
-use crate::reply::{self, Answer};
+use crate::reply::{self, Answer, Peephole};
 use crate::{Actor, Error, Handler, Message, panics};
 
 /// A message that has not been sent yet; awaiting it sends and waits for the answer.
@@ -21,10 +21,10 @@ use crate::{Actor, Error, Handler, Message, panics};
 pub struct Ask<A: Actor, M: Message> {
     to: Address<A>,
     deadline: Option<Deadline>,
+    /// While it waits, if an actor asks. Dropped before the answer.
+    waiting: Option<Waiting>,
     state: State<A, M>,
     timer: Option<Pin<Box<Sleep>>>,
-    /// While it waits, if an actor asks.
-    waiting: Option<Waiting>,
 }
 
 enum State<A: Actor, M: Message> {
@@ -33,6 +33,15 @@ enum State<A: Actor, M: Message> {
     InLine(Place<Parcel<A>>, Answer<M::Reply>),
     Sent(Answer<M::Reply>),
     Over,
+}
+
+impl<A: Actor, M: Message> State<A, M> {
+    fn peephole(&self) -> Option<Peephole> {
+        match self {
+            Self::InLine(_, answer) | Self::Sent(answer) => answer.peephole(),
+            Self::Unsent(_) | Self::Over => None,
+        }
+    }
 }
 
 /// Nothing in it is pinned.
@@ -97,12 +106,18 @@ impl<A: Handler<M>, M: Message> Ask<A, M> {
             let State::InLine(_, answer) = std::mem::replace(&mut self.state, State::Over) else {
                 unreachable!("it was just that")
             };
+            self.state = State::Sent(answer);
             if let Err(error) = queued {
+                self.waiting = None;
+                self.state = State::Over;
                 return refused(core.give_back(error));
             }
-            self.state = State::Sent(answer);
         }
         let State::Sent(answer) = &mut self.state else { unreachable!("polled after the answer") };
+        if !answer.is_answered(cx) {
+            return Poll::Pending;
+        }
+        self.waiting = None;
         let answer = ready!(answer.poll(cx));
         self.state = State::Over;
         Poll::Ready(answer.unwrap_or_else(|| Err(core.stopped())).map_err(SendError::lost))
@@ -118,8 +133,11 @@ impl<A: Handler<M>, M: Message> Future for Ask<A, M> {
         let exchanged = this.exchange(cx);
         if exchanged.is_ready() {
             this.waiting = None;
-        } else if this.waiting.is_none() {
-            this.waiting = Waiting::begin(&this.to.core);
+        } else if this.waiting.is_none()
+            && let Some(answer) = this.state.peephole()
+        {
+            // SAFETY: the wait ends before the answer is taken, in `exchange`, and before the state is changed or dropped.
+            this.waiting = unsafe { Waiting::begin(&this.to.core, answer) };
         }
         if let (Poll::Pending, Some(deadline)) = (&exchanged, this.deadline) {
             // The timer belongs to the runtime's own clock: the caller may be on any executor, or on none of tokio's.
@@ -130,8 +148,8 @@ impl<A: Handler<M>, M: Message> Future for Ask<A, M> {
             // A clock that ends with its runtime panics; whoever ends the runtime also answers.
             if panics::catch(|| timer.poll_unpin(cx)).is_ok_and(|polled| polled.is_ready()) {
                 this.leave();
-                this.state = State::Over;
                 this.waiting = None;
+                this.state = State::Over;
                 return Poll::Ready(Err(SendError::lost(deadline.error(this.to.path()))));
             }
         }
@@ -159,16 +177,24 @@ where
         // That one and those behind it hear the same.
         parcel.fail(error);
     }
-    let mut waiting = None;
     for mut answer in answers {
-        let polled = |cx: &mut Context<'_>| {
-            let polled = answer.poll(cx);
-            if polled.is_pending() && waiting.is_none() {
-                waiting = Waiting::begin(&to.core);
+        // Dropped before the answer is taken.
+        let mut waiting = None;
+        let is_answered = |cx: &mut Context<'_>| {
+            if answer.is_answered(cx) {
+                waiting = None;
+                return Poll::Ready(());
             }
-            polled
+            if waiting.is_none()
+                && let Some(peephole) = answer.peephole()
+            {
+                // SAFETY: see above; a wait that is given up drops it before the answer, which was declared earlier.
+                waiting = unsafe { Waiting::begin(&to.core, peephole) };
+            }
+            Poll::Pending
         };
-        let answer = std::future::poll_fn(polled).await;
+        std::future::poll_fn(is_answered).await;
+        let answer = std::future::poll_fn(|cx| answer.poll(cx)).await;
         received.push(answer.unwrap_or_else(|| Err(to.core.stopped())));
     }
     received

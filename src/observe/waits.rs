@@ -18,6 +18,7 @@ use tracing::warn;
 
 use super::events::What;
 use super::info::Info;
+use crate::reply::Peephole;
 use crate::{clock, current};
 
 /// Asks that are followed from one that begins to wait: a longer way back is left to whoever looks.
@@ -57,6 +58,15 @@ struct Ask {
     number: u64,
     to: Arc<dyn Asked>,
     since: Instant,
+    answer: Peephole,
+}
+
+impl Ask {
+    /// It may have been answered without its asker having been polled since; and then nobody waits.
+    fn waits(&self) -> bool {
+        // SAFETY: whoever began the wait keeps the asker's end until it has ended, which takes the list's lock.
+        !unsafe { self.answer.is_answered() }
+    }
 }
 
 /// An ask that waits, for as long as this lives.
@@ -67,19 +77,24 @@ pub(crate) struct Waiting {
 
 impl Waiting {
     /// Keeps an ask, if it is an actor that asks.
+    ///
+    /// # Safety
+    /// The answer is taken or dropped only once what is returned has been dropped.
     #[cold]
-    pub(crate) fn begin<T: Asked + 'static>(to: &Arc<T>) -> Option<Self> {
+    pub(crate) unsafe fn begin<T: Asked + 'static>(to: &Arc<T>, answer: Peephole) -> Option<Self> {
         current::with(|current| {
             let asker = current.info.clone();
             let number = {
                 let mut asks = asker.activity_made().pending.0.lock();
                 asks.next += 1;
                 let number = asks.next;
-                asks.waiting.push(Ask { number, to: to.clone(), since: clock::now() });
+                asks.waiting.push(Ask { number, to: to.clone(), since: clock::now(), answer });
                 number
             };
             if Arc::ptr_eq(&asker, to.info()) || to.info().waits_for_others() {
-                let found = cycle_back(&asker, to.info(), number);
+                let look = || cycle_back(&asker, to.info(), number);
+                // Its asks were looked at one after the other. They waited at the same time if they all do so again.
+                let found = look().filter(|cycle| look().as_ref() == Some(cycle));
                 if let Some(cycle) = found.filter(|cycle| current.runtime.deadlocks().is_new(cycle)) {
                     let names = rotated(cycle.into_iter().map(|(path, _)| path).collect());
                     warn!(cycle = names.join(" -> "), "actors ask each other in a circle: a deadlock");
@@ -105,11 +120,12 @@ impl Drop for Waiting {
 
 impl Pending {
     fn is_empty(&self) -> bool {
-        self.0.lock().waiting.is_empty()
+        !self.0.lock().waiting.iter().any(Ask::waits)
     }
 
     fn list(&self) -> Vec<(u64, Arc<dyn Asked>, Instant)> {
-        self.0.lock().waiting.iter().map(|ask| (ask.number, ask.to.clone(), ask.since)).collect()
+        let asks = self.0.lock();
+        asks.waiting.iter().filter(|ask| ask.waits()).map(|ask| (ask.number, ask.to.clone(), ask.since)).collect()
     }
 }
 

@@ -16,6 +16,7 @@ use crate::Error;
 use crate::envelope::Deadline;
 use crate::panics::{self, Panicked};
 
+pub(crate) use slot::Peephole;
 use slot::{Answerer, Asker};
 
 /// A place for an answer that is not a future of ours, such as a completion queue of another runtime.
@@ -99,15 +100,25 @@ fn contained(work: impl FnOnce()) {
 pub(crate) struct Answer<R: Send + 'static>(Option<Asker<R>>);
 
 impl<R: Send + 'static> Answer<R> {
+    /// For as long as the answer was neither taken nor dropped.
+    pub(crate) fn peephole(&self) -> Option<Peephole> {
+        self.0.as_ref().map(Asker::peephole)
+    }
+
     /// `None` if whoever had to answer went without a word. Not to be polled after that, or after the answer.
     #[inline]
     pub(crate) fn poll(&mut self, cx: &Context<'_>) -> Poll<Option<Result<R, Error>>> {
-        let asker = self.0.as_mut().expect("an answer is taken once");
-        if !asker.is_answered(cx) {
+        if !self.is_answered(cx) {
             return Poll::Pending;
         }
         // SAFETY: it is answered.
         Poll::Ready(self.0.take().and_then(|asker| unsafe { asker.take() }))
+    }
+
+    /// The same without taking the answer.
+    #[inline]
+    pub(crate) fn is_answered(&mut self, cx: &Context<'_>) -> bool {
+        self.0.as_mut().expect("an answer is taken once").is_answered(cx)
     }
 }
 

@@ -167,6 +167,24 @@ unsafe fn free<R>(slot: NonNull<Slot<R>>) -> Option<Answer<R>> {
     answer
 }
 
+/// A look at a slot from aside.
+#[derive(Clone, Copy)]
+pub(crate) struct Peephole(NonNull<AtomicU8>);
+
+// SAFETY: it leads to an atomic.
+unsafe impl Send for Peephole {}
+
+impl Peephole {
+    /// Whether there is an answer, or nobody will give one.
+    ///
+    /// # Safety
+    /// The asker's end has not been given up.
+    pub(crate) unsafe fn is_answered(self) -> bool {
+        // SAFETY: the slot lives until both ends are given up.
+        matches!(unsafe { self.0.as_ref() }.load(Ordering::Acquire), ANSWERING | ANSWERED)
+    }
+}
+
 /// Which waker it is: compared, and never called.
 #[derive(PartialEq, Eq)]
 struct Identity(*const (), *const std::task::RawWakerVTable);
@@ -195,6 +213,10 @@ impl<R> Asker<R> {
     fn slot(&self) -> &Slot<R> {
         // SAFETY: the slot lives until both ends are given up.
         unsafe { self.slot.as_ref() }
+    }
+
+    pub(super) fn peephole(&self) -> Peephole {
+        Peephole(NonNull::from(&self.slot().state))
     }
 
     /// Waits for the answer; whether it has come.
