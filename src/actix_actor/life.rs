@@ -117,7 +117,7 @@ impl<A: Actor> ActorFuture<A> for Pump<A> {
                 Next::Message(mut message) => {
                     self.shared.turn.set(self.shared.turn.get() - 1);
                     message.handle(actor, ctx);
-                    self.core.info.count_handled();
+                    self.core.info.count_handled(1);
                 }
                 Next::Empty | Next::Lost | Next::Signal(Signal::Halt) => break,
                 Next::Drained if !self.shared.lingers.replace(true) => {

@@ -90,6 +90,8 @@ struct Incarnation<A: Actor> {
     was_called: bool,
     /// A signal that came while something was in the room.
     heard: Option<Signal>,
+    /// Messages that are not in its actor's count yet.
+    handled: u32,
     /// When it has to be out, then.
     timer: Option<Pin<Box<tokio::time::Sleep>>>,
     turn: Turn,
@@ -120,6 +122,7 @@ fn task<A: Actor>(cell: Arc<ActorCell<A>>, lease: Arc<Lease>, pulse: Arc<Pulse>,
         asleep: false,
         was_called: false,
         heard: None,
+        handled: 0,
         timer: None,
         turn: Turn::new(),
     };
@@ -285,7 +288,7 @@ impl<A: Actor> Incarnation<A> {
     fn after(&mut self, outcome: Outcome) -> Option<ExitReason> {
         match outcome {
             Outcome::Handled => {
-                self.core.info.count_handled();
+                self.count_handled();
                 if let Some(timed) = self.turn.timed.take() {
                     self.turn.end_timing(timed, &self.core.info);
                 }
@@ -383,6 +386,7 @@ impl<A: Actor> Incarnation<A> {
             return Next::Disturbed;
         }
         if self.turn.is_marked() {
+            self.publish_count();
             let mark = self.turn.mark();
             if mark.is_begin() {
                 self.core.mailbox.note_depth();
@@ -424,6 +428,21 @@ impl<A: Actor> Incarnation<A> {
         }
         self.turn.time_after(before_probe.min(self.turn.gap()));
         next
+    }
+
+    #[inline(always)]
+    fn count_handled(&mut self) {
+        self.handled += 1;
+        #[cfg(feature = "testkit")]
+        self.core.info.set_message_in_hand(false);
+    }
+
+    /// At the end of a poll and of the incarnation, and before a message that is the first of its turn or timed: where messages take long each is.
+    #[inline]
+    fn publish_count(&mut self) {
+        if self.handled > 0 {
+            self.core.info.count_handled(std::mem::take(&mut self.handled).into());
+        }
     }
 
     #[inline(always)]
@@ -474,7 +493,7 @@ impl<A: Actor> Incarnation<A> {
         };
         let next = match delivered {
             Delivered::Done => {
-                self.core.info.count_handled();
+                self.count_handled();
                 Next::Delivered
             }
             // Room is made before it waits.
@@ -693,6 +712,7 @@ impl<A: Actor> Incarnation<A> {
         self.pulse.begin(Tenant::of(&self.core));
         core.info.busy().begin(ticks::last());
         let polled = self.go_on(cx);
+        self.publish_count();
         let now = ticks::read();
         // If the thread comes back late, another one writes this.
         if !self.lease.is_revoked() {
@@ -713,6 +733,7 @@ impl<A: Actor> Incarnation<A> {
                 Ok(Poll::Ready(end)) => end,
                 Err(Panicked(reason)) => self.after_panic(reason),
             };
+            self.publish_count();
             let left = if was_leaving { Err(end) } else { self.leave(end, cx) };
             if let Err(end) = left {
                 self.conclude(end);

@@ -163,10 +163,8 @@ impl Info {
     }
 
     /// Called by the actor's own thread alone, so it need not be one operation.
-    pub(crate) fn count_handled(&self) {
-        self.handled.store(self.handled.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-        #[cfg(feature = "testkit")]
-        self.set_message_in_hand(false);
+    pub(crate) fn count_handled(&self, messages: u64) {
+        self.handled.store(self.handled.load(Ordering::Relaxed) + messages, Ordering::Relaxed);
     }
 
     #[cfg(feature = "testkit")]
