@@ -45,7 +45,7 @@ test-rust: ## run the tests of the crates, with their doctests
 test-python: $(VENV)/.native $(VENV)/.demo $(VENV)/.test ## run the tests of the packages
 	$(BIN)/python -m pytest
 
-loom: ## check the interleavings of few threads at the mailbox, the reply slot and the executor's bell
+loom: ## check the interleavings of few threads at the mailbox, the reply slot and the executor
 	LOOM_MAX_PREEMPTIONS=$(PREEMPTIONS) RUSTFLAGS='--cfg ironcliw_loom' CARGO_PROFILE_RELEASE_LTO=off \
 	$(CARGO) test --release --locked -p ironcliw --lib --no-default-features --target-dir target/loom loom
 

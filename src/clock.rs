@@ -1,4 +1,5 @@
-//! What time it is, for whatever decides by the time: deadlines, supervision windows, turns. Measuring may use `std`.
+//! What time it is, for whatever decides by the time: deadlines, supervision windows. Polls, turns and handlers are
+//! measured in ticks (`ticks.rs`); other measuring may use `std`.
 //!
 //! It is the standard library's monotonic clock. On the thread of a test kit it is that kit's clock, which stands still
 //! until the test moves it.

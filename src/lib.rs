@@ -36,8 +36,8 @@
 //! ```
 //!
 //! Where to read on: `cell/` is the life of an actor, `supervision/step.rs` every decision about it, `mailbox/` the queue
-//! that outlives it. `in_hand.rs` is why every asker hears; `watchdog.rs` sees whoever holds a thread for too long;
-//! `actix_actor/` is the same life for an actor written for actix.
+//! that outlives it, `executor/` what polls the actors of a thread. `in_hand.rs` is why every asker hears; `watchdog.rs` sees
+//! whoever holds a thread for too long; `actix_actor/` is the same life for an actor written for actix.
 
 #[cfg(not(panic = "unwind"))]
 compile_error!("ironcliw supervises by catching panics: build with panic = \"unwind\"");

@@ -1,7 +1,7 @@
 //! Atomics, cells and threads: the standard library's, or loom's in a build that checks every interleaving.
 //!
 //! `RUSTFLAGS="--cfg ironcliw_loom" cargo test -p ironcliw --lib --release loom` (`make loom`) runs the checks. Only what
-//! they reach, the mailbox, the reply slot and the executor's bell, takes its primitives from here.
+//! they reach, the mailbox, the reply slot and the executor's places and bell, takes its primitives from here.
 
 #[cfg(not(ironcliw_loom))]
 mod imp {

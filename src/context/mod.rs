@@ -30,7 +30,7 @@ pub struct Context<A: Actor> {
     stopping: bool,
     /// There may be messages that go before the mailbox's.
     has_first: bool,
-    /// Timers, watches and streams: they end with the incarnation; `started` renews them.
+    /// Timers, watches, streams and what handlers have spawned: they end with the incarnation; `started` renews them.
     tasks: Tasks,
 }
 
@@ -147,7 +147,7 @@ impl<A: Actor> Context<A> {
         self.core.runtime.faults()?.on_factory(self.path())
     }
 
-    /// Ends the timers, watches and streams.
+    /// Ends the timers, watches, streams and what handlers have spawned.
     pub(crate) fn end(&mut self) {
         self.tasks = Tasks::default();
     }

@@ -58,6 +58,10 @@ impl<A: Actor> Context<A> {
     /// Runs `work` beside the actor, on its thread, until it is done or this incarnation ends. Its panic is logged and costs
     /// the actor nothing.
     ///
+    /// It is for waiting while the actor goes on with its messages. What computes or blocks holds up every actor of the thread,
+    /// and the watchdog does not see it. What is to outlive the incarnation is a task of the thread's own, as
+    /// `tokio::task::spawn_local` makes them.
+    ///
     /// ```
     /// # use std::time::Duration;
     /// # use ironcliw::{Actor, Child, Context, Handler, Message, Runtime, StartError};

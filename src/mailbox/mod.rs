@@ -491,7 +491,7 @@ impl<T: Stow, S: Sleeper> Mailbox<T, S> {
         if self.deque().is_some() { gap } else { self.ring.probe_after(gap) }
     }
 
-    /// Lets messages come together for about a microsecond, after `take` found nothing; whether there is one. Between two
+    /// Lets messages come together for about a microsecond, after `front` found nothing; whether there is one. Between two
     /// cores a cache line that is fetched for one message costs as much as one that is fetched for several.
     pub(crate) fn linger(&self, _: &Window<'_>) -> bool {
         if self.deque().is_some() {
