@@ -34,6 +34,19 @@ mod imp {
     #[inline(always)]
     pub(crate) fn loom_fence() {}
 
+    /// Stores, then passes a barrier for all that comes before and after.
+    #[inline(always)]
+    pub(crate) fn store_and_fence(flag: &AtomicBool, value: bool) {
+        if cfg!(target_arch = "x86_64") {
+            // A locked instruction is such a barrier, and half as dear as the fence (Intel's manual, volume 3, "Memory Ordering").
+            flag.swap(value, Ordering::SeqCst);
+            std::sync::atomic::compiler_fence(Ordering::SeqCst);
+        } else {
+            flag.store(value, Ordering::Relaxed);
+            fence(Ordering::SeqCst);
+        }
+    }
+
     /// Lets another thread go first where this one can only wait for it.
     #[inline]
     pub(crate) fn wait_a_little(turn: u32) {
@@ -50,6 +63,11 @@ mod imp {
     /// loom takes sequentially consistent accesses for acquire and release; its fences are what they should be. So a fence
     /// stands between the two accesses of a store-load pattern, which is weaker than the real thing and never stronger.
     pub(crate) fn loom_fence() {
+        fence(Ordering::SeqCst);
+    }
+
+    pub(crate) fn store_and_fence(flag: &AtomicBool, value: bool) {
+        flag.store(value, Ordering::Relaxed);
         fence(Ordering::SeqCst);
     }
 

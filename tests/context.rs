@@ -217,3 +217,117 @@ fn a_cancelled_timer_tells_no_more() {
     assert_eq!(beats(), heard);
     assert!(!texts(&told).contains(&"never".to_owned()));
 }
+
+/// Never done; it holds what says when it is dropped.
+async fn standing(held: Dropped) {
+    std::future::pending::<()>().await;
+    drop(held);
+}
+
+#[test]
+fn what_an_actor_spawns_runs_beside_it_and_ends_with_its_incarnation() {
+    let runtime = runtime();
+    let dropped = Arc::new(AtomicU64::new(0));
+    let counts = dropped.clone();
+    let (child, told) = host("host", move |ctx| {
+        let own = ctx.address();
+        ctx.spawn(async move {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            own.tell(note("from beside")).await.expect("it runs");
+        });
+        ctx.spawn(standing(Dropped(counts.clone())));
+        Box::pin(async {})
+    });
+    let host = runtime.block_on(runtime.spawn(child)).unwrap();
+    // While a handler waits, too.
+    let (go, held) = tokio::sync::oneshot::channel();
+    host.try_tell(run(move |_| Box::pin(async move { drop(held.await) }))).unwrap();
+    eventually(|| host.depth() == 1);
+    go.send(()).unwrap();
+    eventually(|| texts(&told) == ["from beside"]);
+    assert_eq!(dropped.load(Ordering::SeqCst), 0);
+    ask(&runtime, &host, trip()).unwrap_err();
+    eventually(|| texts(&told) == ["from beside", "from beside"]);
+    assert_eq!(dropped.load(Ordering::SeqCst), 1);
+    runtime.shutdown(10 * SECOND).unwrap();
+    assert_eq!(dropped.load(Ordering::SeqCst), 2);
+}
+
+#[test]
+fn a_task_that_is_cancelled_is_dropped_and_one_that_panics_costs_its_actor_nothing() {
+    let runtime = runtime();
+    let (child, told) = idle("host");
+    let host = runtime.block_on(runtime.spawn(child)).unwrap();
+    let dropped = Arc::new(AtomicU64::new(0));
+    let counts = dropped.clone();
+    let spawned = ask(
+        &runtime,
+        &host,
+        act(move |ctx| {
+            (ctx.spawn(standing(Dropped(counts))), ctx.spawn(async { panic!("beside") }), ctx.spawn(async {}))
+        }),
+    );
+    let (stands, panics, done) = spawned.unwrap();
+    eventually(|| panics.is_finished() && done.is_finished());
+    assert!(!stands.is_finished());
+    // From another thread.
+    stands.cancel();
+    eventually(|| stands.is_finished());
+    assert_eq!(dropped.load(Ordering::SeqCst), 1);
+    ask(&runtime, &host, note("goes on")).unwrap();
+    assert_eq!((texts(&told), runtime.snapshot().actors[0].failures), (vec!["goes on".to_owned()], 0));
+}
+
+#[test]
+fn a_handler_may_spawn_local_tasks_of_tokios() {
+    let runtime = runtime();
+    let (child, _) = idle("host");
+    let host = runtime.block_on(runtime.spawn(child)).unwrap();
+    let spawns = run(|_| {
+        Box::pin(async {
+            let local = std::rc::Rc::new(7);
+            let task = tokio::task::spawn_local(async move {
+                tokio::task::yield_now().await;
+                *local
+            });
+            task.await.expect("it does not panic")
+        })
+    });
+    assert_eq!(ask(&runtime, &host, spawns).unwrap(), 7);
+}
+
+#[test]
+fn a_handler_whose_channel_is_always_ready_lets_its_neighbours_and_their_timers_go_on() {
+    let runtime = runtime();
+    let at = |name| {
+        let (child, told) = idle(name);
+        let child = child.placement(ironcliw::Placement::Shared("together"));
+        (runtime.block_on(runtime.spawn(child)).unwrap(), told)
+    };
+    let ((busy, _), (neighbour, _)) = (at("busy"), at("neighbour"));
+    let is_over = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let seen = is_over.clone();
+    let spins = run(move |_| {
+        Box::pin(async move {
+            let (to, mut from) = tokio::sync::mpsc::unbounded_channel();
+            let mut taken = 0_u64;
+            while !seen.load(Ordering::Relaxed) {
+                to.send(()).expect("it is open");
+                from.recv().await.expect("it is open");
+                taken += 1;
+            }
+            taken
+        })
+    });
+    let spun = std::thread::scope(|scope| {
+        let spun = scope.spawn(|| ask(&runtime, &busy, spins).unwrap());
+        eventually(|| runtime.snapshot().actors.iter().any(|actor| actor.path == "user/busy" && actor.busy_s > 1e-3));
+        for _ in 0..10 {
+            let naps = run(|_| Box::pin(async { tokio::time::sleep(Duration::from_millis(1)).await }));
+            ask(&runtime, &neighbour, naps).unwrap();
+        }
+        is_over.store(true, Ordering::Relaxed);
+        spun.join().unwrap()
+    });
+    assert!(spun > 128, "{spun}");
+}

@@ -103,7 +103,7 @@ class SpatialLayout(TypedDict):
 
 
 class Durations(TypedDict):
-    """What was measured of an actor's messages, in seconds; of at least one in 127."""
+    """What was measured of an actor's messages, in seconds; of at least one in 64."""
 
     count: int
     """Messages that were measured."""

@@ -2,7 +2,7 @@
 //!
 //! Both go by one countdown, so that a message that is neither the first of its turn nor timed costs a comparison. A timed
 //! message takes two readings of the ticks. So at least one in [`SAMPLE`] is timed, and more where that adds no more than
-//! about half a hundredth to what handlers take: each, from some microseconds on.
+//! about a hundredth to what handlers take: each, from some microseconds on.
 
 use std::num::NonZeroU64;
 use std::time::Duration;
@@ -24,10 +24,10 @@ const LINGER_CREDIT: u8 = 4;
 const LINGER_PROBE: u8 = 64;
 
 /// One in so many messages is timed. A prime, so as not to keep step with senders that repeat themselves.
-const SAMPLE: u8 = 127;
+const SAMPLE: u8 = 61;
 
-/// What handlers are to take between two timed ones: two hundred times what the timing does.
-const SAMPLE_TIME_NS: u64 = 12_000;
+/// What handlers are to take between two timed ones: a hundred times what the timing does.
+const SAMPLE_TIME_NS: u64 = 6_000;
 
 /// There is no further message to look at in this turn.
 const NO_MARK: u8 = u8::MAX;

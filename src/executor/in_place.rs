@@ -10,6 +10,7 @@ use tokio::sync::mpsc::unbounded_channel;
 use tokio::task::AbortHandle;
 
 use super::{Crew, Spawner};
+use crate::ticks;
 
 pub(crate) fn in_place() -> (Spawner, AbortHandle) {
     let (to, newcomers) = unbounded_channel();
@@ -29,6 +30,8 @@ impl Future for InPlace {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let _turn = self.0.enter();
         let queue = self.0.queue;
+        // The kit's clock may have been moved since.
+        ticks::read();
         queue.bell.attend(cx.waker());
         queue.bell.begin_round();
         queue.take_in_called();

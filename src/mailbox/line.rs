@@ -49,10 +49,13 @@ impl<T> Turn<T> {
     }
 
     pub(super) fn poll(&self, cx: &Context<'_>) -> Poll<Result<(), Refused<T>>> {
-        match &mut *self.0.lock() {
+        let is_known = matches!(&*self.0.lock(), TurnState::InLine(Some(waker)) if waker.will_wake(cx.waker()));
+        // Wakers are foreign code: they are made and dropped under no lock.
+        let mut other = if is_known { None } else { Some(cx.waker().clone()) };
+        let polled = match &mut *self.0.lock() {
             TurnState::InLine(waker) => {
-                if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-                    *waker = Some(cx.waker().clone());
+                if other.is_some() {
+                    std::mem::swap(waker, &mut other);
                 }
                 Poll::Pending
             }
@@ -60,6 +63,8 @@ impl<T> Turn<T> {
             TurnState::Refused(item) => {
                 Poll::Ready(Err(Refused::Closed(item.take().expect("a turn is over once it is refused"))))
             }
-        }
+        };
+        drop(other);
+        polled
     }
 }

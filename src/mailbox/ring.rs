@@ -30,7 +30,8 @@ use std::ptr;
 
 use super::probe::Probe;
 use crate::sync::{
-    AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Mutex, Ordering, UnsafeCell, fence, loom_fence, wait_a_little,
+    AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Mutex, Ordering, UnsafeCell, fence, loom_fence, store_and_fence,
+    wait_a_little,
 };
 
 /// Slots of the first segment: enough for an actor that is asked now and then.
@@ -301,10 +302,9 @@ impl<T: Stow, P, C> Ring<T, P, C> {
 
     /// The consumer says that it sleeps, then looks what there is.
     pub(crate) fn lie_down(&self) -> Look {
-        // A swap, not a store, for the order of the two: a producer reserves first and looks who sleeps afterwards, so either
-        // it is seen here or it sees the sleeper.
-        self.producers.0.asleep.swap(true, Ordering::SeqCst);
-        loom_fence();
+        // A producer reserves first and looks who sleeps afterwards, so either it is seen here or it sees the sleeper; and as
+        // in `look`, a sender forms a line first.
+        store_and_fence(&self.producers.0.asleep, true);
         self.peek()
     }
 

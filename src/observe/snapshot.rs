@@ -40,9 +40,9 @@ pub struct ActorSnapshot {
     pub busy_s: f64,
     /// The same as a share of the time since it was last looked at, or since a look some seconds ago: 1 is all of it.
     pub busy_ratio: f64,
-    /// How long its handlers take from begin to end, their waits included; of at least one message in 127.
+    /// How long its handlers take from begin to end, their waits included; of at least one message in 64.
     pub handler: Summary,
-    /// How long messages wait in its mailbox before their handler begins; of at least one in 127 while there is no backlog.
+    /// How long messages wait in its mailbox before their handler begins; of at least one in 64 while there is no backlog.
     pub mailbox_wait: Summary,
     /// The thread it lives on.
     pub arbiter: String,
