@@ -7,7 +7,7 @@ use std::thread::{self, Scope, ScopedJoinHandle};
 
 use super::super::ring::Put;
 use super::super::{Lease, Mailbox, Pushed, Rest, Sender, Sleeper, Stow};
-use super::{Item, take};
+use super::{Item, for_ever, take};
 use crate::Overflow;
 
 /// An item whose sender stops on its way into the slot: it has reserved by then, and publishes when it is let go on.
@@ -143,7 +143,7 @@ fn consumer_that_went_to_sleep_before_a_sender_stopped_is_woken_by_whoever_publi
     let alive = Arc::new(());
     let mailbox = TestMailbox::new(8, Overflow::Block);
     let lease = mailbox.lease();
-    let calls: &'static Calls = Box::leak(Box::new(Calls(AtomicU32::new(0))));
+    let calls: &'static Calls = for_ever(Calls(AtomicU32::new(0)));
     let window = lease.open().expect("the lease holds");
     mailbox.attend(&window, calls);
     assert_eq!(mailbox.rest(&window), Rest::Asleep);

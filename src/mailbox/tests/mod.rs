@@ -5,8 +5,11 @@ mod halfway;
 mod model;
 mod stress;
 
+use std::any::Any;
 use std::mem::MaybeUninit;
 use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use super::{Mailbox, Sleeper, Stow, Window};
 
@@ -53,6 +56,14 @@ impl Stow for Item {
             Self { id, alive: if Self::is_wide(id) { wide.read() } else { alive }.assume_init() }
         }
     }
+}
+
+/// What a mailbox wakes lives for ever. Kept where a checker of leaks finds it.
+fn for_ever<T: Send + Sync>(sleeper: T) -> &'static T {
+    static KEPT: Mutex<Vec<&'static (dyn Any + Send + Sync)>> = Mutex::new(Vec::new());
+    let kept: &'static T = Box::leak(Box::new(sleeper));
+    KEPT.lock().push(kept);
+    kept
 }
 
 /// What an incarnation does for its next message.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use super::super::{Batch, Lease, Mailbox, Pushed, Refused, Rest, Sender, Sleeper};
-use super::{Item, take};
+use super::{Item, for_ever, take};
 use crate::Overflow;
 
 const SENDERS: u32 = 6;
@@ -160,7 +160,7 @@ impl Send<'_> {
 fn consume(mailbox: &TestMailbox, lease: &Lease, taken: &Mutex<Vec<u32>>) {
     let parked = Parked::here();
     let Some(window) = lease.open() else { return };
-    mailbox.attend(&window, Box::leak(Box::new(parked.clone())));
+    mailbox.attend(&window, for_ever(parked.clone()));
     drop(window);
     loop {
         let Some(window) = lease.open() else { return };
