@@ -269,10 +269,8 @@ impl<R> Asker<R> {
     /// It is [answered](Self::is_answered).
     #[inline]
     pub(super) unsafe fn take(self) -> Option<Answer<R>> {
-        let slot = self.slot;
-        std::mem::forget(self);
         // SAFETY: `ANSWERED`: the answerer has given its end up, and this was the asker's.
-        let slot = unsafe { Box::from_raw(slot.as_ptr()) };
+        let slot = unsafe { Box::from_raw(self.slot.as_ptr()) };
         slot.value.with_mut(|value| {
             // SAFETY: nobody else has it.
             unsafe { (*value).take() }
@@ -284,10 +282,7 @@ impl<R> Asker<R> {
         let mut state = self.slot().state.load(Ordering::Acquire);
         while matches!(state, EMPTY | WAITING) {
             match self.slot().state.compare_exchange(state, CLOSED, Ordering::AcqRel, Ordering::Acquire) {
-                Ok(_) => {
-                    std::mem::forget(self);
-                    return None;
-                }
+                Ok(_) => return None,
                 Err(now) => state = now,
             }
         }
