@@ -61,7 +61,8 @@ mod imp {
     pub(crate) use loom::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
 
     /// loom takes sequentially consistent accesses for acquire and release; its fences are what they should be. So a fence
-    /// stands between the two accesses of a store-load pattern, which is weaker than the real thing and never stronger.
+    /// stands between the two accesses of a store-load pattern. It orders other accesses as well, which the real thing does
+    /// not: whoever needs that has a fence of its own.
     pub(crate) fn loom_fence() {
         fence(Ordering::SeqCst);
     }

@@ -164,6 +164,30 @@ fn ring_slot_is_written_again_only_once_it_was_read() {
     });
 }
 
+/// Two producers look for room in a full ring while its value is taken: one may read of it from the other.
+#[test]
+fn ring_slot_that_one_producer_has_seen_free_is_free_for_another() {
+    loom::model(|| {
+        let mint = Mint::new();
+        let ring = Arc::new(Ring::new(1, (), ()));
+        assert!(ring.push(mint.item(2, 0), Who::Anybody).is_ok());
+        let producers: Vec<_> = (0..2)
+            .map(|sender| {
+                let (ring, mint) = (ring.clone(), mint.clone());
+                thread::spawn(move || ring.push(mint.item(sender, 0), Who::Anybody).is_ok())
+            })
+            .collect();
+        assert_eq!(pop(&ring).map(|item| item.sender), Some(2));
+        let queued = producers.into_iter().map(|producer| producer.join().expect("no producer panics"));
+        let queued: Vec<_> = (0..2).zip(queued).filter_map(|(sender, is_queued)| is_queued.then_some(sender)).collect();
+        let left: Vec<_> = std::iter::from_fn(|| pop(&ring)).map(|item| item.sender).collect();
+        assert!(left.len() <= 1);
+        assert_eq!(left, queued);
+        drop(ring);
+        mint.close();
+    });
+}
+
 #[test]
 fn ring_that_is_closed_gives_up_what_it_took_and_gives_back_what_it_refuses() {
     loom::model(|| {
@@ -348,6 +372,32 @@ fn sender_in_line_is_woken_and_wakes() {
 #[test]
 fn two_senders_in_line_are_let_in_by_a_consumer_that_sleeps() {
     loom::model(|| senders_and_a_sleeper(1, Overflow::Block, 2, 1));
+}
+
+/// What the consumer waits for is done by a sender once it has been let in.
+#[test]
+fn sender_in_line_is_let_in_by_a_consumer_that_waits_for_something_else() {
+    loom::model(|| {
+        let mint = Mint::new();
+        let mailbox = Arc::new(TestMailbox::new(1, Overflow::Block));
+        let consumer = Consumer::new(&mailbox);
+        send(&mailbox, mint.item(0, 0));
+        let done = Sleeper::new();
+        let sender = {
+            let (mailbox, mint, done) = (mailbox.clone(), mint.clone(), done.clone());
+            thread::spawn(move || {
+                send(&mailbox, mint.item(1, 0));
+                done.0.notify();
+            })
+        };
+        assert_eq!(consumer.take().sender, 0);
+        mailbox.make_room_before_a_wait();
+        done.0.wait();
+        assert_eq!(consumer.take().sender, 1);
+        sender.join().expect("the sender does not panic");
+        drop((consumer, mailbox));
+        mint.close();
+    });
 }
 
 /// One sender fills the mailbox; another lines up and leaves again, while the consumer makes room.

@@ -327,9 +327,8 @@ impl<T: Stow, P, C> Ring<T, P, C> {
         asleep.load(Ordering::SeqCst) && asleep.swap(false, Ordering::AcqRel)
     }
 
-    /// Whether there is no room, by the newest head.
+    /// Whether there is no room, by the newest head. Between a line and this look is the fence of [`Ring::form_line`].
     pub(crate) fn is_full(&self) -> bool {
-        loom_fence();
         let head = self.consumer.0.head.load(Ordering::SeqCst);
         let tail = self.producers.0.tail.load(Ordering::SeqCst) >> POSITION;
         tail.saturating_sub(head) >= self.producers.0.capacity.into()

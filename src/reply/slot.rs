@@ -39,6 +39,16 @@ struct Slot<R> {
     deadline: Option<Deadline>,
 }
 
+/// Freeing a slot touches all of it, which loom does not see by itself.
+#[cfg(ironcliw_loom)]
+impl<R> Drop for Slot<R> {
+    fn drop(&mut self) {
+        self.state.with_mut(|_| ());
+        self.value.with_mut(|_| ());
+        self.waker.with_mut(|_| ());
+    }
+}
+
 /// Makes the two ends of a slot. The asker who says already whom to wake need not poll before it is woken.
 #[inline]
 pub(super) fn slot<R>(deadline: Option<Deadline>, waker: Option<&Waker>) -> (Answerer<R>, Asker<R>) {
