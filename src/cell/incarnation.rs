@@ -13,35 +13,34 @@
 //! Hooks and handlers are futures in the [`Room`]; at most one is there, and while it is, nothing else touches the actor or
 //! its context. One poll handles messages until there are none, a handler waits, or the turn is over. Panics are caught
 //! once a poll and not once a message: what was in hand is known from `in_hand.rs`.
+//!
+//! `taking.rs` is what it does with its mailbox, `ending.rs` how it ends.
+
+mod ending;
+mod taking;
+#[cfg(all(test, not(ironcliw_loom)))]
+mod tests;
 
 use std::cell::UnsafeCell;
 use std::marker::PhantomPinned;
-use std::mem::ManuallyDrop;
 use std::pin::Pin;
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
-use std::time::Duration;
-
-use tracing::{debug, error};
 
 use crate::current::Current;
-use crate::envelope::Fate;
 use crate::executor::{Newcomer, Place};
 use crate::mailbox::{Lease, Rest, Signal};
 use crate::observe::ActorState;
 use crate::panics::{self, Panicked};
-use crate::parcel::{Delivered, Letter, Receipt};
 use crate::pulse::{Pulse, Tenant};
 use crate::room::{Outcome, Room};
 use crate::supervision::Report;
-use crate::{Actor, Context, Error, ExitReason, executor, ticks};
+use crate::{Actor, Context, ExitReason, ticks};
 
 use super::turn::Turn;
 use super::{ActorCell, Core};
-
-/// Tries to see a message that its sender is just about to publish, before others get a turn.
-const SOON: u32 = 64;
+use taking::Next;
 
 /// An incarnation with its life, at one place in memory.
 struct Task<A: Actor> {
@@ -252,31 +251,6 @@ impl<A: Actor> Incarnation<A> {
         self.entered(entered)
     }
 
-    /// Has the children that there are end, and waits for it in the room; `None` if that is no longer ours to do.
-    fn end_children(&mut self, cx: &mut TaskContext<'_>) -> Option<Poll<Outcome>> {
-        let nest = self.core.ties.look(|bonds| bonds.nest.clone())?;
-        if self.lease.is_revoked() {
-            return None;
-        }
-        nest.stop(self.cell.bound);
-        let core = self.core.clone();
-        let wait = async move {
-            nest.end().await;
-            let gone = core.ties.look(|bonds| bonds.nest.take_if(|present| present.claim == nest.claim));
-            drop(gone);
-            Outcome::ChildrenEnded
-        };
-        // SAFETY: the future borrows nothing.
-        Some(unsafe { self.room().enter(|| wait, cx) })
-    }
-
-    fn not_started(&self) -> ExitReason {
-        ExitReason::StartFailed(match self.core.doom_of(self.lease.claim()) {
-            Some(doom) => doom.to_string(),
-            None => "it was stopped before it had started".to_owned(),
-        })
-    }
-
     fn entered(&mut self, entered: Poll<Outcome>) -> Step {
         match entered {
             Poll::Ready(outcome) => self.after(outcome).map_or(Step::On, Step::Over),
@@ -315,13 +289,6 @@ impl<A: Actor> Incarnation<A> {
                 self.stage = Stage::Unborn;
                 None
             }
-        }
-    }
-
-    fn end_reason(&mut self) -> ExitReason {
-        match std::mem::replace(&mut self.stage, Stage::Running) {
-            Stage::Stopping(reason) | Stage::Leaving(reason) => *reason,
-            _ => unreachable!("there is a reason in these stages"),
         }
     }
 
@@ -372,323 +339,12 @@ impl<A: Actor> Incarnation<A> {
             }
         }
     }
-
-    /// Takes the next message and runs its handler.
-    #[inline(always)]
-    fn next(&mut self, cx: &mut TaskContext<'_>) -> Next {
-        if self.turn.is_over() {
-            self.turn.end();
-            cx.waker().wake_by_ref();
-            return Next::TurnOver;
-        }
-        // SAFETY: `life` lives as long as `self`, and nothing else borrows the context while the room is empty.
-        if unsafe { (*self.life.as_ptr()).ctx.is_stopping() } {
-            return Next::Disturbed;
-        }
-        if self.turn.is_marked() {
-            self.publish_count();
-            let mark = self.turn.mark();
-            if mark.is_begin() {
-                self.core.mailbox.note_depth();
-            }
-            if mark.is_timed() {
-                return self.next_timed(cx);
-            }
-        }
-        self.take(cx)
-    }
-
-    /// The same with a message that is timed.
-    #[cold]
-    fn next_timed(&mut self, cx: &mut TaskContext<'_>) -> Next {
-        if !self.core.mailbox.is_ready() {
-            let next = self.take(cx);
-            // It stays due.
-            self.turn.time_after(0);
-            return next;
-        }
-        let queued_at = self.core.mailbox.front_queued_at();
-        let timed = Turn::begin_timing();
-        // Before it is answered: what follows from the answer may be the next message.
-        let before_probe = self.core.mailbox.probe_after(self.turn.gap());
-        let next = self.take(cx);
-        if matches!(next, Next::Delivered | Next::InTheRoom)
-            && let Some(queued_at) = queued_at
-        {
-            self.core.info.activity_made().waited(ticks::to_ns(timed.began().saturating_sub(queued_at)));
-        }
-        match next {
-            Next::Delivered => self.turn.end_timing(timed, &self.core.info),
-            Next::InTheRoom => self.turn.timed = Some(timed),
-            // It stays due.
-            Next::Skipped | Next::Disturbed | Next::Nothing | Next::TurnOver => {
-                self.turn.time_after(0);
-                return next;
-            }
-        }
-        self.turn.time_after(before_probe.min(self.turn.gap()));
-        next
-    }
-
-    #[inline(always)]
-    fn count_handled(&mut self) {
-        self.handled += 1;
-        #[cfg(feature = "testkit")]
-        self.core.info.set_message_in_hand(false);
-    }
-
-    /// At the end of a poll and of the incarnation, and before a message that is the first of its turn or timed: where messages take long each is.
-    #[inline]
-    fn publish_count(&mut self) {
-        if self.handled > 0 {
-            self.core.info.count_handled(std::mem::take(&mut self.handled).into());
-        }
-    }
-
-    #[inline(always)]
-    fn take(&mut self, cx: &mut TaskContext<'_>) -> Next {
-        // SAFETY: as in `next`.
-        let ctx = unsafe { &mut (*self.life.as_ptr()).ctx };
-        let Some(mut window) = self.lease.open_undisturbed() else { return Next::Disturbed };
-        let core = &self.core;
-        let mut own;
-        let (mut letter, mut is_in_slot) = if !ctx.has_first()
-            && let Some((narrow, wide)) = core.mailbox.front(&window)
-        {
-            // SAFETY: a slot's parcel is the consumer's until it is passed over, and the window says who that is.
-            (unsafe { Letter::lying_in(narrow, wide) }, true)
-        } else if let Some(parcel) = ctx.next_first().or_else(|| core.mailbox.take_from_deque(&window)) {
-            own = ManuallyDrop::new(parcel);
-            (Letter::of(&mut own), false)
-        } else {
-            return Next::Nothing;
-        };
-        self.turn.count();
-        if letter.has_sink() {
-            // A sink is foreign code, which no window is open for.
-            let parcel = letter.into_parcel();
-            // SAFETY: it has been moved out.
-            unsafe { Receipt { window, core, is_in_slot }.give() };
-            let fate = parcel.fate();
-            if !matches!(fate, Fate::Deliver) {
-                parcel.fail(core.count_skipped(fate));
-                core.mailbox.make_room();
-                return Next::Skipped;
-            }
-            let Some(again) = self.lease.open() else {
-                parcel.fail(core.ended());
-                return Next::Skipped;
-            };
-            own = ManuallyDrop::new(parcel);
-            (window, letter, is_in_slot) = (again, Letter::of(&mut own), false);
-        }
-        let receipt = Receipt { window, core, is_in_slot };
-        let life = self.life.as_ptr();
-        // SAFETY: `life` lives as long as `self`, the room is empty, and it drops the future before `Life` drops the actor
-        // and the context, which nothing else uses till then. The letter lies in front of the mailbox if the receipt says so.
-        let delivered = unsafe {
-            let actor = (*life).actor.as_mut().expect("it has been born");
-            let (actor, ctx, room) = (&raw mut *actor, &raw mut (*life).ctx, &mut (*life).room);
-            letter.deliver(receipt, room, actor, ctx, cx)
-        };
-        let next = match delivered {
-            Delivered::Done => {
-                self.count_handled();
-                Next::Delivered
-            }
-            // Room is made before it waits.
-            Delivered::Waits => return Next::InTheRoom,
-            Delivered::Skipped => Next::Skipped,
-        };
-        // Not before the handler has run: those who wait for room are woken by foreign code, which may take so long that the
-        // lease is lost meanwhile.
-        self.core.mailbox.make_room();
-        next
-    }
-
-    /// There is no message: sleeps, unless one has just come or is about to.
-    fn rest(&mut self, cx: &mut TaskContext<'_>) -> Rest {
-        if self.may_linger() {
-            let Some(window) = self.lease.open() else { return Rest::More };
-            let has_come = self.core.mailbox.linger(&window);
-            self.turn.lingered(has_come);
-            if has_come {
-                return Rest::More;
-            }
-        }
-        self.turn.rest();
-        for _ in 0..SOON {
-            let Some(window) = self.lease.open() else { return Rest::More };
-            let mailbox = &self.core.mailbox;
-            match mailbox.rest(&window) {
-                Rest::Asleep => {
-                    self.asleep = true;
-                    return Rest::Asleep;
-                }
-                Rest::More => return Rest::More,
-                Rest::Soon if mailbox.front(&window).is_some() => return Rest::More,
-                Rest::Soon => {}
-            }
-            drop(window);
-            mailbox.make_room_before_a_wait();
-            std::hint::spin_loop();
-        }
-        // Its sender does not run: perhaps for want of this core.
-        std::thread::yield_now();
-        cx.waker().wake_by_ref();
-        Rest::Soon
-    }
-
-    /// Whether to let messages come together before sleeping: where they come in bursts from another thread, and it has been
-    /// of use.
-    fn may_linger(&mut self) -> bool {
-        self.was_called && self.turn.is_burst() && executor::may_spin() && self.turn.is_worth_lingering()
-    }
-
-    fn told_to_end(&self) -> ExitReason {
-        if self.core.info.is_final() {
-            ExitReason::Shutdown
-        } else {
-            self.core.doom_of(self.lease.claim()).unwrap_or(ExitReason::Restart)
-        }
-    }
-
-    /// Whether what is in the room has had its time: a halt leaves it nothing, another signal the child's bound.
-    fn is_given_up(&mut self, cx: &mut TaskContext<'_>) -> bool {
-        while let Some(signal) = self.lease.hear() {
-            self.heard = self.heard.max(Some(signal));
-            if signal == Signal::Halt {
-                return true;
-            }
-            self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(self.cell.bound)));
-        }
-        self.timer.as_mut().is_some_and(|timer| timer.as_mut().poll(cx).is_ready())
-    }
-
-    /// Drops what is in the room; why the incarnation ends, unless `stopped` is to run.
-    fn give_up(&mut self) -> Option<ExitReason> {
-        (self.timer, self.turn.timed) = (None, None);
-        let room = self.room();
-        if let Err(Panicked(reason)) = panics::catch(|| room.clear()) {
-            error!(path = self.core.info.path(), reason, "a handler panicked as it was given up");
-        }
-        self.answer_in_hand(|core| core.ended());
-        match self.stage {
-            Stage::Starting => Some(self.not_started()),
-            Stage::Stopping(_) => {
-                debug!(path = self.core.info.path(), "`stopped` was given up at its bound");
-                Some(self.end_reason())
-            }
-            Stage::Clearing | Stage::Leaving(_) => {
-                if let Some(nest) = self.core.ties.look(|bonds| bonds.nest.clone()) {
-                    nest.stop(Duration::ZERO);
-                }
-                Some(if matches!(self.stage, Stage::Clearing) { self.not_started() } else { self.end_reason() })
-            }
-            Stage::Unborn | Stage::Running | Stage::Draining => {
-                self.heard = Some(Signal::Halt);
-                self.stage = Stage::Running;
-                None
-            }
-        }
-    }
-
-    fn answer_in_hand(&self, error: impl FnOnce(&Core<A>) -> Error) {
-        let in_hand = self.lease.open().and_then(|window| self.core.in_hand.take(&window));
-        if let Some(replier) = in_hand {
-            replier.fail(error(&self.core));
-        }
-    }
-
-    /// Runs the `stopped` hook, unless the thread has come back when the actor already lives elsewhere.
-    fn stop(&mut self, reason: ExitReason, cx: &mut TaskContext<'_>) -> Step {
-        if self.lease.is_revoked() {
-            return Step::Over(reason);
-        }
-        self.stage = Stage::Stopping(Box::new(reason));
-        self.heard = None;
-        let (actor, ctx) = self.parts();
-        // SAFETY: the room drops the future before `Life` drops the actor and the context; nothing else uses them till then.
-        let entered = unsafe {
-            let (actor, ctx) = (&mut *actor, &mut *ctx);
-            let hook = async move {
-                actor.stopped(ctx).await;
-                Outcome::Stopped
-            };
-            self.room().enter(|| hook, cx)
-        };
-        self.entered(entered)
-    }
-
-    /// A hook, a handler or the factory panicked: its asker hears, and the state is broken.
-    fn after_panic(&mut self, reason: String) -> ExitReason {
-        let path = self.core.info.path();
-        match &self.stage {
-            Stage::Unborn | Stage::Clearing => ExitReason::StartFailed(format!("its factory panicked: {reason}")),
-            Stage::Starting => ExitReason::StartFailed(format!("`started` panicked: {reason}")),
-            Stage::Stopping(_) => {
-                error!(path, reason, "an actor panicked in `stopped`");
-                ExitReason::Panicked(reason)
-            }
-            Stage::Leaving(_) => self.end_reason(),
-            Stage::Running | Stage::Draining => {
-                error!(path, reason, "an actor panicked");
-                self.answer_in_hand(|_| Error::ActorPanicked { path: path.to_owned(), reason: reason.clone() });
-                ExitReason::Panicked(reason)
-            }
-        }
-    }
-
-    /// Drops the state, and sees to the children's end; whether nothing is left to wait for.
-    fn leave(&mut self, reason: ExitReason, cx: &mut TaskContext<'_>) -> Result<(), ExitReason> {
-        let life = self.life.as_ptr();
-        // SAFETY: `life` lives as long as `self`; the room goes first, which borrows the other two.
-        let Life { room, ctx, actor } = unsafe { &mut *life };
-        for dropped in
-            [panics::catch(|| room.clear()), panics::catch(|| ctx.end()), panics::catch(|| drop(actor.take()))]
-        {
-            if let Err(Panicked(reason)) = dropped {
-                error!(path = self.core.info.path(), reason, "an actor panicked as it was dropped");
-            }
-        }
-        self.timer = None;
-        match self.end_children(cx) {
-            Some(Poll::Pending) => {
-                self.stage = Stage::Leaving(Box::new(reason));
-                Ok(())
-            }
-            Some(Poll::Ready(_)) | None => Err(reason),
-        }
-    }
-
-    /// Tells the supervisor.
-    fn conclude(&mut self, reason: ExitReason) {
-        self.lease.give_back();
-        match (self.report.take(), reason) {
-            (Some(report), ExitReason::StartFailed(reason)) => report.start_failed(reason),
-            (Some(report), reason) => report.exited(reason),
-            (None, _) => {}
-        }
-    }
 }
 
 enum Step {
     On,
     Wait,
     Over(ExitReason),
-}
-
-enum Next {
-    /// Handled to its end.
-    Delivered,
-    /// Not handled: nobody waits for it, or it is not ours.
-    Skipped,
-    /// The handler waits.
-    InTheRoom,
-    /// It has asked for its end, or there is a signal to hear.
-    Disturbed,
-    TurnOver,
-    Nothing,
 }
 
 impl<A: Actor> Future for Task<A> {
@@ -742,31 +398,3 @@ impl<A: Actor> Incarnation<A> {
         }
     }
 }
-
-impl<A: Actor> Drop for Task<A> {
-    /// Its thread ends, or the incarnation is over and the actor is gone.
-    fn drop(&mut self) {
-        let Life { room, actor, .. } = self.life.get_mut();
-        for dropped in [panics::catch(|| room.clear()), panics::catch(|| drop(actor.take()))] {
-            if let Err(Panicked(reason)) = dropped {
-                let path = self.incarnation.core.info.path();
-                error!(path, reason, "an actor panicked as its thread ended");
-            }
-        }
-        self.incarnation.end_untold();
-    }
-}
-
-impl<A: Actor> Incarnation<A> {
-    /// If it has not come to its conclusion: its thread ends, perhaps with a handler that waits. Otherwise the lease has been
-    /// given back, and a window would be the successor's to open.
-    fn end_untold(&self) {
-        if self.report.is_some() {
-            self.answer_in_hand(|core| core.ended());
-            self.lease.give_back();
-        }
-    }
-}
-
-#[cfg(all(test, not(ironcliw_loom)))]
-mod tests;
