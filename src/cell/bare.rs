@@ -65,8 +65,10 @@ impl<A: Actor> Future for Bare<A> {
             let (actor, ctx): (*mut A, *mut Context<A>) = (&raw mut **actor, &raw mut **ctx);
             // SAFETY: both are boxed and outlive the room, and nothing else uses them while it is occupied.
             if unsafe { letter.deliver(receipt, room, actor, ctx, cx) } == Delivered::Waits {
+                core.mailbox.make_room_before_a_wait();
                 return Poll::Pending;
             }
+            core.mailbox.make_room();
         }
         cx.waker().wake_by_ref();
         Poll::Pending
