@@ -380,6 +380,7 @@ fn a_sibling_in_a_one_for_all_group_restarts_with_it_and_keeps_its_queue() {
         .await;
         assert_eq!(slow, Ok(1));
         eventually(|| desk.log().len() == 19);
+        eventually(|| desk.lives() == 2);
         assert_eq!(second.send(Write(20)).await, Ok(1));
     });
     assert_eq!(desk.log(), (1..=20).collect::<Vec<_>>());
