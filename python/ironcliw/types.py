@@ -140,6 +140,8 @@ class ActorSnapshot(TypedDict):
     """Messages handled since it was spawned."""
     skipped: int
     """Messages nobody waited for any more when they were reached."""
+    stuck: int
+    """Times that it held its thread for longer than it may."""
     dead_letters: int
     """Messages answered with `ActorStopped`, or pushed out of a full mailbox."""
     last_exit: str | None
@@ -227,6 +229,10 @@ class Snapshot(TypedDict):
     waits: list[AskWaitSnapshot]
     deadlocks: list[list[str]]
     """Paths of actors that wait in a circle: each has asked the next, and the last the first."""
+    deadlocks_seen: int
+    """Such circles since the runtime began."""
+    lost_threads: int
+    """Threads that were given up because a handler did not come back, and that have not ended since."""
     events: list[dict[str, Any]]
     """The last supervision events, oldest first: `at_unix_s`, `path`, `event` and what belongs to it."""
     threads: list[ThreadSnapshot]

@@ -34,6 +34,7 @@ pub(crate) fn take<'py>(py: Python<'py>, inner: &Inner) -> PyResult<Bound<'py, P
         entry.set_item("high_water", actor.high_water)?;
         entry.set_item("handled", actor.handled)?;
         entry.set_item("skipped", actor.skipped)?;
+        entry.set_item("stuck", actor.stuck)?;
         entry.set_item("dead_letters", actor.dead_letters)?;
         entry.set_item("last_exit", actor.last_exit.as_deref())?;
         entry.set_item("busy", actor.busy_s)?;
@@ -55,6 +56,8 @@ pub(crate) fn take<'py>(py: Python<'py>, inner: &Inner) -> PyResult<Bound<'py, P
     dict.set_item("supervisors", to_python(py, &serde_json::to_value(&snapshot.supervisors).unwrap_or_default())?)?;
     dict.set_item("waits", to_python(py, &serde_json::to_value(&snapshot.waits).unwrap_or_default())?)?;
     dict.set_item("deadlocks", &snapshot.deadlocks)?;
+    dict.set_item("deadlocks_seen", snapshot.deadlocks_seen)?;
+    dict.set_item("lost_threads", snapshot.lost_threads)?;
     dict.set_item("events", to_python(py, &serde_json::to_value(&snapshot.events).unwrap_or_default())?)?;
     dict.set_item("threads", threads(py, inner, &snapshot)?)?;
     dict.set_item("cpu", cpu(py, &snapshot)?)?;

@@ -11,7 +11,7 @@ import ironcliw
 import numpy as np
 import pytest
 from conftest import eventually
-from ironcliw import testing
+from ironcliw import testing, types
 
 
 def test_ping_is_answered_by_an_actor(rt: ironcliw.Runtime) -> None:
@@ -328,6 +328,17 @@ def test_the_snapshot_shows_the_tree(rt: ironcliw.Runtime) -> None:
     assert snapshot["cpu"]["allowed_cores"] >= 1 and snapshot["threads"]
     assert snapshot["pool"].keys() == rt.pool.stats().keys()
     assert snapshot["scheduler"].keys() == rt.scheduler.stats().keys()
+
+
+def test_the_snapshot_has_the_keys_that_its_types_name(rt: ironcliw.Runtime) -> None:
+    snapshot = rt.snapshot()
+    assert snapshot.keys() == types.Snapshot.__annotations__.keys()
+    for actor in snapshot["actors"]:
+        assert actor.keys() == types.ActorSnapshot.__annotations__.keys(), actor["path"]
+        assert actor["stuck"] == 0
+    for thread in snapshot["threads"]:
+        assert thread.keys() == types.ThreadSnapshot.__annotations__.keys()
+    assert (snapshot["lost_threads"], snapshot["deadlocks_seen"]) == (0, 0)
 
 
 def test_the_snapshot_costs_no_message(rt: ironcliw.Runtime) -> None:
