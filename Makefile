@@ -66,7 +66,8 @@ lint-python: $(VENV)/.native $(VENV)/.demo $(VENV)/.test ## the same of the pack
 	$(BIN)/ruff check $(PYTHON_SOURCES)
 	$(BIN)/ruff format --check $(PYTHON_SOURCES)
 	$(BIN)/mypy --strict python/ironcliw python/jarvis_rust_core examples
-	$(BIN)/python -m mypy.stubtest ironcliw._native --mypy-config-file pyproject.toml --allowlist tests/python/stubtest.allow
+	$(BIN)/python -m mypy.stubtest ironcliw._native --mypy-config-file pyproject.toml --allowlist tests/python/stubtest.allow \
+	--ignore-unused-allowlist
 
 fmt: $(VENV)/.test ## format everything
 	$(CARGO) fmt

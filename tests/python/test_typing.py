@@ -26,7 +26,15 @@ def run(*arguments: str, folder: Path) -> None:
 
 def test_the_stubs_are_those_of_the_native_module(tmp_path: Path) -> None:
     allowed = Path(__file__).with_name("stubtest.allow")
-    run("mypy.stubtest", "ironcliw._native", "--allowlist", str(allowed), folder=tmp_path)
+    # An entry may be for other versions of Python.
+    run(
+        "mypy.stubtest",
+        "ironcliw._native",
+        "--allowlist",
+        str(allowed),
+        "--ignore-unused-allowlist",
+        folder=tmp_path,
+    )
 
 
 def test_the_packages_pass_a_strict_type_checker(tmp_path: Path) -> None:

@@ -109,7 +109,8 @@ class ConvBlock:
         grad_beta = grad.sum(axis=0)
         grad_gamma = (grad * normal).sum(axis=0)
         rows = np.float32(len(grad))
-        grad = (self.gamma * inverse) * (grad - grad_beta / rows - normal * (grad_gamma / rows))
+        centred = grad - grad_beta / rows - normal * (grad_gamma / rows)
+        grad = np.asarray((self.gamma * inverse) * centred, dtype=np.float32)
         gradients = [columns.T @ grad, grad_gamma, grad_beta]
         return gradients, scatter(grad @ self.weights.T, shape) if wants_input else None
 
@@ -169,7 +170,8 @@ def cross_entropy(scores: Array, labels: npt.NDArray[np.intp], smoothing: float)
     log_p = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
     target = np.full_like(log_p, smoothing / scores.shape[1])
     target[np.arange(len(labels)), labels] += np.float32(1.0 - smoothing)
-    return float(-(target * log_p).sum(axis=1).mean()), (np.exp(log_p) - target) / np.float32(len(labels))
+    gradient = np.asarray((np.exp(log_p) - target) / np.float32(len(labels)), dtype=np.float32)
+    return float(-(target * log_p).sum(axis=1).mean()), gradient
 
 
 class Adam:
