@@ -22,7 +22,7 @@ pub struct ActorSnapshot {
     pub capacity: usize,
     /// The most that ever waited.
     pub high_water: usize,
-    /// Messages handled to the end.
+    /// Messages handled to the end, counted by turns: an answer may come a little before its message is in the count.
     pub handled: u64,
     /// Messages not handled because nobody waited for them any more.
     pub skipped: u64,
