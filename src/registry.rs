@@ -59,19 +59,19 @@ struct Cells {
     /// By the number of their spawning.
     in_order: Roll<Arc<dyn Cell>>,
     /// By the hash of the path, which stands in the actor alone.
-    by_path: HashTable<Place>,
+    by_path: HashTable<Slot>,
     next: u64,
 }
 
 /// The number of whoever has a path, and as much of the path's hash as there is room for: one that has another path is
 /// seldom looked at, which would take its memory from another thread.
 #[derive(Clone, Copy)]
-struct Place(u64);
+struct Slot(u64);
 
 /// What is left for numbers lasts for 140 years at a million a second.
 const TAG_BITS: u32 = 12;
 
-impl Place {
+impl Slot {
     fn new(number: u64, hash: PathHash) -> Self {
         debug_assert!(number < 1 << (u64::BITS - TAG_BITS), "numbers have room");
         Self(number << TAG_BITS | hash.tag())
@@ -88,7 +88,7 @@ impl Place {
 }
 
 /// The hash by which a place was found.
-fn rehash(in_order: &Roll<Arc<dyn Cell>>) -> impl Fn(&Place) -> u64 {
+fn rehash(in_order: &Roll<Arc<dyn Cell>>) -> impl Fn(&Slot) -> u64 {
     |place| PathHash::of(path_of(in_order, place.number())).0
 }
 
@@ -99,7 +99,7 @@ fn path_of(in_order: &Roll<Arc<dyn Cell>>, number: u64) -> &str {
 impl Cells {
     fn number(&self, path: &str) -> Option<u64> {
         let hash = PathHash::of(path);
-        let is_it = |place: &Place| place.may_be(hash) && path_of(&self.in_order, place.number()) == path;
+        let is_it = |place: &Slot| place.may_be(hash) && path_of(&self.in_order, place.number()) == path;
         Some(self.by_path.find(hash.0, is_it)?.number())
     }
 
@@ -107,11 +107,11 @@ impl Cells {
     /// with a supervisor that is gone, and is not found any more.
     fn add(&mut self, (cell, hash): Listed, is_sibling: impl Fn(u64) -> bool) -> Result<(), Arc<dyn Cell>> {
         let Self { in_order, by_path, next } = self;
-        let is_it = |place: &Place| place.may_be(hash) && path_of(in_order, place.number()) == cell.info().path();
+        let is_it = |place: &Slot| place.may_be(hash) && path_of(in_order, place.number()) == cell.info().path();
         match by_path.entry(hash.0, is_it, rehash(in_order)) {
             Entry::Occupied(earlier) if is_sibling(earlier.get().number()) => return Err(cell),
-            Entry::Occupied(mut earlier) => *earlier.get_mut() = Place::new(*next, hash),
-            Entry::Vacant(free) => drop(free.insert(Place::new(*next, hash))),
+            Entry::Occupied(mut earlier) => *earlier.get_mut() = Slot::new(*next, hash),
+            Entry::Vacant(free) => drop(free.insert(Slot::new(*next, hash))),
         }
         in_order.push(*next, cell);
         *next += 1;

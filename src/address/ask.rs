@@ -10,7 +10,7 @@ use tokio::time::Sleep;
 use super::sending::{self, batches};
 use super::{Address, SendError};
 use crate::envelope::{Asked, Deadline};
-use crate::mailbox::Place;
+use crate::mailbox::PlaceInLine;
 use crate::observe::Waiting;
 use crate::parcel::Parcel;
 use crate::reply::{self, Answer, Peephole};
@@ -30,7 +30,7 @@ pub struct Ask<A: Actor, M: Message> {
 enum State<A: Actor, M: Message> {
     Unsent(M),
     /// In line for room.
-    InLine(Place<Parcel<A>>, Answer<M::Reply>),
+    InLine(PlaceInLine<Parcel<A>>, Answer<M::Reply>),
     Sent(Answer<M::Reply>),
     Over,
 }

@@ -5,7 +5,7 @@ use std::task::{Context, Poll, ready};
 
 use crate::cell::Core;
 use crate::envelope::Envelope;
-use crate::mailbox::{Batch, Place, Refused};
+use crate::mailbox::{Batch, PlaceInLine, Refused};
 use crate::parcel::{Parcel, Unpacked};
 use crate::{Actor, Error, Overflow};
 
@@ -18,12 +18,12 @@ const LOOKS: u32 = 4;
 type Outcome<A> = Result<(), (Error, Parcel<A>)>;
 
 /// Queued, or in line.
-pub(super) type Queued<A> = Result<Option<Place<Parcel<A>>>, (Error, Parcel<A>)>;
+pub(super) type Queued<A> = Result<Option<PlaceInLine<Parcel<A>>>, (Error, Parcel<A>)>;
 
 /// Whoever drops it before it was ready must call [`Sending::leave`].
 pub(super) enum Sending<A: Actor, E> {
     Unsent(E),
-    InLine(Place<Parcel<A>>),
+    InLine(PlaceInLine<Parcel<A>>),
     Sent,
 }
 
@@ -98,7 +98,7 @@ fn wait_for_room<A: Actor>(core: &Core<A>, mut parcel: Parcel<A>) -> Queued<A> {
 /// A batch's sender in line, which it leaves when it stops waiting.
 struct Waits<'a, A: Actor> {
     core: &'a Core<A>,
-    place: Place<Parcel<A>>,
+    place: PlaceInLine<Parcel<A>>,
 }
 
 impl<A: Actor> Drop for Waits<'_, A> {

@@ -160,7 +160,7 @@ impl Crew {
     }
 
     /// Until what is returned is dropped, handlers run here and may spawn.
-    fn enter(&self) -> (LocalEnterGuard, place::Turn) {
+    fn enter(&self) -> (LocalEnterGuard, place::Entered) {
         // SAFETY: it was acquired by `new`, and whoever has the crew stays on one thread.
         (self.locals.borrow().enter(), unsafe { self.queue.enter() })
     }

@@ -178,8 +178,8 @@ impl RunQueue {
     ///
     /// # Safety
     /// The caller is the executor that has acquired it, on the thread that is to drop all its tasks.
-    pub(super) unsafe fn enter(&'static self) -> Turn {
-        Turn { before: HERE.replace(Some(self)) }
+    pub(super) unsafe fn enter(&'static self) -> Entered {
+        Entered { before: HERE.replace(Some(self)) }
     }
 
     /// In whose turn this thread is.
@@ -339,11 +339,11 @@ impl RunQueue {
 }
 
 /// A thread in an executor's turn.
-pub(super) struct Turn {
+pub(super) struct Entered {
     before: Option<&'static RunQueue>,
 }
 
-impl Drop for Turn {
+impl Drop for Entered {
     fn drop(&mut self) {
         HERE.set(self.before);
     }

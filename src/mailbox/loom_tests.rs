@@ -12,7 +12,7 @@ use loom::thread;
 
 use super::lease::{Claim, Lease};
 use super::ring::{Batch, Refusal, Ring, Stow, Who};
-use super::{Mailbox, Place, Pushed, Refused, Rest, Sender};
+use super::{Mailbox, PlaceInLine, Pushed, Refused, Rest, Sender};
 use crate::Overflow;
 
 /// A message that says whose it is, and that knows whether it was dropped.
@@ -320,7 +320,7 @@ fn send(mailbox: &TestMailbox, item: Item) {
     assert!(wait_in(&place).is_ok(), "it stays open");
 }
 
-fn wait_in(place: &Place<Item>) -> Result<(), Refused<Item>> {
+fn wait_in(place: &PlaceInLine<Item>) -> Result<(), Refused<Item>> {
     let sleeper = Sleeper::new();
     let waker = Waker::from(sleeper.clone());
     loop {

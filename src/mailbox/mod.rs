@@ -313,14 +313,14 @@ impl<T: Stow, S: Sleeper> Mailbox<T, S> {
     }
 
     /// Gets in line. Whoever does not poll the place to its end must [leave](Self::leave) it.
-    pub(crate) fn line_up(&self, item: T) -> Result<Place<T>, Refused<T>> {
+    pub(crate) fn line_up(&self, item: T) -> Result<PlaceInLine<T>, Refused<T>> {
         let turn = Turn::new();
         self.push_or_line_up(item, Sender::Waits(turn.clone()))?;
-        Ok(Place { turn })
+        Ok(PlaceInLine { turn })
     }
 
     /// The sender does not wait any more; a message that is still in line is dropped.
-    pub(crate) fn leave(&self, place: &Place<T>) {
+    pub(crate) fn leave(&self, place: &PlaceInLine<T>) {
         if !place.turn.is_in_line() {
             return;
         }
@@ -593,11 +593,11 @@ fn wake_sender(waker: Waker) {
 }
 
 /// A sender's place in line.
-pub(crate) struct Place<T> {
+pub(crate) struct PlaceInLine<T> {
     turn: Arc<Turn<T>>,
 }
 
-impl<T> Place<T> {
+impl<T> PlaceInLine<T> {
     pub(crate) fn poll(&self, cx: &TaskContext<'_>) -> Poll<Result<(), Refused<T>>> {
         self.turn.poll(cx)
     }

@@ -134,7 +134,7 @@ impl Info {
         self.activity().is_some_and(|activity| !activity.pending.is_empty())
     }
 
-    /// Those it waits for now.
+    /// The asks of its own that have no answer yet.
     pub(crate) fn waits(&self) -> Vec<Wait> {
         let asks = self.activity().map(|activity| activity.pending.list()).unwrap_or_default();
         let wait = |(_, to, since): (u64, Arc<dyn Asked>, Instant)| Wait {

@@ -94,7 +94,7 @@ impl<A: Actor> Incarnation<A> {
         }
     }
 
-    pub(super) fn answer_in_hand(&self, error: impl FnOnce(&Core<A>) -> Error) {
+    fn answer_in_hand(&self, error: impl FnOnce(&Core<A>) -> Error) {
         let in_hand = self.lease.open().and_then(|window| self.core.in_hand.take(&window));
         if let Some(replier) = in_hand {
             replier.fail(error(&self.core));
@@ -174,7 +174,7 @@ impl<A: Actor> Incarnation<A> {
 
     /// If it has not come to its conclusion: its thread ends, perhaps with a handler that waits. Otherwise the lease has been
     /// given back, and a window would be the successor's to open.
-    pub(super) fn end_untold(&self) {
+    fn end_untold(&self) {
         if self.report.is_some() {
             self.answer_in_hand(|core| core.ended());
             self.lease.give_back();

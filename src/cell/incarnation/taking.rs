@@ -56,7 +56,7 @@ impl<A: Actor> Incarnation<A> {
 
     /// The same with a message that is timed.
     #[cold]
-    pub(super) fn next_timed(&mut self, cx: &mut TaskContext<'_>) -> Next {
+    fn next_timed(&mut self, cx: &mut TaskContext<'_>) -> Next {
         if !self.core.mailbox.is_ready() {
             let next = self.take(cx);
             // It stays due.
@@ -93,7 +93,8 @@ impl<A: Actor> Incarnation<A> {
         self.core.info.set_message_in_hand(false);
     }
 
-    /// At the end of a poll and of the incarnation, and before a message that is the first of its turn or timed: where messages take long each is.
+    /// At the end of a poll and of the incarnation, and before a message that is the first of its turn or timed: where messages
+    /// take long each is.
     #[inline]
     pub(super) fn publish_count(&mut self) {
         if self.handled > 0 {
@@ -102,7 +103,7 @@ impl<A: Actor> Incarnation<A> {
     }
 
     #[inline(always)]
-    pub(super) fn take(&mut self, cx: &mut TaskContext<'_>) -> Next {
+    fn take(&mut self, cx: &mut TaskContext<'_>) -> Next {
         // SAFETY: as in `next`.
         let ctx = unsafe { &mut (*self.life.as_ptr()).ctx };
         let Some(mut window) = self.lease.open_undisturbed() else { return Next::Disturbed };
@@ -197,7 +198,7 @@ impl<A: Actor> Incarnation<A> {
 
     /// Whether to let messages come together before sleeping: where they come in bursts from another thread, and it has been
     /// of use.
-    pub(super) fn may_linger(&mut self) -> bool {
+    fn may_linger(&mut self) -> bool {
         self.was_called && self.turn.is_burst() && executor::may_spin() && self.turn.is_worth_lingering()
     }
 }

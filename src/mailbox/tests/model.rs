@@ -6,7 +6,7 @@ use std::task::{Context, Poll, Waker};
 
 use proptest::prelude::*;
 
-use super::super::{Batch, Lease, Mailbox, Place, Pushed, Refused, Rest, Sender};
+use super::super::{Batch, Lease, Mailbox, PlaceInLine, Pushed, Refused, Rest, Sender};
 use super::{Item, take};
 use crate::Overflow;
 
@@ -59,7 +59,7 @@ struct Pair {
     next_id: u32,
     mailbox: Mailbox<Item>,
     lease: Arc<Lease>,
-    places: BTreeMap<u32, Place<Item>>,
+    places: BTreeMap<u32, PlaceInLine<Item>>,
     overflow: Overflow,
     capacity: usize,
     queue: VecDeque<u32>,
