@@ -115,8 +115,9 @@ class Runtime:
     `scheduler_threads`: threads of the work-stealing pool. Each defaults by the cores that this process may
     use.
     `pin`: keep threads on cores of their own. `niceness`: of the computing threads, 0 to 19, where the
-    system has it; above 0 the event loop, which they serve, goes first. `memory_limit`: the most bytes that
-    the pool holds. `endpoint`: `"127.0.0.1:0"` to serve the supervision endpoint.
+    system has it; above 0 the event loop, which they serve, goes first. `spin`: seconds for which a thread
+    without work looks for more before it sleeps; 0 turns that off, for awaits too. `memory_limit`: the most
+    bytes that the pool holds. `endpoint`: `"127.0.0.1:0"` to serve the supervision endpoint.
     """
 
     def __new__(
@@ -127,6 +128,7 @@ class Runtime:
         scheduler_threads: int | None = None,
         pin: bool = True,
         niceness: int = 10,
+        spin: float = 75e-6,
         memory_limit: int | None = None,
         leak_level: LeakLevel = "simple",
         endpoint: str | None = None,

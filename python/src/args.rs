@@ -48,6 +48,12 @@ pub(crate) fn timeout(seconds: Option<f64>) -> PyResult<Option<Duration>> {
     Ok(Duration::try_from_secs_f64(seconds).ok())
 }
 
+/// A length of time in seconds, zero included.
+pub(crate) fn span(seconds: f64, name: &str) -> PyResult<Duration> {
+    Duration::try_from_secs_f64(seconds)
+        .map_err(|_| invalid(format!("{name} must be a number of seconds, zero or more, not {seconds}")))
+}
+
 /// A finite number.
 pub(crate) fn finite(value: f64, name: &str) -> PyResult<f32> {
     let narrow = value as f32;

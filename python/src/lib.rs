@@ -16,6 +16,7 @@ mod inference;
 mod leaks;
 mod logs;
 mod pool;
+mod process;
 mod runtime;
 mod scheduler;
 mod send;
@@ -49,6 +50,7 @@ mod _native {
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         super::logs::install();
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+        super::process::register(module.py())?;
         super::bridge::register(module)?;
         super::scheduler::register(module.py())
     }

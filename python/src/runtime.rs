@@ -12,6 +12,7 @@ use pyo3::types::PyDict;
 use crate::args::{self, invalid};
 use crate::bridge::{self, Call, Completer, Failure, Outcome};
 use crate::errors::{self, to_py_err};
+use crate::process::Process;
 use crate::{images, inference, leaks, pool, scheduler, send, snapshot};
 
 /// The least memory a runtime is of any use with.
@@ -19,6 +20,11 @@ const MEMORY_LIMIT_MIN: usize = 64;
 
 /// Of the computing threads: the event loop, which they serve, goes first. Figures: docs/performance.md, "Niceness".
 const DEFAULT_NICENESS: i32 = 10;
+
+/// Seconds that a thread without work looks for more. An event loop that was answered is often asleep, and its next call
+/// comes once the system has woken it: 50 µs where docs/performance.md was measured. Waiting that long, and a bit, is what
+/// keeps a conversation of short calls awake on both sides.
+const DEFAULT_SPIN: f64 = 75e-6;
 
 /// How far closing has come.
 enum Closing {
@@ -36,7 +42,7 @@ pub(crate) struct Inner {
     endpoint: Option<ironcliw::endpoint::Endpoint>,
     closing: Mutex<Closing>,
     /// The process that made it: a forked child inherits the object and none of the threads.
-    process: u32,
+    process: Process,
 }
 
 impl Inner {
@@ -46,7 +52,7 @@ impl Inner {
 
     /// The subsystems, unless the runtime was closed or belongs to another process.
     pub(crate) fn open(&self) -> PyResult<&Subsystems> {
-        if self.process != std::process::id() {
+        if !self.process.is_current() {
             let message =
                 "this runtime was made before the process forked: its threads are the parent's; make another one";
             return Err(errors::classes::RuntimeClosed::new_err(message));
@@ -59,7 +65,7 @@ impl Inner {
     }
 
     pub(crate) fn is_usable_here(&self) -> bool {
-        self.process == std::process::id() && !self.is_closed()
+        self.process.is_current() && !self.is_closed()
     }
 
     pub(crate) fn closing_word(&self) -> &'static str {
@@ -88,7 +94,7 @@ pub(crate) struct Runtime {
 /// In a forked child the threads are missing and locks may be held for ever: what was inherited is left alone.
 impl Drop for Runtime {
     fn drop(&mut self) {
-        if self.inner.process == std::process::id() {
+        if self.inner.process.is_current() {
             // SAFETY: this is the drop, and nothing uses `inner` after it.
             unsafe { std::mem::ManuallyDrop::drop(&mut self.inner) };
         }
@@ -98,7 +104,7 @@ impl Drop for Runtime {
 impl Runtime {
     /// Begins to close, or joins a closing that has begun.
     fn begin_closing<'py>(&self, py: Python<'py>, bound: Duration) -> PyResult<Bound<'py, Call>> {
-        if self.inner.process != std::process::id() {
+        if !self.inner.process.is_current() {
             return bridge::ready(py, "close", Outcome::Unit);
         }
         let (call, completer) = bridge::pending(py, "close")?;
@@ -133,9 +139,9 @@ impl Runtime {
 impl Runtime {
     #[new]
     #[pyo3(signature = (*, workers=None, image_workers=None, scheduler_threads=None, pin=true,
-        niceness=DEFAULT_NICENESS, memory_limit=None, leak_level="simple", endpoint=None),
+        niceness=DEFAULT_NICENESS, spin=DEFAULT_SPIN, memory_limit=None, leak_level="simple", endpoint=None),
         text_signature = "(*, workers=None, image_workers=None, scheduler_threads=None, pin=True, niceness=10, \
-            memory_limit=None, leak_level='simple', endpoint=None)")]
+            spin=7.5e-05, memory_limit=None, leak_level='simple', endpoint=None)")]
     #[allow(clippy::too_many_arguments)] // Python's keywords; in Rust they are a builder and a `Config`.
     fn new(
         py: Python<'_>,
@@ -144,6 +150,7 @@ impl Runtime {
         scheduler_threads: Option<&Bound<'_, PyAny>>,
         pin: bool,
         niceness: i32,
+        spin: f64,
         memory_limit: Option<&Bound<'_, PyAny>>,
         leak_level: &str,
         endpoint: Option<&str>,
@@ -160,6 +167,9 @@ impl Runtime {
         if let Some(niceness) = niceness {
             builder = builder.niceness(niceness);
         }
+        let spin = args::span(spin, "spin")?;
+        builder = builder.spin(spin);
+        bridge::allow_spin(!spin.is_zero());
         let mut config = Config { pin, niceness, leak_level: leaks::parse_level(leak_level)?, ..Config::default() };
         if let Some(count) = args::optional_count(image_workers, "image_workers", 1)? {
             config.image_workers = count;
@@ -316,6 +326,6 @@ fn build(builder: ironcliw::Builder, config: Config, endpoint: Option<&str>) -> 
         #[cfg(feature = "endpoint")]
         endpoint,
         closing: Mutex::new(Closing::NotBegun),
-        process: std::process::id(),
+        process: Process::current(),
     })
 }

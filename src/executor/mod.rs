@@ -53,7 +53,8 @@ pub(crate) const ROUND: Duration = Duration::from_micros(200);
 /// Spins in vain before spinning pauses: a thread that is asked now and then does not burn its core for nothing.
 const CREDIT: u32 = 8;
 
-/// Waits before it is tried again, for an eighth of the time: at first, and at most after each time in vain has doubled it.
+/// Waits before it is tried again: at first, and at most after each time in vain has doubled it. Each try is as long as the
+/// others, for who has just been answered may be asleep: his next message comes when he has been woken, and not before.
 const PROBE_FIRST: u32 = 32;
 const PROBE_LAST: u32 = 4096;
 
@@ -235,7 +236,7 @@ impl Executor {
                 return false;
             }
             self.waits = 0;
-            self.spin / 8
+            self.spin
         };
         if spin.is_zero() {
             return false;

@@ -3,10 +3,10 @@
 //! It follows the protocol of `asyncio.Future` and that of a coroutine, so that everything that takes either
 //! takes it as it is; [`coroutine`] says how both at once are possible.
 
+mod callbacks;
 pub(super) mod coroutine;
 mod settled;
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
@@ -16,30 +16,25 @@ use parking_lot::Mutex;
 use pyo3::exceptions::asyncio::{CancelledError, InvalidStateError};
 use pyo3::exceptions::{PyBaseException, PyRuntimeError, PyStopIteration, PyTypeError};
 use pyo3::gc::{PyTraverseError, PyVisit};
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyDict, PyTuple, PyType};
+use pyo3::types::{PyTuple, PyType};
 
+pub(super) use self::callbacks::Callback;
+use self::callbacks::Callbacks;
 use self::settled::Settled;
 use super::node::{Life, Node};
-use super::{loops, release, sleep};
-use crate::errors::classes::{DeadlineExceeded, InvalidInput};
+use super::{loops, release, sleep, spin};
+use crate::errors::classes::{DeadlineExceeded, InvalidInput, RuntimeClosed};
 
 /// How long a blocked `result()` sleeps before it looks for signals: what Ctrl-C waits at most.
 const SIGNAL_SLICE: Duration = Duration::from_millis(50);
-
-/// A callback and the context to run it in.
-pub(super) struct Callback {
-    pub(super) function: Py<PyAny>,
-    pub(super) context: Py<PyAny>,
-}
 
 /// What only Python threads touch. The lock is held for moves in memory only, never while Python code runs.
 #[derive(Default)]
 struct Face {
     event_loop: Option<Py<PyAny>>,
-    callbacks: VecDeque<Callback>,
+    callbacks: Callbacks,
     settled: Option<Settled>,
     cancel_message: Option<Py<PyAny>>,
 }
@@ -67,9 +62,17 @@ impl Call {
         self.face.lock().event_loop.as_ref().map(|found| found.bind(py).clone())
     }
 
+    pub(super) fn node(&self) -> &Arc<Node> {
+        &self.node
+    }
+
     /// Takes the callback that is next to run.
     pub(super) fn next_callback(&self) -> Option<Callback> {
-        self.face.lock().callbacks.pop_front()
+        self.face.lock().callbacks.pop()
+    }
+
+    fn has_callbacks(&self) -> bool {
+        self.face.lock().callbacks.iter().next().is_some()
     }
 
     fn is_final(&self) -> bool {
@@ -125,6 +128,17 @@ impl Call {
         }
     }
 
+    /// A call that was in flight when the process forked is answered in the parent.
+    fn check_process(&self) -> PyResult<()> {
+        if self.node.can_be_answered() {
+            return Ok(());
+        }
+        Err(RuntimeClosed::new_err(format!(
+            "{} was made before the process forked: its answer goes to the parent",
+            self.node.name
+        )))
+    }
+
     /// Blocks, without the GIL, until the call has ended.
     fn sleep(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<()> {
         let until = match timeout {
@@ -138,6 +152,7 @@ impl Call {
             }
         };
         while self.node.announce_sleeper() {
+            self.check_process()?;
             let slice =
                 until.map_or(SIGNAL_SLICE, |until| SIGNAL_SLICE.min(until.saturating_duration_since(Instant::now())));
             if slice.is_zero() {
@@ -152,15 +167,6 @@ impl Call {
         }
         Ok(())
     }
-}
-
-/// Has the loop call `callback` in one of its next rounds.
-fn call_soon(call: &Bound<'_, Call>, event_loop: &Bound<'_, PyAny>, callback: Callback) -> PyResult<()> {
-    let py = call.py();
-    let options = PyDict::new(py);
-    options.set_item(intern!(py, "context"), callback.context)?;
-    event_loop.call_method(intern!(py, "call_soon"), (callback.function, call), Some(&options))?;
-    Ok(())
 }
 
 fn current_context(py: Python<'_>) -> PyResult<Py<PyAny>> {
@@ -180,9 +186,11 @@ impl Call {
 
     fn __next__(slf: Bound<'_, Self>) -> PyResult<Bound<'_, Self>> {
         let call = slf.get();
+        spin::wait_a_moment(&call.node);
         if call.is_final() {
             return Err(call.stop(slf.py()));
         }
+        call.check_process()?;
         // Tells the task that it got here by an `await`.
         call.blocking.store(true, Relaxed);
         Ok(slf)
@@ -239,31 +247,26 @@ impl Call {
         let context = context.map_or_else(|| current_context(py), Ok)?;
         let callback = Callback { function: r#fn, context };
         let home = call.adopt(py)?;
-        if !call.is_final() {
-            let queue = loops::queue_of(&home)?;
-            call.face.lock().callbacks.push_back(callback);
-            let life = call.node.life();
-            if life == Life::Waiting || call.node.wait_on(queue, slf.clone().unbind()) {
-                return Ok(());
-            }
-            return call.schedule_callbacks(slf, &home);
-        }
-        if call.node.will_be_resumed() {
+        let queue = loops::queue_of(&home)?;
+        call.face.lock().callbacks.push(callback);
+        match call.node.life() {
+            Life::Waiting => return Ok(()),
+            Life::Pending if call.node.wait_on(Arc::clone(&queue), slf.clone().unbind()) => return Ok(()),
             // Answered, but its earlier callbacks are yet to run: this one runs after them.
-            call.face.lock().callbacks.push_back(callback);
-            return Ok(());
+            _ if call.node.will_be_resumed() => return Ok(()),
+            _ => {}
         }
-        call_soon(slf, &home, callback)
+        loops::resume_soon(&home, &queue, slf).inspect_err(|_| drop(call.next_callback()))
     }
 
     /// Takes all callbacks equal to ``fn`` off, and says how many that were.
     fn remove_done_callback(&self, r#fn: &Bound<'_, PyAny>) -> PyResult<usize> {
-        let mut kept = VecDeque::new();
+        let mut kept = Callbacks::default();
         let mut removed = 0;
-        let all = std::mem::take(&mut self.face.lock().callbacks);
+        let mut all = std::mem::take(&mut self.face.lock().callbacks);
         let mut compared = Ok(());
         // Compared without the lock: an `__eq__` may be Python's.
-        for callback in all {
+        while let Some(callback) = all.pop() {
             let same = compared.is_ok()
                 && callback.function.bind(r#fn.py()).eq(r#fn).unwrap_or_else(|error| {
                     compared = Err(error);
@@ -272,11 +275,13 @@ impl Call {
             if same {
                 removed += 1;
             } else {
-                kept.push_back(callback);
+                kept.push(callback);
             }
         }
         let mut face = self.face.lock();
-        kept.append(&mut face.callbacks);
+        while let Some(added) = face.callbacks.pop() {
+            kept.push(added);
+        }
         face.callbacks = kept;
         drop(face);
         compared.map(|()| removed)
@@ -297,8 +302,10 @@ impl Call {
             return Ok(false);
         }
         drop(call.node.take_owner());
-        if let Some(home) = call.home(slf.py()) {
-            call.schedule_callbacks(slf, &home)?;
+        if let Some(home) = call.home(slf.py())
+            && call.has_callbacks()
+        {
+            loops::resume_soon(&home, &loops::queue_of(&home)?, slf)?;
         }
         Ok(true)
     }
@@ -392,7 +399,7 @@ impl Call {
         };
         visit.call(&face.event_loop)?;
         visit.call(&face.cancel_message)?;
-        for callback in &face.callbacks {
+        for callback in face.callbacks.iter() {
             visit.call(&callback.function)?;
             visit.call(&callback.context)?;
         }
@@ -403,15 +410,6 @@ impl Call {
         let face = std::mem::take(&mut *self.face.lock());
         // Outside the lock: dropping may run Python code.
         drop(face);
-    }
-}
-
-impl Call {
-    fn schedule_callbacks(&self, this: &Bound<'_, Self>, home: &Bound<'_, PyAny>) -> PyResult<()> {
-        while let Some(callback) = self.next_callback() {
-            call_soon(this, home, callback)?;
-        }
-        Ok(())
     }
 }
 

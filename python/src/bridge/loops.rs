@@ -4,17 +4,19 @@
 //! callback of a watched descriptor, so the queue ends when the loop closes or is collected. The registry and
 //! the queue refer to the loop weakly or not at all: neither keeps it alive.
 
-use std::collections::{HashMap, VecDeque};
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
 use parking_lot::Mutex;
 use pyo3::exceptions::{PyKeyboardInterrupt, PySystemExit};
+use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyWeakrefMethods, PyWeakrefReference};
 
-use super::call::Call;
+use super::call::{Call, Callback};
 use super::node::Node;
 use super::queue::Queue;
 use super::{forward, release};
@@ -26,6 +28,7 @@ const BATCH: usize = 1024;
 struct Entry {
     event_loop: Py<PyWeakrefReference>,
     queue: Arc<Queue>,
+    resumer: Py<Resumer>,
     /// For a loop that cannot watch a descriptor and so cannot own its drain.
     _drain: Option<Py<Drain>>,
 }
@@ -41,10 +44,29 @@ pub(super) fn running(py: Python<'_>) -> PyResult<Option<Bound<'_, PyAny>>> {
     Ok((!found.is_none()).then_some(found))
 }
 
+thread_local! {
+    /// The queue that this thread asked for last, and its loop's address. While the queue is open that loop is alive, and no
+    /// other has its address.
+    static LAST: RefCell<Option<(usize, Arc<Queue>)>> = const { RefCell::new(None) };
+}
+
 /// The queue of `event_loop`, made if this is its first call.
 pub(super) fn queue_of(event_loop: &Bound<'_, PyAny>) -> PyResult<Arc<Queue>> {
-    let py = event_loop.py();
     let key = event_loop.as_ptr().addr();
+    let last = LAST.with_borrow(|last| {
+        let (of, queue) = last.as_ref()?;
+        (*of == key && !queue.is_closed()).then(|| Arc::clone(queue))
+    });
+    if let Some(queue) = last {
+        return Ok(queue);
+    }
+    let queue = registered(event_loop, key)?;
+    LAST.set(Some((key, Arc::clone(&queue))));
+    Ok(queue)
+}
+
+fn registered(event_loop: &Bound<'_, PyAny>, key: usize) -> PyResult<Arc<Queue>> {
+    let py = event_loop.py();
     if let Some(entry) = LOOPS.lock().get(&key)
         && entry.event_loop.bind(py).upgrade().is_some_and(|found| found.is(event_loop))
         && !entry.queue.is_closed()
@@ -52,8 +74,12 @@ pub(super) fn queue_of(event_loop: &Bound<'_, PyAny>) -> PyResult<Arc<Queue>> {
         return Ok(Arc::clone(&entry.queue));
     }
     let (queue, drain) = open(event_loop)?;
-    let entry =
-        Entry { event_loop: PyWeakrefReference::new(event_loop)?.unbind(), queue: Arc::clone(&queue), _drain: drain };
+    let entry = Entry {
+        event_loop: PyWeakrefReference::new(event_loop)?.unbind(),
+        queue: Arc::clone(&queue),
+        resumer: Py::new(py, Resumer(Arc::clone(&queue)))?,
+        _drain: drain,
+    };
     let stale = LOOPS.lock().insert(key, entry);
     // Dropped here, after the lock: it may run Python code.
     drop(stale);
@@ -106,23 +132,49 @@ fn empty_context(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
     CONTEXT.import(py, "contextvars", "Context")?.call0()
 }
 
-/// The callback that resumes the calls of one loop, on that loop's thread.
+/// Has `event_loop` resume an answered call in one of its next rounds.
+pub(super) fn resume_soon(event_loop: &Bound<'_, PyAny>, queue: &Arc<Queue>, call: &Bound<'_, Call>) -> PyResult<()> {
+    let node = call.get().node();
+    node.put_owner(call.clone().unbind());
+    if !queue.due.push(Arc::clone(node)) {
+        return Ok(());
+    }
+    tell(event_loop, queue).inspect_err(|_| {
+        let kept = queue.due.take_back().and_then(|node| node.take_owner());
+        drop(kept);
+    })
+}
+
+/// Tells the loop that there are calls due.
+fn tell(event_loop: &Bound<'_, PyAny>, queue: &Arc<Queue>) -> PyResult<()> {
+    let py = event_loop.py();
+    let is_here = running(py)?.is_some_and(|found| found.is(event_loop));
+    let resumer = LOOPS.lock().get(&event_loop.as_ptr().addr()).map(|entry| entry.resumer.clone_ref(py));
+    match resumer {
+        Some(resumer) if is_here => {
+            event_loop.call_method1(intern!(py, "call_soon"), (resumer,))?;
+        }
+        // Only the descriptor may be used from another thread.
+        _ => queue.wake(),
+    }
+    Ok(())
+}
+
+/// The callback that resumes the calls of one loop, on that loop's thread, when its descriptor says so.
 #[pyclass(module = "ironcliw._native", name = "_Drain", frozen)]
 pub(super) struct Drain {
     key: usize,
     queue: Arc<Queue>,
-    /// Taken from the queue and not resumed yet: the rest of a full batch, or what an interrupt left.
-    backlog: Mutex<VecDeque<Arc<Node>>>,
 }
 
 impl Drain {
     pub(super) fn new(event_loop: &Bound<'_, PyAny>, queue: Arc<Queue>) -> Self {
-        Self { key: event_loop.as_ptr().addr(), queue, backlog: Mutex::default() }
+        Self { key: event_loop.as_ptr().addr(), queue }
     }
 
     /// Refuses later completions and lets go of the calls that nobody will resume.
     pub(super) fn close(&self) {
-        let mut left: Vec<_> = std::mem::take(&mut *self.backlog.lock()).into();
+        let mut left = Vec::new();
         self.queue.close(|node| left.push(node));
         for node in left {
             drop(node.take_owner());
@@ -135,27 +187,9 @@ impl Drain {
 impl Drain {
     /// Resumes what has completed, at most one batch of it.
     fn __call__(&self, py: Python<'_>) -> PyResult<()> {
-        {
-            let mut backlog = self.backlog.lock();
-            self.queue.take(|node| backlog.push_back(node));
-        }
+        self.queue.take();
         release::drain(py);
-        let mut resumed = Ok(());
-        for _ in 0..BATCH {
-            // One at a time: what is resumed may raise, or run the loop and so this drain again.
-            let Some(node) = self.backlog.lock().pop_front() else {
-                return Ok(());
-            };
-            resumed = resume(py, &node);
-            if resumed.is_err() {
-                self.backlog.lock().push_front(node);
-                break;
-            }
-        }
-        if !self.backlog.lock().is_empty() {
-            self.queue.wake();
-        }
-        resumed
+        resume_due(py, &self.queue)
     }
 
     fn __repr__(&self) -> String {
@@ -169,6 +203,43 @@ impl Drop for Drain {
     }
 }
 
+/// Resumes what was answered before anybody asked: the loop calls it in its next round, as it calls any callback.
+#[pyclass(module = "ironcliw._native", name = "_Resumer", frozen)]
+struct Resumer(Arc<Queue>);
+
+#[pymethods]
+impl Resumer {
+    fn __call__(&self, py: Python<'_>) -> PyResult<()> {
+        resume_due(py, &self.0)
+    }
+
+    #[allow(clippy::unused_self)]
+    fn __repr__(&self) -> &'static str {
+        "<ironcliw: calls that are done>"
+    }
+}
+
+/// Resumes the calls that are due by now, at most a batch. Those that become so meanwhile get the loop's next round, as
+/// timers and sockets do.
+fn resume_due(py: Python<'_>, queue: &Queue) -> PyResult<()> {
+    let mut resumed = Ok(());
+    for _ in 0..queue.due.begin().min(BATCH) {
+        // One at a time: what is resumed may raise, or run the loop and so this function again.
+        let Some(node) = queue.due.pop() else {
+            return Ok(());
+        };
+        resumed = resume(py, &node);
+        if resumed.is_err() {
+            queue.due.put_back(node);
+            break;
+        }
+    }
+    if !queue.due.is_empty() {
+        queue.wake();
+    }
+    resumed
+}
+
 /// Calls the call's callbacks, each in its own context: a waiting task takes its next step right here.
 ///
 /// An error is an interrupt that must end the loop's run; callbacks not yet called stay with the call.
@@ -178,8 +249,7 @@ fn resume(py: Python<'_>, node: &Node) -> PyResult<()> {
     };
     let call = owner.bind(py);
     while let Some(callback) = call.get().next_callback() {
-        let ran = callback.context.bind(py).call_method1(intern!(py, "run"), (&callback.function, call));
-        let Err(error) = ran else { continue };
+        let Err(error) = run_in(&callback, call) else { continue };
         if error.is_instance_of::<PyKeyboardInterrupt>(py) || error.is_instance_of::<PySystemExit>(py) {
             node.put_owner(owner);
             return Err(error);
@@ -187,6 +257,24 @@ fn resume(py: Python<'_>, node: &Node) -> PyResult<()> {
         report(call, &callback.function, error)?;
     }
     Ok(())
+}
+
+/// Calls the callback in its context.
+fn run_in(callback: &Callback, call: &Bound<'_, Call>) -> PyResult<()> {
+    let py = call.py();
+    let run = intern!(py, "run");
+    // SAFETY: four live objects, each of which the callee borrows, and the null that ends them; a new reference or null with
+    // an exception set comes back. Safe calls make a bound method and a tuple first, twice the cost of the call itself.
+    unsafe {
+        let returned = ffi::PyObject_CallMethodObjArgs(
+            callback.context.as_ptr(),
+            run.as_ptr(),
+            callback.function.as_ptr(),
+            call.as_ptr(),
+            std::ptr::null_mut::<ffi::PyObject>(),
+        );
+        Bound::from_owned_ptr_or_err(py, returned).map(drop)
+    }
 }
 
 /// Tells the loop's exception handler, as the loop does for a callback that it runs itself.

@@ -22,6 +22,7 @@ mod outcome;
 mod queue;
 mod release;
 mod sleep;
+mod spin;
 #[cfg(unix)]
 mod wake;
 
@@ -31,6 +32,7 @@ pub(crate) use call::Call;
 pub(crate) use node::Completer;
 pub(crate) use outcome::{Failure, Outcome};
 pub(crate) use release::Keep;
+pub(crate) use spin::allow as allow_spin;
 
 /// A call in flight and the handle that answers it. `name` is what `repr` and the errors show
 /// (`"images.decode"`).

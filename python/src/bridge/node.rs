@@ -20,8 +20,9 @@ use pyo3::Py;
 
 use super::call::Call;
 use super::outcome::Outcome;
-use super::queue::Queue;
+use super::queue::{self, Queue};
 use super::{release, sleep};
+use crate::process::Process;
 
 const PENDING: u8 = 0;
 const WAITING: u8 = 1;
@@ -67,6 +68,8 @@ pub(super) struct Node {
     pub(super) name: &'static str,
     /// Nobody asked for a cancellation: the call was merely dropped.
     dropped: AtomicBool,
+    /// Where the worker is that is to answer.
+    made_in: Process,
 }
 
 /// A call's shared state and the one handle that may complete it.
@@ -79,6 +82,7 @@ pub(super) fn pair(name: &'static str) -> (Arc<Node>, Completer) {
         owner: Mutex::new(None),
         name,
         dropped: AtomicBool::new(false),
+        made_in: Process::current(),
     });
     (Arc::clone(&node), Completer(Some(node)))
 }
@@ -93,7 +97,7 @@ impl Node {
     pub(super) fn wait_on(&self, queue: Arc<Queue>, owner: Py<Call>) -> bool {
         // A call has one loop for life, so a queue that is there already is this one.
         let _ = self.queue.set(queue);
-        *self.owner.lock() = Some(owner);
+        self.put_owner(owner);
         if self.change(|life| life == Life::Pending, WAITING).is_some() {
             return true;
         }
@@ -106,14 +110,23 @@ impl Node {
         self.owner.lock().take()
     }
 
-    /// Python: puts back a call whose resumption was interrupted.
+    /// Python: keeps the call alive until it is resumed.
     pub(super) fn put_owner(&self, owner: Py<Call>) {
         *self.owner.lock() = Some(owner);
     }
 
     /// Python: true if a drain is still going to resume this call, so that a new callback may join the others.
     pub(super) fn will_be_resumed(&self) -> bool {
-        self.owner.lock().is_some() && self.queue.get().is_some_and(|queue| !queue.is_closed())
+        self.owner.lock().is_some()
+    }
+
+    pub(super) fn queue(&self) -> Option<&Arc<Queue>> {
+        self.queue.get()
+    }
+
+    /// Whether this process has the thread that is to answer.
+    pub(super) fn can_be_answered(&self) -> bool {
+        self.made_in.is_current()
     }
 
     /// Python: cancels if there is no answer yet.
@@ -160,10 +173,7 @@ impl Node {
         *self.outcome.lock() = Some(outcome);
         match self.change(|life| life != Life::Cancelled, DONE) {
             Some(Life::Waiting) => {
-                let queue = self.queue.get().cloned();
-                if let Some(queue) = queue
-                    && let Err(node) = queue.push(self)
-                {
+                if let Err(node) = queue::push(self) {
                     // The loop is closed: nobody is left to resume. What the node holds for Python is
                     // released on a Python thread; the result stays readable.
                     release::bury_owner(node);

@@ -3,12 +3,15 @@
 //! An intrusive stack: a push is one CAS, and only the push that finds it empty wakes the loop. The head
 //! doubles as the flag that says the loop is gone, so no push can slip in behind [`Queue::close`].
 
+use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::ptr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicPtr;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicPtr};
 
-use parking_lot::RwLock;
+use crossbeam_utils::CachePadded;
+use parking_lot::{Mutex, RwLock};
 
 use super::node::Node;
 
@@ -20,12 +23,74 @@ pub(super) trait Wake: Send + Sync {
     fn clear(&self);
 }
 
-/// The queue. Holds no Python object, so it may be dropped on any thread.
+/// The queue. Once it is closed it holds no Python object, and nobody opens it again, so it may be dropped on any thread.
 pub(super) struct Queue {
-    head: AtomicPtr<Node>,
+    /// On a line of its own: workers change it, while the loop's thread counts references to the queue.
+    head: CachePadded<AtomicPtr<Node>>,
     /// Behind a lock so that `close` can close the descriptor while no worker is about to write to its number,
     /// which the process might have given to another file by then.
     waker: RwLock<Option<Box<dyn Wake>>>,
+    pub(super) due: Due,
+}
+
+/// Answered calls that the loop is to resume in its next round: taken from the queue, or answered before anybody asked.
+/// Python threads only; no lock is held while Python code runs.
+#[derive(Default)]
+pub(super) struct Due {
+    nodes: Mutex<VecDeque<Arc<Node>>>,
+    /// The loop has been told, and has not come yet.
+    told: AtomicBool,
+}
+
+impl Due {
+    /// Adds one. True if the loop is to be told.
+    pub(super) fn push(&self, node: Arc<Node>) -> bool {
+        self.nodes.lock().push_back(node);
+        !self.told.swap(true, Relaxed)
+    }
+
+    /// Takes the newest back: the loop could not be told.
+    pub(super) fn take_back(&self) -> Option<Arc<Node>> {
+        self.told.store(false, Relaxed);
+        self.nodes.lock().pop_back()
+    }
+
+    /// The loop has come. How many there are.
+    pub(super) fn begin(&self) -> usize {
+        self.told.store(false, Relaxed);
+        self.nodes.lock().len()
+    }
+
+    pub(super) fn pop(&self) -> Option<Arc<Node>> {
+        self.nodes.lock().pop_front()
+    }
+
+    /// Puts back one whose resumption was interrupted.
+    pub(super) fn put_back(&self, node: Arc<Node>) {
+        self.nodes.lock().push_front(node);
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.nodes.lock().is_empty()
+    }
+}
+
+thread_local! {
+    /// The queue that this worker last completed a call on. A worker that answers a burst of one loop's calls so leaves the
+    /// count of the queue's references alone, which the loop's thread is busy with.
+    static LAST: RefCell<Option<Arc<Queue>>> = const { RefCell::new(None) };
+}
+
+/// Worker: hands in a completed node whose call waits. Gives it back if the queue is closed.
+pub(super) fn push(node: Arc<Node>) -> Result<(), Arc<Node>> {
+    let Some(queue) = node.queue() else { return Err(node) };
+    // Once it is pushed the node may be gone, and the queue with it: this thread needs a share of its own. One that ends
+    // has no place for it any more.
+    let last = LAST.try_with(RefCell::take).ok().flatten();
+    let queue = last.filter(|last| Arc::ptr_eq(last, queue)).unwrap_or_else(|| Arc::clone(queue));
+    let pushed = queue.push(node);
+    let _ = LAST.try_with(|last| last.replace(Some(queue)));
+    pushed
 }
 
 /// The head of a closed queue. An address that no node has; never dereferenced.
@@ -35,12 +100,12 @@ fn closed() -> *mut Node {
 
 impl Queue {
     pub(super) fn new(waker: Box<dyn Wake>) -> Self {
-        Self { head: AtomicPtr::default(), waker: RwLock::new(Some(waker)) }
+        Self { head: CachePadded::default(), waker: RwLock::new(Some(waker)), due: Due::default() }
     }
 
     /// Worker: hands in a completed node and wakes the loop if it may be asleep. Gives the node back if the
     /// queue is closed.
-    pub(super) fn push(&self, node: Arc<Node>) -> Result<(), Arc<Node>> {
+    fn push(&self, node: Arc<Node>) -> Result<(), Arc<Node>> {
         let raw = Arc::into_raw(node).cast_mut();
         let mut head = self.head.load(Relaxed);
         loop {
@@ -68,11 +133,11 @@ impl Queue {
         }
     }
 
-    /// Loop: takes every node, in the order of their completion, by calling `each`.
+    /// Loop: makes every node due, in the order of their completion.
     ///
     /// The wake-up is cleared *before* the head is swapped: the other way round, a push between the two would
     /// have its wake-up eaten and its node left behind.
-    pub(super) fn take(&self, mut each: impl FnMut(Arc<Node>)) {
+    pub(super) fn take(&self) {
         if let Some(waker) = &*self.waker.read() {
             waker.clear();
         }
@@ -80,14 +145,17 @@ impl Queue {
         // the push whose wake-up was just cleared.
         let taken = self.head.fetch_update(AcqRel, Acquire, |head| (head != closed()).then_some(ptr::null_mut()));
         if let Ok(head) = taken {
-            unlink(head, &mut each);
+            let mut due = self.due.nodes.lock();
+            unlink(head, &mut |node| due.push_back(node));
         }
     }
 
-    /// Loop: refuses all later pushes, closes the descriptor, and gives `each` what was not taken.
+    /// Loop: refuses all later pushes, closes the descriptor, and gives `each` what was not resumed.
     pub(super) fn close(&self, mut each: impl FnMut(Arc<Node>)) {
         let head = self.head.swap(closed(), AcqRel);
         *self.waker.write() = None;
+        let due = std::mem::take(&mut *self.due.nodes.lock());
+        due.into_iter().for_each(&mut each);
         if head != closed() {
             unlink(head, &mut each);
         }

@@ -57,6 +57,10 @@ pub(super) fn value(py: Python<'_>, node: &Node, face: &Mutex<Face>) -> PyResult
 
 /// The exception of an answered call, if it has one.
 pub(super) fn exception(py: Python<'_>, node: &Node, face: &Mutex<Face>) -> PyResult<Option<Py<PyBaseException>>> {
+    // A plain value need not be made for this. Others must: their conversion may fail.
+    if matches!(&*node.outcome.lock(), Some(Outcome::Unit | Outcome::U64(_))) {
+        return Ok(None);
+    }
     Ok(match settle(py, node, face)? {
         Settled::Value(_) => None,
         Settled::Error(exception, _) => Some(exception),
