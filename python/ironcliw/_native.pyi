@@ -152,6 +152,9 @@ class Runtime:
     def ping(self, *, timeout: float | None = None) -> Call[int]:
         """Asks an actor for the number of pings it has answered, this one included."""
 
+    def ping_many(self, n: int, *, timeout: float | None = None) -> Call[list[int]]:
+        """`n` pings behind one awaitable: the numbers, in order. The first error ends it."""
+
     def snapshot(self) -> Snapshot:
         """The whole tree, at once, through no mailbox. Answers after `close()` too."""
 

@@ -7,7 +7,7 @@ use ironcliw_actors::ping::Ping;
 use ironcliw_actors::{Config, Subsystems};
 use parking_lot::Mutex;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyDict, PyList};
 
 use crate::args::{self, invalid};
 use crate::bridge::{self, Call, Completer, Failure, Outcome};
@@ -25,6 +25,9 @@ const DEFAULT_NICENESS: i32 = 10;
 /// comes once the system has woken it: 50 µs where docs/performance.md was measured. Waiting that long, and a bit, is what
 /// keeps a conversation of short calls awake on both sides.
 const DEFAULT_SPIN: f64 = 75e-6;
+
+/// Of one call; each takes the memory of an answer while they are under way.
+const PINGS_MAX: usize = 1 << 24;
 
 /// How far closing has come.
 enum Closing {
@@ -225,6 +228,30 @@ impl Runtime {
         let timeout = args::timeout(timeout)?;
         let subsystems = self.inner.open()?;
         send::ask(py, "ping", self.inner.handle(), &subsystems.ping, Ping, timeout, Outcome::U64)
+    }
+
+    #[pyo3(signature = (n, *, timeout=None))]
+    fn ping_many<'py>(
+        &self,
+        py: Python<'py>,
+        n: &Bound<'py, PyAny>,
+        timeout: Option<f64>,
+    ) -> PyResult<Bound<'py, Call>> {
+        let count = args::count(n, "n", 0)?;
+        if count > PINGS_MAX {
+            return Err(invalid(format!("n must be at most {PINGS_MAX}, not {count}")));
+        }
+        let timeout = args::timeout(timeout)?;
+        let ping = self.inner.open()?.ping.clone();
+        send::ask_many(
+            py,
+            "ping_many",
+            self.inner.handle(),
+            ping,
+            std::iter::repeat_n(Ping, count),
+            timeout,
+            |answers| Outcome::value(move |py| Ok(PyList::new(py, answers)?.into_any().unbind())),
+        )
     }
 
     fn snapshot<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {

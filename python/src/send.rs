@@ -9,6 +9,9 @@ use pyo3::prelude::*;
 
 use crate::bridge::{self, Call, Completer, Failure, Outcome};
 
+/// Messages of one call that are under way at a time: enough for sender and actor to run side by side.
+const PART: usize = 2048;
+
 /// A completer that either the answer or the deadline takes.
 #[derive(Clone)]
 pub(crate) struct Shared(Arc<Mutex<Option<Completer>>>);
@@ -98,6 +101,45 @@ where
                 address.ask_into(message, Some(after), Box::new(SharedSink { shared, convert }));
             }
         }
+        Ok(())
+    })
+}
+
+/// Asks an actor many things at once; the call ends with `convert`'s outcome of all the answers in the order of the messages,
+/// with the first error among them, or with `DeadlineExceeded` after `timeout`. Once nobody waits for it, what has not been
+/// sent is left.
+pub(crate) fn ask_many<'py, A, M>(
+    py: Python<'py>,
+    name: &'static str,
+    runtime: &ironcliw::Handle,
+    address: Address<A>,
+    messages: impl Iterator<Item = M> + Send + 'static,
+    timeout: Option<Duration>,
+    convert: impl FnOnce(Vec<M::Reply>) -> Outcome + Send + 'static,
+) -> PyResult<Bound<'py, Call>>
+where
+    A: Actor + Handler<M>,
+    M: Message,
+{
+    bridge::submit(py, name, |completer| {
+        let shared = Shared::new(completer);
+        if let Some(after) = timeout {
+            expire(runtime, address.path(), &shared, after);
+        }
+        runtime.spawn_task(async move {
+            let mut messages = messages.peekable();
+            let mut received = Vec::with_capacity(messages.size_hint().0);
+            while messages.peek().is_some() && !shared.is_closed() {
+                let part: Vec<M> = messages.by_ref().take(PART).collect();
+                for answer in address.ask_many(part).await {
+                    match answer {
+                        Ok(answer) => received.push(answer),
+                        Err(error) => return shared.complete(Outcome::Error(Failure::from(error))),
+                    }
+                }
+            }
+            shared.complete(convert(received));
+        });
         Ok(())
     })
 }
