@@ -342,6 +342,103 @@ def test_callbacks_run_once_in_order_in_their_context_on_the_loop(rt, run):
     run(main())
 
 
+def test_calls_answered_early_are_resumed_in_the_order_of_asking_and_once(rt, run):
+    async def main():
+        calls = [rt.ping() for _ in range(3000)]
+        while not all(call.done() for call in calls):
+            await asyncio.sleep(0.001)
+        seen = []
+        for number, call in enumerate(calls):
+            call.add_done_callback(lambda _, number=number: seen.append(number))
+        assert seen == []
+        for _ in range(10_000):
+            if len(seen) == len(calls):
+                break
+            await asyncio.sleep(0)
+        await asyncio.sleep(0.01)
+        assert seen == list(range(3000))
+
+    run(main())
+
+
+def test_calls_answered_early_leave_the_loop_room_for_its_own_work(rt, run):
+    async def main():
+        loop = asyncio.get_running_loop()
+        order = []
+        call = rt.ping()
+        await call
+
+        def again(_):
+            order.append("call")
+            if order.count("call") < 50:
+                call.add_done_callback(again)
+
+        def own():
+            order.append("own")
+            if order.count("own") < 50:
+                loop.call_soon(own)
+
+        call.add_done_callback(again)
+        loop.call_soon(own)
+        while order.count("own") < 50:
+            await asyncio.sleep(0)
+        # Neither waits until the other has done.
+        assert 10 < order.count("call") <= 50
+        assert "own" in order[:5] and "call" in order[:5]
+
+    run(main())
+
+
+def test_a_callback_may_be_added_from_another_thread_when_the_call_is_done(rt, run):
+    async def main():
+        call = rt.ping()
+        await call
+        here, seen = threading.get_ident(), []
+        add = threading.Thread(
+            target=call.add_done_callback, args=[lambda _: seen.append(threading.get_ident())]
+        )
+        add.start()
+        add.join()
+        for _ in range(10_000):
+            if seen:
+                break
+            await asyncio.sleep(0.001)
+        assert seen == [here]
+
+    run(main())
+
+
+def test_many_requests_may_have_one_awaitable(rt, run):
+    async def main():
+        first = await rt.ping()
+        numbers = await rt.ping_many(5000)
+        assert numbers == list(range(first + 1, first + 5001))
+        assert await rt.ping_many(0) == []
+        for wrong in (-1, 1 << 40):
+            with pytest.raises(ironcliw.InvalidInput):
+                rt.ping_many(wrong)
+        call = rt.ping_many(1_000_000)
+        assert call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        assert await rt.ping() < first + 5002 + 1_000_000
+
+    run(main())
+
+
+def test_spinning_can_be_turned_off(run):
+    async def main():
+        async with ironcliw.Runtime(spin=0) as rt:
+            assert await rt.ping() == 1
+            assert [await rt.ping() for _ in range(50)] == list(range(2, 52))
+
+    run(main())
+    for wrong in (-1.0, float("nan"), float("inf")):
+        with pytest.raises(ironcliw.InvalidInput):
+            ironcliw.Runtime(spin=wrong)
+    ironcliw.Runtime().close().result()  # allows it again
+
+
 def test_a_callback_that_raises_is_the_loops_to_report(rt, run):
     async def main():
         reported = []

@@ -20,8 +20,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyTuple, PyType};
 
-pub(super) use self::callbacks::Callback;
-use self::callbacks::Callbacks;
+pub(super) use self::callbacks::{Callback, Callbacks};
 use self::settled::Settled;
 use super::node::{Life, Node};
 use super::{loops, release, sleep, spin};
@@ -66,9 +65,15 @@ impl Call {
         &self.node
     }
 
-    /// Takes the callback that is next to run.
-    pub(super) fn next_callback(&self) -> Option<Callback> {
-        self.face.lock().callbacks.pop()
+    pub(super) fn take_callbacks(&self) -> Callbacks {
+        std::mem::take(&mut self.face.lock().callbacks)
+    }
+
+    /// Puts back those that have not been called, before those that were added meanwhile.
+    pub(super) fn put_callbacks_back(&self, callbacks: Callbacks) {
+        let mut face = self.face.lock();
+        let added = std::mem::replace(&mut face.callbacks, callbacks);
+        face.callbacks.append(added);
     }
 
     fn has_callbacks(&self) -> bool {
@@ -256,7 +261,7 @@ impl Call {
             _ if call.node.will_be_resumed() => return Ok(()),
             _ => {}
         }
-        loops::resume_soon(&home, &queue, slf).inspect_err(|_| drop(call.next_callback()))
+        loops::resume_soon(&home, &queue, slf).inspect_err(|_| drop(call.take_callbacks()))
     }
 
     /// Takes all callbacks equal to ``fn`` off, and says how many that were.
@@ -278,12 +283,7 @@ impl Call {
                 kept.push(callback);
             }
         }
-        let mut face = self.face.lock();
-        while let Some(added) = face.callbacks.pop() {
-            kept.push(added);
-        }
-        face.callbacks = kept;
-        drop(face);
+        self.put_callbacks_back(kept);
         compared.map(|()| removed)
     }
 

@@ -248,9 +248,12 @@ fn resume(py: Python<'_>, node: &Node) -> PyResult<()> {
         return Ok(());
     };
     let call = owner.bind(py);
-    while let Some(callback) = call.get().next_callback() {
+    // Those that are added meanwhile have a round of their own.
+    let mut callbacks = call.get().take_callbacks();
+    while let Some(callback) = callbacks.pop() {
         let Err(error) = run_in(&callback, call) else { continue };
         if error.is_instance_of::<PyKeyboardInterrupt>(py) || error.is_instance_of::<PySystemExit>(py) {
+            call.get().put_callbacks_back(callbacks);
             node.put_owner(owner);
             return Err(error);
         }

@@ -17,6 +17,7 @@
 mod call;
 mod forward;
 mod loops;
+mod many;
 mod node;
 mod outcome;
 mod queue;
@@ -29,6 +30,7 @@ mod wake;
 use pyo3::prelude::*;
 
 pub(crate) use call::Call;
+pub(crate) use many::many;
 pub(crate) use node::Completer;
 pub(crate) use outcome::{Failure, Outcome};
 pub(crate) use release::Keep;

@@ -19,6 +19,7 @@ use parking_lot::Mutex;
 use pyo3::Py;
 
 use super::call::Call;
+use super::many::Part;
 use super::outcome::Outcome;
 use super::queue::{self, Queue};
 use super::{release, sleep};
@@ -84,7 +85,7 @@ pub(super) fn pair(name: &'static str) -> (Arc<Node>, Completer) {
         dropped: AtomicBool::new(false),
         made_in: Process::current(),
     });
-    (Arc::clone(&node), Completer(Some(node)))
+    (Arc::clone(&node), Completer(Some(End::Whole(node))))
 }
 
 impl Node {
@@ -189,35 +190,67 @@ impl Node {
 /// The worker's end of a call: cheap to move, completes from any thread without the GIL.
 ///
 /// Dropped without an outcome it answers with `ActorStopped`, so no call hangs because a message was lost.
-pub(crate) struct Completer(Option<Arc<Node>>);
+pub(crate) struct Completer(Option<End>);
+
+/// What is completed.
+enum End {
+    Whole(Arc<Node>),
+    /// One request of a call for many.
+    Part(Part),
+}
 
 impl Completer {
+    pub(super) fn part(part: Part) -> Self {
+        Self(Some(End::Part(part)))
+    }
+
     /// Answers the call. An answer that comes after a cancellation is dropped here.
     pub(crate) fn complete(mut self, outcome: Outcome) {
-        if let Some(node) = self.0.take() {
-            node.complete(outcome);
+        self.finish(|_| outcome);
+    }
+
+    fn finish(&mut self, outcome: impl FnOnce(&'static str) -> Outcome) {
+        match self.0.take() {
+            Some(End::Whole(node)) => {
+                let name = node.name;
+                node.complete(outcome(name));
+            }
+            Some(End::Part(part)) => {
+                // Without a name the call is over, and nobody reads this.
+                let name = part.name().unwrap_or_default();
+                part.complete(outcome(name));
+            }
+            None => {}
+        }
+    }
+
+    pub(super) fn name(&self) -> Option<&'static str> {
+        match self.0.as_ref()? {
+            End::Whole(node) => Some(node.name),
+            End::Part(part) => part.name(),
         }
     }
 
     /// True once Python has cancelled the call or dropped it: the work may be skipped.
     pub(crate) fn is_cancelled(&self) -> bool {
-        self.0.as_ref().is_none_or(|node| node.life() == Life::Cancelled)
+        self.0.as_ref().is_none_or(|end| match end {
+            End::Whole(node) => node.life() == Life::Cancelled,
+            End::Part(part) => part.is_cancelled(),
+        })
     }
-}
 
-impl Completer {
     /// True once Python has cancelled the call in so many words. For work that is wanted for what it does, whether or not
     /// anybody waits for its result.
     pub(crate) fn is_called_off(&self) -> bool {
-        self.is_cancelled() && self.0.as_ref().is_none_or(|node| !node.dropped.load(Relaxed))
+        self.0.as_ref().is_none_or(|end| match end {
+            End::Whole(node) => node.life() == Life::Cancelled && !node.dropped.load(Relaxed),
+            End::Part(part) => part.is_called_off(),
+        })
     }
 }
 
 impl Drop for Completer {
     fn drop(&mut self) {
-        if let Some(node) = self.0.take() {
-            let path = node.name.to_owned();
-            node.complete(Outcome::Error(ironcliw::Error::ActorStopped { path }.into()));
-        }
+        self.finish(|name| Outcome::Error(ironcliw::Error::ActorStopped { path: name.to_owned() }.into()));
     }
 }

@@ -12,7 +12,7 @@ pub(in crate::bridge) struct Callback {
 
 /// Nearly every call has one callback: the first needs no memory of its own.
 #[derive(Default)]
-pub(super) struct Callbacks {
+pub(in crate::bridge) struct Callbacks {
     first: Option<Callback>,
     /// Empty while there is no first.
     more: VecDeque<Callback>,
@@ -27,8 +27,14 @@ impl Callbacks {
         }
     }
 
-    pub(super) fn pop(&mut self) -> Option<Callback> {
+    pub(in crate::bridge) fn pop(&mut self) -> Option<Callback> {
         std::mem::replace(&mut self.first, self.more.pop_front())
+    }
+
+    pub(super) fn append(&mut self, mut others: Self) {
+        while let Some(callback) = others.pop() {
+            self.push(callback);
+        }
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Callback> {

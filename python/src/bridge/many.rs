@@ -1,0 +1,97 @@
+//! One call for many requests: it ends with the list of their values, or with the first error.
+//!
+//! Each request has a [`Completer`] of its own, as if it had a call of its own, so whoever takes one takes the other. There
+//! is one Python object, one callback and one turn of the event loop for all of them. The error that comes first ends the
+//! call at once; the requests that have not begun are then skipped, as those of a cancelled call are.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::AcqRel;
+
+use parking_lot::Mutex;
+use pyo3::prelude::*;
+use pyo3::types::PyList;
+
+use super::node::Completer;
+use super::outcome::Outcome;
+use super::{Call, pending};
+
+/// What the requests share.
+struct All {
+    /// Taken by the last value or by the first error.
+    whole: Mutex<Option<Completer>>,
+    /// In the order of the requests; each is written by its own [`Part`].
+    outcomes: Box<[Mutex<Option<Outcome>>]>,
+    missing: AtomicUsize,
+}
+
+/// One request's end.
+pub(super) struct Part {
+    all: Arc<All>,
+    index: usize,
+}
+
+impl Part {
+    pub(super) fn complete(self, outcome: Outcome) {
+        let all = &self.all;
+        if let Outcome::Error(_) = outcome {
+            all.finish(|| outcome);
+            return;
+        }
+        *all.outcomes[self.index].lock() = Some(outcome);
+        // Each has stored its outcome before it counts itself, and the last one sees them all.
+        if all.missing.fetch_sub(1, AcqRel) == 1 {
+            let values = Arc::clone(all);
+            all.finish(|| Outcome::value(move |py| values.list(py)));
+        }
+    }
+
+    /// Nobody waits for the values any more, or one of the others has failed.
+    pub(super) fn is_cancelled(&self) -> bool {
+        self.all.whole.lock().as_ref().is_none_or(Completer::is_cancelled)
+    }
+
+    /// As [`Completer::is_called_off`]; a failure of one of the others counts as a word.
+    pub(super) fn is_called_off(&self) -> bool {
+        self.all.whole.lock().as_ref().is_none_or(Completer::is_called_off)
+    }
+
+    pub(super) fn name(&self) -> Option<&'static str> {
+        self.all.whole.lock().as_ref().and_then(Completer::name)
+    }
+}
+
+impl All {
+    fn finish(&self, outcome: impl FnOnce() -> Outcome) {
+        let whole = self.whole.lock().take();
+        if let Some(whole) = whole {
+            whole.complete(outcome());
+        }
+    }
+
+    fn list(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        let values = PyList::empty(py);
+        for outcome in &self.outcomes {
+            let outcome = outcome.lock().take().unwrap_or(Outcome::Unit);
+            values.append(outcome.into_python(py)?)?;
+        }
+        Ok(values.into_any().unbind())
+    }
+}
+
+/// A call in flight for `count` requests, and the handles that answer them, in order.
+///
+/// A handle that is dropped answers `ActorStopped`, and the call with it. Without requests the call is answered already.
+pub(crate) fn many<'py>(
+    py: Python<'py>,
+    name: &'static str,
+    count: usize,
+) -> PyResult<(Bound<'py, Call>, impl Iterator<Item = Completer> + use<>)> {
+    let (call, completer) = pending(py, name)?;
+    let outcomes = (0..count).map(|_| Mutex::new(None)).collect();
+    let all = Arc::new(All { whole: Mutex::new(Some(completer)), outcomes, missing: count.into() });
+    if count == 0 {
+        all.finish(|| Outcome::value(|py| Ok(PyList::empty(py).into_any().unbind())));
+    }
+    Ok((call, (0..count).map(move |index| Completer::part(Part { all: Arc::clone(&all), index }))))
+}
