@@ -1,0 +1,36 @@
+"""What the peers' jobs have in common: a loop of so many steps, in native code, without the GIL."""
+
+from __future__ import annotations
+
+import ironcliw_peers
+
+from awaits.systems.face import System
+
+JOBS = 100
+
+
+class NativeSystem(System):
+    """A peer whose job is `spin(steps)`."""
+
+    # Of a job; set once it is known how long ours takes.
+    steps = 1
+
+    def __init__(self, workers: int) -> None:
+        self.workers = workers
+
+    def ceiling(self) -> float:
+        """As many threads as workers in a plain loop of jobs."""
+        return self.workers / seconds_of_a_job(self.steps, self.workers)
+
+
+def seconds_of_a_job(steps: int, threads: int) -> float:
+    """With so many threads at it."""
+    return ironcliw_peers.spin_together(steps, JOBS, threads) / JOBS
+
+
+def steps_of(seconds: float, threads: int) -> int:
+    """How many steps take about so long."""
+    steps = 10_000
+    for _ in range(3):
+        steps = max(1, round(steps * seconds / seconds_of_a_job(steps, threads)))
+    return steps
