@@ -7,53 +7,63 @@ import importlib.util
 import sys
 
 from harness import report
+from harness.neighbours import Neighbours
 from harness.options import Options, parse
 from harness.progress import Progress
-from harness.rounds import Outcome, Work, measure
+from harness.rounds import Work, measure
 
 from awaits.cast import Cast
 from awaits.rows import works
 from awaits.stage import Stage
 from awaits.systems.face import System
 
+ROUNDS, SECONDS = 7, 0.12
 # Ray's rounds at most: its spread is small, and a request takes it a millisecond.
 RAY_ROUNDS_MAX = 3
 # Whose versions belong to the figures.
 PACKAGES = ("ironcliw", "numpy", "uvloop", "pykka", "ray")
 
 NOTES = """
-Executors have as many threads as ours has image workers. Nobody is pinned but by itself. The collector is on; what was
-made before the first round is frozen. A small request adds one to a number on another thread. The job beside which
-the lag is measured is a computation in native code without the GIL: ours an image operation on an image of such
-a size that it takes {microseconds:.0f} µs with all {workers} workers busy, the peers' a loop of so many steps that it takes as
-long; the ceiling is the rate of the same jobs with nobody asking, measured right before each. Of a frame in only the
-submit counts: ours shrinks the frame, the peers sum its bytes. A frame out is a gray frame made RGB; its result is
-taken once it is there, and then dropped."""
+A ratio is above one where ours is better. A small request adds one to a number on another thread; ours
+counts, which is the same. Executors have as many threads as ours has image workers. Nobody is pinned but by
+itself. The collector is on; what was made before the first round is frozen.
+The job beside which the lag is measured computes in native code without the GIL: ours an image operation on
+an image of such a size that it takes {microseconds:.0f} µs of CPU time with all {workers} workers busy, the
+peers' a loop of so many steps that it takes as long. The ceiling is the rate of ours' jobs if each worker has
+a core and nothing else to do.
+Of a frame in only the submit counts: ours shrinks the frame, the peers sum its bytes. A frame out is a gray
+frame made RGB; its result is taken once it is there, and then dropped."""
 
 
 def main(arguments: list[str] | None = None) -> int:
     options = parse(
-        "Awaits: ours beside its peers. Prints a table and writes target/bench/await.json.", 7, 0.12, arguments
+        "Awaits: ours beside its peers. Prints a table and writes target/bench/await.json.",
+        ROUNDS,
+        SECONDS,
+        arguments,
     )
-    missing = [package for package in needed(options) if importlib.util.find_spec(package) is None]
-    if missing:
-        print(f"{' and '.join(missing)}: not installed; `make bench-await` does it", file=sys.stderr)
+    needed = [kind for kind in options.loops if kind != "asyncio"]
+    if not options.list:
+        needed.append("ironcliw_peers")
+    absent = [package for package in needed if importlib.util.find_spec(package) is None]
+    if absent:
+        print(f"{' and '.join(absent)} not installed: `make bench-await` does it", file=sys.stderr)
         return 1
     with contextlib.ExitStack() as stack:
         stages = [stack.enter_context(Stage(kind)) for kind in options.loops]
-        names = [row.name for work in plan(options, stages, {}, {}, 0) for row in work.rows]
+        every = [work for stage in stages for work in works(stage, {}, {}, 0)]
+        names = [row.name for work in chosen(options, every) for row in work.rows]
         if not names:
             print(f"no row's name contains {options.only!r}", file=sys.stderr)
             return 2
+        if unknown := options.without.difference(*(work.names for work in every)):
+            print(f"no system is called {' or '.join(sorted(unknown))}", file=sys.stderr)
+            return 2
         if options.list:
             print(*names, sep="\n")
-            return 0
-        run(options, stages, stack)
-        return 0
-
-
-def needed(options: Options) -> list[str]:
-    return ["ironcliw_peers", *(kind for kind in options.loops if kind != "asyncio")]
+        else:
+            run(options, stages, stack)
+    return 0
 
 
 def run(options: Options, stages: list[Stage], stack: contextlib.ExitStack) -> None:
@@ -62,19 +72,27 @@ def run(options: Options, stages: list[Stage], stack: contextlib.ExitStack) -> N
     progress.begin("making the systems")
     cast = stack.enter_context(Cast(options.without))
     cast.add_peers()
-    machine = report.machine(PACKAGES)
-    progress.end()
-    print(f"{options.rounds} rounds of {options.seconds} s for each system, interleaved and shuffled")
-    print(*(f"{key} {value}" for key, value in machine.items()), sep="; ", flush=True)
     planned = plan(options, stages, cast.systems, cast.missing, cast.workers)
+    neighbours = Neighbours()
     outcomes = measure(planned, options.rounds, options.seconds, progress)
-    progress.begin("starting Ray")
-    if ray := cast.add_ray():
+    others = neighbours.share()
+    if ray := cast.add_ray(progress):
         planned = plan(options, stages, {ray.name: ray}, {}, cast.workers)
         rounds = min(options.rounds, RAY_ROUNDS_MAX)
-        for outcome, of_ray in zip(outcomes, measure(planned, rounds, options.seconds, progress), strict=True):
+        for outcome, of_ray in zip(
+            outcomes, measure(planned, rounds, options.seconds, progress), strict=True
+        ):
             outcome.values |= of_ray.values
     progress.end()
+
+    machine = report.machine(PACKAGES)
+    print(
+        f"{options.rounds} rounds of {options.seconds} s for each system, interleaved and shuffled; medians"
+    )
+    print(*(f"{key} {value}" for key, value in machine.items()), sep="; ")
+    if others is not None:
+        print(f"other programs took {others:.0%} of the machine's CPU time meanwhile")
+    print()
     for system in cast.systems.values():
         print(f"  {system.name}: {system.about}")
     for outcome in outcomes:
@@ -88,7 +106,11 @@ def plan(
     options: Options, stages: list[Stage], systems: dict[str, System], missing: dict[str, str], workers: int
 ) -> list[Work]:
     """What is to be measured of these systems, loop by loop."""
-    found = [work for stage in stages for work in works(stage, systems, missing, workers)]
+    return chosen(options, [work for stage in stages for work in works(stage, systems, missing, workers)])
+
+
+def chosen(options: Options, found: list[Work]) -> list[Work]:
+    """Those with a row that `--only` names."""
     return [work for work in found if any(options.only in row.name for row in work.rows)]
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Collection
 
+from harness.progress import Progress
+
 from awaits.rows import TASK, THREAD
 from awaits.systems.face import System
 
@@ -25,9 +27,9 @@ class Cast(contextlib.ExitStack):
         self.missing: dict[str, str] = {}
         ours = Ours()
         self._enter(ours)
-        self.ours, self.workers = ours.name, ours.workers
+        self._ours, self.ours, self.workers = ours, ours.name, ours.workers
         ours.calibrate(JOB_SECONDS)
-        self.job_seconds = ours.workers / ours.ceiling()
+        self.job_seconds = ours.seconds_of_a_job()
         NativeSystem.steps = steps_of(self.job_seconds, ours.workers)
 
     def add_peers(self) -> None:
@@ -35,10 +37,11 @@ class Cast(contextlib.ExitStack):
         for name, make in self._peers().items():
             self._add(name, make)
 
-    def add_ray(self) -> System | None:
+    def add_ray(self, progress: Progress) -> System | None:
         """Once the others have been measured."""
 
         def ray() -> System:
+            progress.begin("starting Ray")
             from awaits.systems.ray import Ray
 
             return Ray(self.workers)
@@ -49,7 +52,7 @@ class Cast(contextlib.ExitStack):
         from ironcliw_peers import TaskActor, ThreadActor
 
         from awaits.systems.executors import Executor, ToThread
-        from awaits.systems.floors import Coroutine, DoneFuture, IdleLoop, QueuePingPong
+        from awaits.systems.floors import Ceiling, Coroutine, DoneFuture, IdleLoop, QueuePingPong
         from awaits.systems.pyo3 import Pyo3
 
         def pykka() -> System:
@@ -58,8 +61,12 @@ class Cast(contextlib.ExitStack):
             return Pykka(self.workers)
 
         return {
-            THREAD: lambda: Pyo3(THREAD, "pyo3-async-runtimes, the actor on native threads", ThreadActor, self.workers),
-            TASK: lambda: Pyo3(TASK, "the same, the actor a task of its tokio runtime", TaskActor, self.workers),
+            THREAD: lambda: Pyo3(
+                THREAD, "pyo3-async-runtimes, the actor on native threads", ThreadActor, self.workers
+            ),
+            TASK: lambda: Pyo3(
+                TASK, "the same, the actor a task of its tokio runtime", TaskActor, self.workers
+            ),
             "to_thread": lambda: ToThread(self.workers),
             "executor": lambda: Executor(self.workers),
             "pykka": pykka,
@@ -67,6 +74,7 @@ class Cast(contextlib.ExitStack):
             "floor: asyncio.Queue": QueuePingPong,
             "floor: done future": DoneFuture,
             "floor: no jobs": IdleLoop,
+            "ceiling": lambda: Ceiling(self._ours.job_rate_max),
         }
 
     def _add(self, name: str, make: Callable[[], System]) -> System | None:

@@ -45,5 +45,7 @@ class Progress:
     def _draw(self, what: str) -> None:
         filled = BAR_WIDTH * self._done // self._total if self._total else 0
         bar = "#" * filled + "." * (BAR_WIDTH - filled)
-        sys.stderr.write(f"\r\x1b[K{self._stage} [{bar}] {self._done}/{self._total} {self.seconds:.0f} s {what}")
+        sys.stderr.write(
+            f"\r\x1b[K{self._stage} [{bar}] {self._done}/{self._total} {self.seconds:.0f} s {what}"
+        )
         sys.stderr.flush()

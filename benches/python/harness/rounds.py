@@ -1,8 +1,8 @@
 """Systems that do the same work, measured in interleaved rounds.
 
-Every round measures each cell once, in an order of its own, so that whatever else the machine does meets all of
-them, and none always runs after the same other. A round before the first is thrown away: it faults pages in and
-warms caches.
+Every round measures each cell once, in an order of its own, so that whatever else the machine does meets
+all of them, and none always runs after the same other. A round before the first is thrown away: it faults
+pages in and warms caches.
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ class Row:
 
 @dataclass(frozen=True)
 class Cell:
-    """One system's way to do a work. `measure` takes about as many seconds as it is told and returns a value for
-    each of the work's rows, None for a row that does not apply to the system."""
+    """One system's way to do a work. `measure` takes about as many seconds as it is told and returns a value
+    for each of the work's rows, None for a row that does not apply to the system."""
 
     system: str
     measure: Callable[[float], Sequence[float | None]]
@@ -69,8 +69,10 @@ class Work:
     """The same work, done by each system. One measurement may give several figures, a row each."""
 
     rows: Sequence[Row]
+    # Of all systems that could be in it.
+    names: Sequence[str]
     cells: Sequence[Cell]
-    # Systems that should be here and are not, with the reason.
+    # Those of them that should be in it and are not, with the reason.
     missing: dict[str, str] = field(default_factory=dict)
 
 
@@ -102,7 +104,7 @@ def measure(works: Sequence[Work], rounds: int, seconds: float, progress: Progre
     """An outcome for each row of each work."""
     outcomes = [[Outcome(row, work.missing) for row in work.rows] for work in works]
     cells = [(which, cell) for which, work in enumerate(works) for cell in work.cells]
-    # What has been made until now stays: the collector need not look at it again in the middle of a measurement.
+    # What has been made until now stays: the collector need not look at it again and again.
     gc.collect()
     gc.freeze()
     for round in range(rounds + 1):

@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 Frame = npt.NDArray[np.uint8]
-# Makes a request each time it is called. A method or a `functools.partial`, so that no Python frame is measured.
+# Makes a request each time it is called. A method or a `functools.partial` where it can be, so that no Python
+# frame is measured.
 Ask = Callable[[], Awaitable[Any]]
 
 
@@ -45,10 +46,6 @@ class System(ABC):
     @abstractmethod
     def on(self, loop: asyncio.AbstractEventLoop) -> Face:
         """Its face on this loop. Called on the loop's thread."""
-
-    def ceiling(self) -> float:
-        """Jobs a second that the workers' threads could do if nobody asked or awaited. Measured anew each time."""
-        raise NotImplementedError
 
     def close(self) -> None:  # noqa: B027 most have nothing to close
         """Ends its threads."""

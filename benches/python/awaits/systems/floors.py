@@ -1,8 +1,9 @@
-"""What the event loop itself costs, with no other thread: nothing that ends in an await can do better."""
+"""What the event loop itself costs, with no other thread, and what the workers can do at most."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from functools import partial
 
 from awaits.systems.face import Face, System
@@ -36,7 +37,7 @@ class QueuePingPong(System):
             while True:
                 answers.put_nowait(await requests.get() + 1)
 
-        def ask() -> object:
+        def ask() -> Awaitable[int]:
             requests.put_nowait(1)
             return answers.get()
 
@@ -60,6 +61,18 @@ class DoneFuture(System):
 class IdleLoop(System):
     name = "floor: no jobs"
     about = "the lag of a loop that has nothing else to do"
+
+    def on(self, loop: asyncio.AbstractEventLoop) -> Face:
+        return Face(partial(add_one, 1))
+
+
+class Ceiling(System):
+    name = "ceiling"
+    about = "the rate of ours' jobs if each worker has a core and nothing else to do"
+
+    def __init__(self, rate: Callable[[], float]) -> None:
+        # Measures it anew each time.
+        self.rate = rate
 
     def on(self, loop: asyncio.AbstractEventLoop) -> Face:
         return Face(partial(add_one, 1))

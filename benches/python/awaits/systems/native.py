@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import ironcliw_peers
 
 from awaits.systems.face import System
@@ -18,19 +20,17 @@ class NativeSystem(System):
     def __init__(self, workers: int) -> None:
         self.workers = workers
 
-    def ceiling(self) -> float:
-        """As many threads as workers in a plain loop of jobs."""
-        return self.workers / seconds_of_a_job(self.steps, self.workers)
 
-
-def seconds_of_a_job(steps: int, threads: int) -> float:
-    """With so many threads at it."""
-    return ironcliw_peers.spin_together(steps, JOBS, threads) / JOBS
+def seconds_of(steps: int, threads: int) -> float:
+    """CPU time of so many steps, with as many threads at it as there are workers."""
+    begin = time.process_time()
+    ironcliw_peers.spin_together(steps, JOBS, threads)
+    return (time.process_time() - begin) / (JOBS * threads)
 
 
 def steps_of(seconds: float, threads: int) -> int:
     """How many steps take about so long."""
     steps = 10_000
     for _ in range(3):
-        steps = max(1, round(steps * seconds / seconds_of_a_job(steps, threads)))
+        steps = max(1, round(steps * seconds / seconds_of(steps, threads)))
     return steps

@@ -23,7 +23,9 @@ class Ours(System):
 
     def __init__(self) -> None:
         self.runtime = ironcliw.Runtime()
-        self.workers = sum(1 for actor in self.runtime.snapshot()["actors"] if actor["path"].startswith("images/"))
+        self.workers = sum(
+            1 for actor in self.runtime.snapshot()["actors"] if actor["path"].startswith("images/")
+        )
         self._image = np.zeros((WIDTH, WIDTH), np.uint8)
 
     def on(self, loop: asyncio.AbstractEventLoop) -> Face:
@@ -41,17 +43,21 @@ class Ours(System):
         rows = WIDTH
         for _ in range(3):
             self._image = noise(rows)
-            rows = max(1, round(rows * seconds * self.ceiling() / self.workers))
+            rows = max(1, round(rows * seconds / self.seconds_of_a_job()))
         self._image = noise(rows)
 
-    def ceiling(self) -> float:
-        """The rate of jobs that were all queued beforehand, from then on, while this thread sleeps."""
+    def seconds_of_a_job(self) -> float:
+        """CPU time of a job while all workers are busy. By the clock, other programs would count as well."""
         job = self.runtime.images.edge_density
-        calls = [job(self._image) for _ in range(JOBS_AHEAD_A_WORKER * self.workers)]
-        begin, before = time.perf_counter(), sum(call.done() for call in calls)
-        for call in reversed(calls):
+        begin = time.process_time()
+        # Queued beforehand, so that this thread mostly sleeps.
+        for call in [job(self._image) for _ in range(JOBS_AHEAD_A_WORKER * self.workers)][::-1]:
             call.result()
-        return (len(calls) - before) / (time.perf_counter() - begin)
+        return (time.process_time() - begin) / (JOBS_AHEAD_A_WORKER * self.workers)
+
+    def job_rate_max(self) -> float:
+        """Jobs a second if each worker has a core and nothing but jobs."""
+        return self.workers / self.seconds_of_a_job()
 
     def close(self) -> None:
         self.runtime.close().result()

@@ -1,4 +1,5 @@
-"""pykka: actors that are Python threads. Awaiting one of its futures blocks the loop until the answer is there."""
+"""pykka: actors that are Python threads. Awaiting one of its futures blocks the loop until the answer is
+there."""
 
 from __future__ import annotations
 
@@ -15,7 +16,7 @@ from awaits.systems.native import NativeSystem
 
 
 class Adder(pykka.ThreadingActor):
-    def on_receive(self, message: int) -> int:
+    def on_receive(self, message: int) -> Any:
         return ironcliw_peers.add_one(message)
 
 
@@ -31,8 +32,8 @@ class Pykka(NativeSystem):
 
     def __init__(self, workers: int) -> None:
         super().__init__(workers)
-        self._one = Adder.start()
-        self._several = [Worker.start() for _ in range(workers)]
+        self._one: Any = Adder.start()
+        self._several: list[Any] = [Worker.start() for _ in range(workers)]
 
     def on(self, loop: asyncio.AbstractEventLoop) -> Face:
         turn = itertools.cycle(self._several)

@@ -16,7 +16,7 @@ class Pyo3(NativeSystem):
     def __init__(self, name: str, about: str, actor: Any, workers: int) -> None:
         super().__init__(workers)
         self.name, self.about = name, about
-        # The small requests have an actor of one thread, as ours have; the jobs one of as many as ours has workers.
+        # The small requests have an actor of one thread, as ours have; the jobs as many as ours has workers.
         self._one, self._several = actor(1), actor(workers)
 
     def on(self, loop: asyncio.AbstractEventLoop) -> Face:

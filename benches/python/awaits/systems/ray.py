@@ -1,4 +1,4 @@
-"""Ray: actors in processes of their own. Its daemons would disturb the others, so it is measured after them."""
+"""Ray: actors in processes of their own. Its daemons would disturb the others: it is measured after them."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ class Ray(NativeSystem):
             logging_level=logging.ERROR,
             configure_logging=True,
         )
-        remote = ray.remote(num_cpus=1)(Worker)
-        self._actors = [remote.remote() for _ in range(workers)]
+        remote: Any = ray.remote(num_cpus=1)(Worker)
+        self._actors: list[Any] = [remote.remote() for _ in range(workers)]
         ray.get([actor.spin.remote(1) for actor in self._actors])
 
     def on(self, loop: asyncio.AbstractEventLoop) -> Face:

@@ -24,7 +24,7 @@ GRAY: Frame = np.ascontiguousarray(RGB[:, :, 0])
 
 async def frame_in(take: Callable[[Frame], Awaitable[Any]], seconds: float) -> tuple[float]:
     """The median time of the submit, in µs. The next comes when the work of this one is done."""
-    clock, times = time.perf_counter, []
+    clock, times = time.perf_counter, list[float]()
     await take(RGB)
     end = clock() + seconds
     while clock() < end or not times:

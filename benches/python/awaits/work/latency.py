@@ -38,7 +38,7 @@ async def sequential(face: Face, seconds: float) -> tuple[float, float]:
 async def ready(face: Face, seconds: float) -> tuple[float]:
     """An await of a result that is there already, in µs."""
     await ready_once(face)
-    spent, times = 0.0, []
+    spent, times = 0.0, list[float]()
     while spent < seconds or not times:
         begin = time.perf_counter()
         times.append(await ready_once(face))
@@ -48,7 +48,8 @@ async def ready(face: Face, seconds: float) -> tuple[float]:
 
 async def ready_once(face: Face) -> float:
     futures: list[Any] = [asyncio.ensure_future(face.ask()) for _ in range(READY_AT_ONCE)]
-    while not all(future.done() for future in futures):
+    # Waiting for them would be an await of its own.
+    while not all(future.done() for future in futures):  # noqa: ASYNC110
         await asyncio.sleep(0)
     begin = time.perf_counter()
     for future in futures:

@@ -1,7 +1,6 @@
 //! The work that every peer does, without an actor around it.
 
 use std::hint::black_box;
-use std::time::Instant;
 
 use numpy::{IntoPyArray, PyArray1};
 use pyo3::buffer::PyBuffer;
@@ -31,18 +30,16 @@ pub(crate) fn spin(py: Python<'_>, steps: u64) -> u64 {
     py.detach(|| burn(steps))
 }
 
-/// Seconds that so many threads take for `jobs` such jobs each, with nothing else to do: the ceiling of their rate.
+/// The same on so many threads at once, `jobs` times each.
 #[pyfunction]
-pub(crate) fn spin_together(py: Python<'_>, steps: u64, jobs: u32, threads: usize) -> f64 {
+pub(crate) fn spin_together(py: Python<'_>, steps: u64, jobs: u32, threads: usize) {
     py.detach(|| {
-        let began = Instant::now();
         std::thread::scope(|scope| {
             for _ in 0..threads {
                 scope.spawn(|| (0..jobs).for_each(|_| _ = black_box(burn(black_box(steps)))));
             }
         });
-        began.elapsed().as_secs_f64()
-    })
+    });
 }
 
 /// Bytes of a Python object, borrowed and kept alive; dropping it takes the GIL.
