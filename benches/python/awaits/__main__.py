@@ -115,4 +115,7 @@ def chosen(options: Options, found: list[Work]) -> list[Work]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit("\ninterrupted: nothing was written")

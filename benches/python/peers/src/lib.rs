@@ -4,6 +4,7 @@
 //! [`task::TaskActor`] as a tokio task, which spares a hop between threads. `work.rs` is the work itself, which executors,
 //! pykka and Ray call directly.
 
+mod answer;
 mod task;
 mod thread;
 mod work;

@@ -10,6 +10,7 @@ use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::spawn_blocking;
 
+use crate::answer::{self, gone};
 use crate::work::{Expanded, Frame, burn};
 
 type Add = (u64, oneshot::Sender<u64>);
@@ -22,11 +23,7 @@ pub(crate) struct TaskActor {
 }
 
 impl TaskActor {
-    fn compute<'py, T>(
-        &self,
-        py: Python<'py>,
-        job: impl FnOnce() -> T + Send + 'static,
-    ) -> PyResult<Bound<'py, PyAny>>
+    fn compute<'py, T>(&self, py: Python<'py>, job: impl FnOnce() -> T + Send + 'static) -> PyResult<Bound<'py, PyAny>>
     where
         T: Send + for<'a> IntoPyObject<'a> + 'static,
     {
@@ -36,10 +33,6 @@ impl TaskActor {
             spawn_blocking(job).await.map_err(|error| PyRuntimeError::new_err(error.to_string()))
         })
     }
-}
-
-fn gone() -> PyErr {
-    PyRuntimeError::new_err("the actor has gone")
 }
 
 #[pymethods]
@@ -90,11 +83,7 @@ impl TaskActor {
                 queue.send((number, reply)).map_err(|_| gone())?;
                 answers.push(answer);
             }
-            let mut numbers = Vec::with_capacity(answers.len());
-            for answer in answers {
-                numbers.push(answer.await.map_err(|_| gone())?);
-            }
-            Ok(numbers)
+            answer::all(answers).await
         })
     }
 }

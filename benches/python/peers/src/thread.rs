@@ -1,11 +1,11 @@
 //! The first form: an actor on native threads of its own, which a future of tokio's asks through a channel.
 
 use crossbeam_channel::{Sender, unbounded};
-use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3_async_runtimes::tokio::future_into_py;
 use tokio::sync::oneshot;
 
+use crate::answer::{self, gone};
 use crate::work::{Expanded, Frame, burn};
 
 enum Job {
@@ -47,10 +47,6 @@ impl ThreadActor {
             answer.await.map_err(|_| gone())
         })
     }
-}
-
-fn gone() -> PyErr {
-    PyRuntimeError::new_err("the actor has gone")
 }
 
 #[pymethods]
@@ -100,11 +96,7 @@ impl ThreadActor {
                 queue.send(Job::Add(number, reply)).map_err(|_| gone())?;
                 answers.push(answer);
             }
-            let mut numbers = Vec::with_capacity(answers.len());
-            for answer in answers {
-                numbers.push(answer.await.map_err(|_| gone())?);
-            }
-            Ok(numbers)
+            answer::all(answers).await
         })
     }
 }

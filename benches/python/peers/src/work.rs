@@ -19,9 +19,8 @@ pub(crate) fn add_one(number: u64) -> u64 {
 /// Computes for so many steps, which take the same time each: a count and not a deadline, so that a thread that has to
 /// share its core takes longer, as real work does.
 pub(crate) fn burn(steps: u64) -> u64 {
-    (0..steps).fold(steps, |state, step| {
-        black_box(state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(step | 1))
-    })
+    (0..steps)
+        .fold(steps, |state, step| black_box(state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(step | 1)))
 }
 
 /// The job of some 200 µs, without the GIL.
