@@ -29,8 +29,8 @@ counts, which is the same. Executors have as many threads as ours has image work
 itself. The collector is on; what was made before the first round is frozen.
 The job beside which the lag is measured computes in native code without the GIL: ours an image operation on
 an image of such a size that it takes {microseconds:.0f} µs of CPU time with all {workers} workers busy, the
-peers' a loop of so many steps that it takes as long. The ceiling is the rate of ours' jobs if each worker has
-a core and nothing else to do.
+peers' a loop of so many steps that it takes as long. The ceiling is the rate of ours' jobs if each worker has a core and nothing else
+to do.
 Of a frame in only the submit counts: ours shrinks the frame, the peers sum its bytes. A frame out is a gray
 frame made RGB; its result is taken once it is there, and then dropped."""
 
@@ -76,13 +76,12 @@ def run(options: Options, stages: list[Stage], stack: contextlib.ExitStack) -> N
     neighbours = Neighbours()
     outcomes = measure(planned, options.rounds, options.seconds, progress)
     others = neighbours.share()
-    if ray := cast.add_ray(progress):
-        planned = plan(options, stages, {ray.name: ray}, {}, cast.workers)
-        rounds = min(options.rounds, RAY_ROUNDS_MAX)
-        for outcome, of_ray in zip(
-            outcomes, measure(planned, rounds, options.seconds, progress), strict=True
-        ):
-            outcome.values |= of_ray.values
+    ray = cast.add_ray(progress)
+    planned = plan(options, stages, {ray.name: ray} if ray else {}, cast.missing, cast.workers)
+    rounds = min(options.rounds, RAY_ROUNDS_MAX)
+    for outcome, last in zip(outcomes, measure(planned, rounds, options.seconds, progress), strict=True):
+        outcome.values |= last.values
+        outcome.missing |= last.missing
     progress.end()
 
     machine = report.machine(PACKAGES)

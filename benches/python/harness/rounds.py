@@ -104,6 +104,8 @@ def measure(works: Sequence[Work], rounds: int, seconds: float, progress: Progre
     """An outcome for each row of each work."""
     outcomes = [[Outcome(row, work.missing) for row in work.rows] for work in works]
     cells = [(which, cell) for which, work in enumerate(works) for cell in work.cells]
+    if not cells:
+        return [outcome for rows in outcomes for outcome in rows]
     # What has been made until now stays: the collector need not look at it again and again.
     gc.collect()
     gc.freeze()
