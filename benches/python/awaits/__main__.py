@@ -29,8 +29,8 @@ counts, which is the same. Executors have as many threads as ours has image work
 itself. The collector is on; what was made before the first round is frozen.
 The job beside which the lag is measured computes in native code without the GIL: ours an image operation on
 an image of such a size that it takes {microseconds:.0f} µs of CPU time with all {workers} workers busy, the
-peers' a loop of so many steps that it takes as long. The ceiling is the rate of ours' jobs if each worker has a core and nothing else
-to do.
+peers' a loop of so many steps that it takes as long. The ceiling is the rate of ours' jobs if each worker has
+a core and nothing else to do.
 Of a frame in only the submit counts: ours shrinks the frame, the peers sum its bytes. A frame out is a gray
 frame made RGB; its result is taken once it is there, and then dropped."""
 

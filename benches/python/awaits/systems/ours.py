@@ -49,9 +49,9 @@ class Ours(System):
         self._image = noise(rows)
 
     def seconds_of_a_job(self) -> float:
-        """CPU time of a job on a worker while all are busy; the least of a few, as other programs only add to it.
+        """CPU time of a job on a worker while all are busy: by the clock, other programs would count in full.
 
-        By the clock, other programs would count in full. A worker's taking of the message is in it.
+        The least of a few, as they only add to it. A worker's taking of the message is in it.
         """
         return min(self._seconds_of_a_job() for _ in range(TRIALS))
 
