@@ -13,6 +13,8 @@ PREEMPTIONS ?= 2
 
 # What the extension is built from; Python sources are not in it, they are installed in place.
 RUST_SOURCES := Cargo.toml Cargo.lock $(shell find src actors python -name '*.rs' -o -name Cargo.toml)
+PEERS := benches/python/peers
+PEERS_SOURCES := Cargo.toml Cargo.lock $(shell find $(PEERS) -name '*.rs' -o -name '*.toml')
 PYTHON_SOURCES := python/ironcliw python/jarvis_rust_core examples tests/python benches/python
 
 # The bindings' features, one at a time: each must build without the others.
@@ -82,8 +84,8 @@ bench: bench-actors bench-await ## measure ours beside the peers; writes target/
 bench-actors: ## messages, asks, actors and Savina's programs, against actix, kameo, ractor, xtra and channels
 	$(CARGO) run --release --locked -p ironcliw-bench --bin actors
 
-bench-await: $(VENV)/.native ## awaits a second, against asyncio.to_thread
-	$(BIN)/python benches/python/await.py
+bench-await: $(VENV)/.native $(VENV)/.bench $(VENV)/.peers ## awaits, against pyo3-async-runtimes, threads, pykka and Ray
+	PYTHONPATH=benches/python $(BIN)/python -m awaits
 
 features: ## check that each cargo feature builds alone, and none
 	$(CARGO) check --locked -p ironcliw --no-default-features
@@ -123,4 +125,16 @@ $(VENV)/.build $(VENV)/.demo $(VENV)/.test: $(VENV)/.%: pyproject.toml | $(VENV)
 $(VENV)/.native: $(RUST_SOURCES) pyproject.toml $(VENV)/.build
 	@command -v $(CARGO) > /dev/null || { echo 'Ironcliw needs Rust: https://rustup.rs' >&2; exit 1; }
 	env -u CONDA_PREFIX VIRTUAL_ENV="$(CURDIR)/$(VENV)" $(BIN)/maturin develop --release --locked
+	@touch $@
+
+# Not every peer has a wheel for every Python: the rows of one that does not install say so.
+$(VENV)/.bench: pyproject.toml | $(VENV)/pyvenv.cfg
+	@$(BIN)/python -c "$$GROUP" bench > $(VENV)/bench.txt
+	@while read -r peer; do $(BIN)/python -m pip install --disable-pip-version-check "$$peer" || \
+	echo "left out: $$peer" >&2; done < $(VENV)/bench.txt
+	@touch $@
+
+# For the benchmark alone: never part of the wheel.
+$(VENV)/.peers: $(PEERS_SOURCES) $(VENV)/.build
+	env -u CONDA_PREFIX VIRTUAL_ENV="$(CURDIR)/$(VENV)" $(BIN)/maturin develop --release --locked -m $(PEERS)/Cargo.toml
 	@touch $@

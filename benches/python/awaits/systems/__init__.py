@@ -1,0 +1,1 @@
+"""The systems, a file each; `face.py` is what they have in common."""
