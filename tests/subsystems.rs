@@ -647,7 +647,7 @@ fn a_crash_of_any_actor_loses_no_buffer_no_model_and_no_queued_message() {
             s.ping.ask_into(Ping, None, ping);
             let (infer, inferred) = sink();
             let replica = model.next_replica().unwrap();
-            replica.ask_into(ironcliw_actors::inference::Infer(input()), None, infer);
+            replica.ask_into(ironcliw_actors::inference::Infer::from(input()), None, infer);
             (stats_told, outstanding_told, scheduled_told, ping_told, inferred)
         });
         drop((go, worker.0));
@@ -659,7 +659,7 @@ fn a_crash_of_any_actor_loses_no_buffer_no_model_and_no_queued_message() {
             told(&outstanding).unwrap();
             told(&scheduled).unwrap();
             told(&ping).unwrap();
-            let output = told(&inferred).unwrap().unwrap();
+            let output = told(&inferred).unwrap().unwrap().expect("planes");
             assert_eq!(output.values().unwrap(), expected.values().unwrap());
         }
         assert_eq!(house.image(Job::Resize(photo(8, 8, 1), small())).size, small());
