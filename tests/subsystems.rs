@@ -258,7 +258,7 @@ fn an_images_output_is_pooled_memory_that_the_leak_tracker_knows() {
     let at_once = AgeLimits { plain: Some(Duration::ZERO), explicit: None };
     let house = house_with(|config| (config.leak_level, config.leak_ages) = (Level::Paranoid, at_once));
     let file = png(&house, 40, 30);
-    let image = house.image(Job::Decode(file.into()));
+    let image = house.image(Job::Decode(file.into(), None));
     assert_eq!(image.buffer.owner().name(), "images/0");
     assert!(house.subsystems.pool.is_live(image.buffer.id()));
     let stats = house.stats();
@@ -283,7 +283,7 @@ fn an_images_output_is_pooled_memory_that_the_leak_tracker_knows() {
 fn pooled_buffers_go_from_decode_to_inference_without_a_copy() {
     let house = house();
     let file = png(&house, 40, 30);
-    let image = house.image(Job::Decode(file.into()));
+    let image = house.image(Job::Decode(file.into(), None));
     assert_eq!(&image.buffer[..], pixels(40, 30, 0));
     let image = house.image(Job::Resize(image.try_into().unwrap(), small()));
     let job = Job::Normalize { source: image.try_into().unwrap(), mean: vec![0.5; 3], std: vec![0.25; 3] };

@@ -153,7 +153,7 @@ pub(crate) mod tests {
     /// Comes after so many looks, and counts them.
     pub(crate) struct Countdown {
         looks_max: usize,
-        pub(crate) looks: AtomicUsize,
+        looks: AtomicUsize,
     }
 
     impl Signal for Countdown {
@@ -167,9 +167,13 @@ pub(crate) mod tests {
             Arc::new(Self { looks_max, looks: AtomicUsize::new(0) })
         }
 
+        pub(crate) fn looks(&self) -> usize {
+            self.looks.load(Ordering::Relaxed)
+        }
+
         /// Looks after the one that was answered with yes.
         pub(crate) fn ignored(&self) -> usize {
-            self.looks.load(Ordering::Relaxed).saturating_sub(self.looks_max + 1)
+            self.looks().saturating_sub(self.looks_max + 1)
         }
     }
 

@@ -123,13 +123,16 @@ impl ImageWorker {
         Ok(output.into_pooled().map_or(Answer::Written, answer))
     }
 
-    fn decode(&mut self, bytes: &[u8], out: Option<LentMut<u8>>, interrupt: &Interrupt) -> Result<Answer> {
+    fn decode(
+        &mut self,
+        bytes: &[u8],
+        size: Option<Size>,
+        out: Option<LentMut<u8>>,
+        interrupt: &Interrupt,
+    ) -> Result<Answer> {
         let header = codec::probe(bytes, &DecodeOptions::default())?;
-        if let Some(out) = &out
-            && out.len() != header.output_bytes()
-        {
-            let (size, got) = (header.size, out.len());
-            let message = format!("out has {got} bytes, the image of {size} pixels has {}", header.output_bytes());
+        if let Some(size) = size.filter(|size| *size != header.size) {
+            let message = format!("the image is {} pixels, not {size} as out is", header.size);
             return Err(Error::invalid(message));
         }
         self.image(header.size, header.channels(), out, |out, _| codec::decode_into(bytes, &header, out, interrupt))
@@ -203,7 +206,7 @@ impl ImageWorker {
         interrupt.check()?;
         let interrupt = &interrupt;
         match job {
-            Job::Decode(bytes) => self.decode(&bytes, out, interrupt),
+            Job::Decode(bytes, size) => self.decode(&bytes, size, out, interrupt),
             Job::Resize(source, size) => {
                 let view = source.view();
                 let draw = |out: &mut [u8], scratch: &mut _| resize::resize(&view, size, out, scratch, interrupt);

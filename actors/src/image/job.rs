@@ -12,8 +12,8 @@ use crate::pool::{Owner, Pool};
 /// One job.
 #[derive(Debug)]
 pub enum Job {
-    /// A JPEG or PNG file to RGB: [`Answer::Image`].
-    Decode(Lent<u8>),
+    /// A JPEG or PNG file to RGB, refused if its image has another size than this: [`Answer::Image`].
+    Decode(Lent<u8>, Option<Size>),
     /// To a file: [`Answer::File`].
     Encode(Source, Encoding),
     /// Bilinear, antialiased: [`Answer::Image`].
@@ -64,7 +64,7 @@ impl Job {
     pub fn detached(self, pool: &Pool, owner: Owner) -> Result<Self> {
         let copy = |source: Source| source.copied(pool, owner);
         Ok(match self {
-            Self::Decode(bytes) => Self::Decode(bytes.copied(pool, owner)?),
+            Self::Decode(bytes, size) => Self::Decode(bytes.copied(pool, owner)?, size),
             Self::Encode(source, encoding) => Self::Encode(copy(source)?, encoding),
             Self::Resize(source, size) => Self::Resize(copy(source)?, size),
             Self::Convert(source, channels) => Self::Convert(copy(source)?, channels),

@@ -16,6 +16,7 @@
 
 mod call;
 mod forward;
+mod loan;
 mod loops;
 mod node;
 mod outcome;
@@ -28,6 +29,7 @@ mod wake;
 use pyo3::prelude::*;
 
 pub(crate) use call::Call;
+pub(crate) use loan::{Loan, Terms};
 pub(crate) use node::Completer;
 pub(crate) use outcome::{Failure, Outcome};
 pub(crate) use release::Keep;

@@ -15,6 +15,7 @@ use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8};
 use std::sync::{Arc, OnceLock};
 
+use ironcliw_actors::{Interrupt, Signal};
 use parking_lot::Mutex;
 use pyo3::Py;
 
@@ -195,7 +196,20 @@ impl Completer {
     }
 }
 
+/// To the work: its result is not wanted any more, because the call was cancelled or dropped, or because somebody else (a
+/// deadline) has answered it.
+impl Signal for Node {
+    fn is_set(&self) -> bool {
+        matches!(self.life(), Life::Done | Life::Cancelled)
+    }
+}
+
 impl Completer {
+    /// For the work to ask whether it is still wanted: one atomic load.
+    pub(crate) fn interrupt(&self) -> Interrupt {
+        self.0.as_ref().map_or_else(Interrupt::never, |node| Interrupt::by(node.clone()))
+    }
+
     /// True once Python has cancelled the call in so many words. For work that is wanted for what it does, whether or not
     /// anybody waits for its result.
     pub(crate) fn is_called_off(&self) -> bool {
