@@ -41,14 +41,17 @@ pub fn dominant_colors(
     Ok(colors.into_iter().map(|(color, _)| color).collect())
 }
 
+/// A colour and the number of its pixels.
+type Counted = ([u8; 3], u64);
+
 /// Every colour with its number of pixels, unless there are more than `limit`.
 fn exact(
     src: &ImageView<'_>,
     limit: usize,
     scratch: &mut Scratch,
     interrupt: &Interrupt,
-) -> Result<Option<Vec<([u8; 3], u64)>>> {
-    let mut colors: Vec<([u8; 3], u64)> = Vec::with_capacity(limit);
+) -> Result<Option<Vec<Counted>>> {
+    let mut colors: Vec<Counted> = Vec::with_capacity(limit);
     let mut at = 0;
     for step in interrupt.steps(0..src.height(), src.row_bytes()) {
         for color in rgb(src.channels(), src.row(step?, &mut scratch.row)) {
@@ -99,7 +102,7 @@ fn bins(src: &ImageView<'_>, scratch: &mut Scratch, interrupt: &Interrupt) -> Re
 }
 
 /// Groups bins around at most `count` colours.
-fn group(bins: &[Bin], count: usize) -> Vec<([u8; 3], u64)> {
+fn group(bins: &[Bin], count: usize) -> Vec<Counted> {
     let mut centers = seeds(bins, count);
     let mut weights = Vec::new();
     for _ in 0..ROUNDS_MAX {
@@ -124,7 +127,7 @@ fn group(bins: &[Bin], count: usize) -> Vec<([u8; 3], u64)> {
             break;
         }
     }
-    let mut colors: Vec<([u8; 3], u64)> = Vec::new();
+    let mut colors: Vec<Counted> = Vec::new();
     for (center, weight) in centers.iter().zip(weights).filter(|(_, weight)| *weight > 0) {
         let color = center.map(|value| value.round() as u8);
         match colors.iter_mut().find(|(known, _)| *known == color) {
