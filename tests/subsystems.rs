@@ -258,7 +258,7 @@ fn an_images_output_is_pooled_memory_that_the_leak_tracker_knows() {
     let at_once = AgeLimits { plain: Some(Duration::ZERO), explicit: None };
     let house = house_with(|config| (config.leak_level, config.leak_ages) = (Level::Paranoid, at_once));
     let file = png(&house, 40, 30);
-    let image = house.image(Job::Decode(file.into()));
+    let image = house.image(Job::Decode(file.into(), None));
     assert_eq!(image.buffer.owner().name(), "images/0");
     assert!(house.subsystems.pool.is_live(image.buffer.id()));
     let stats = house.stats();
@@ -283,7 +283,7 @@ fn an_images_output_is_pooled_memory_that_the_leak_tracker_knows() {
 fn pooled_buffers_go_from_decode_to_inference_without_a_copy() {
     let house = house();
     let file = png(&house, 40, 30);
-    let image = house.image(Job::Decode(file.into()));
+    let image = house.image(Job::Decode(file.into(), None));
     assert_eq!(&image.buffer[..], pixels(40, 30, 0));
     let image = house.image(Job::Resize(image.try_into().unwrap(), small()));
     let job = Job::Normalize { source: image.try_into().unwrap(), mean: vec![0.5; 3], std: vec![0.25; 3] };
@@ -647,7 +647,7 @@ fn a_crash_of_any_actor_loses_no_buffer_no_model_and_no_queued_message() {
             s.ping.ask_into(Ping, None, ping);
             let (infer, inferred) = sink();
             let replica = model.next_replica().unwrap();
-            replica.ask_into(ironcliw_actors::inference::Infer(input()), None, infer);
+            replica.ask_into(ironcliw_actors::inference::Infer::from(input()), None, infer);
             (stats_told, outstanding_told, scheduled_told, ping_told, inferred)
         });
         drop((go, worker.0));
@@ -659,7 +659,7 @@ fn a_crash_of_any_actor_loses_no_buffer_no_model_and_no_queued_message() {
             told(&outstanding).unwrap();
             told(&scheduled).unwrap();
             told(&ping).unwrap();
-            let output = told(&inferred).unwrap().unwrap();
+            let output = told(&inferred).unwrap().unwrap().expect("planes");
             assert_eq!(output.values().unwrap(), expected.values().unwrap());
         }
         assert_eq!(house.image(Job::Resize(photo(8, 8, 1), small())).size, small());

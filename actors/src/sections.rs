@@ -134,6 +134,9 @@ impl Section for Workers {
         vec![
             family(Metric::counter("images_jobs", "Image jobs done", 0.0), |worker| worker.jobs as f64),
             family(Metric::counter("images_errors", "Image jobs that failed", 0.0), |worker| worker.errors as f64),
+            family(Metric::counter("images_cancelled", "Image jobs that were stopped half way", 0.0), |worker| {
+                worker.cancelled as f64
+            }),
             family(Metric::counter("images_split_batches", "Batches split through the scheduler", 0.0), |worker| {
                 worker.split_batches as f64
             }),
@@ -159,6 +162,9 @@ impl Section for Models {
         vec![
             family(Metric::counter("inference_runs", "Inferences done", 0.0), |model| model.inferences as f64),
             family(Metric::counter("inference_errors", "Inferences that failed", 0.0), |model| model.errors as f64),
+            family(Metric::counter("inference_cancelled", "Inferences that were stopped half way", 0.0), |model| {
+                model.cancelled as f64
+            }),
             family(Metric::gauge("inference_weight_bytes", "Bytes of packed weights", 0.0), |model| {
                 model.weight_bytes as f64
             }),

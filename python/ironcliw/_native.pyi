@@ -7,8 +7,13 @@ Rules that hold everywhere:
   the call itself, not by the await: `TypeError` for a wrong kind of object, `InvalidInput` (a `ValueError`)
   for a wrong value, `ModelError` for a model, `RuntimeClosed` after `close()`.
 * An image is a numpy array of uint8: `(H, W)`, `(H, W, 1)`, `(H, W, 3)` or `(H, W, 4)`, of any strides, not
-  empty. It is borrowed without a copy and must not be changed before the call is done. Other shapes and
-  dtypes are `InvalidInput`.
+  empty. Other shapes and dtypes are `InvalidInput`.
+* Inputs are borrowed without a copy, and kept alive. Do not write to one before the call is done, or, with
+  `copy=True`, before `await call.copied()` is: the work is then done on a copy, which another thread takes.
+* `out` is the array that the result is written to and that the await returns: of exactly the result's shape
+  and dtype, C-contiguous, aligned, writeable; it may overlap no input (unless `copy=True`) and be the `out`
+  of no other call in flight. What does not fit is `InvalidInput`. Leave it alone until the call is done, or,
+  after a cancel or a timeout, until `await call.released()` is. A call that fails leaves anything in it.
 * An array that comes back is C-contiguous, aligned and writable, and views a pooled buffer, which returns
   to the pool when the array's last view dies.
 * `timeout` is in seconds; when it has passed, the call raises `DeadlineExceeded`. Zero, negative and NaN are
@@ -18,11 +23,12 @@ Rules that hold everywhere:
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from contextvars import Context
 from types import GenericAlias, TracebackType
-from typing import Any, Generic, Self, TypeVar, TypeVarTuple, final
+from typing import Any, Generic, Self, SupportsIndex, TypeVar, TypeVarTuple, final, overload
 
 import numpy as np
 import numpy.typing as npt
 from typing_extensions import Buffer as BytesLike
+from typing_extensions import CapsuleType
 
 from ironcliw.types import (
     Format,
@@ -69,8 +75,8 @@ class Call(Generic[_T_co]):
     """Work that is under way: awaitable, and a future to `asyncio` (`gather`, `wait`, `wait_for`, `shield`).
 
     It belongs to the loop that ran when it was made, else to the first loop that awaits it. It may be
-    awaited again after it is done. One that is never awaited is silent; cancelling it makes its actor skip
-    the work, unless it has begun.
+    awaited again after it is done. One that is never awaited is silent. Cancelling it, a timeout that passes,
+    and dropping it make its actor skip the work; work that has begun stops soon.
     """
 
     _asyncio_future_blocking: bool
@@ -91,6 +97,17 @@ class Call(Generic[_T_co]):
     def cancelled(self) -> bool: ...
     def cancel(self, msg: Any | None = None) -> bool:
         """Whether it was still pending, and is cancelled now."""
+
+    def copied(self) -> Call[None]:
+        """Done when the work reads its inputs no more, and you may write to them.
+
+        With `copy=True` that is soon, when the copy has been taken; else when the work is over."""
+
+    def released(self) -> Call[None]:
+        """Done when the work touches no memory of yours any more, neither its inputs nor `out`.
+
+        An awaited result says as much; after a cancel or a timeout the work may take a moment to stop.
+        """
 
     def get_loop(self) -> Any:
         """The loop it belongs to; `RuntimeError` if it has none yet."""
@@ -205,12 +222,16 @@ class Pool:
 
 @final
 class Buffer:
-    """A lease of pooled memory: writable bytes that `memoryview` and `numpy.asarray` view without a copy
-    (uint8, 1-D).
+    """A lease of pooled memory: writable bytes that `memoryview`, `numpy.asarray` and DLPack
+    (`numpy.from_dlpack`, `torch.from_dlpack`) view without a copy (uint8, 1-D).
 
     It goes back to the pool when it is released or dies, but not before its last view has died. Any use after
-    `release()` raises `BufferReleased`, except `id`, `nbytes`, `len()`, `released`, `repr()` and
-    `release()` of a context's end.
+    `release()` raises `BufferReleased`, except `id`, `nbytes`, `len()`, `released`, `readonly`, `views`,
+    `repr()` and `release()` of a context's end.
+
+    Buffers are equal and hash by identity; compare `memoryview`s for equal bytes. `copy.copy` makes another
+    lease with the same bytes. Pickling is by value: what is unpickled is a `bytearray`, or `bytes` if the
+    buffer was frozen, since a lease belongs to a pool of this process.
     """
 
     @property
@@ -219,10 +240,49 @@ class Buffer:
     def nbytes(self) -> int: ...
     @property
     def released(self) -> bool: ...
-    def release(self) -> None:
-        """Gives it back. A second call raises `BufferReleased`."""
+    @property
+    def readonly(self) -> bool:
+        """Whether it was frozen."""
+
+    @property
+    def views(self) -> int:
+        """Views of it that live: memoryviews, arrays (slices of an array count with it), DLPack tensors."""
+
+    def release(self) -> bool:
+        """Gives it back: True if its memory went back at once, False if it will when its last view dies.
+
+        A second call raises `BufferReleased`."""
+
+    def freeze(self) -> Self:
+        """Makes it read-only, for good, and returns it: later views cannot write.
+
+        `InvalidInput` while views live that can."""
 
     def __len__(self) -> int: ...
+    @overload
+    def __getitem__(self, index: SupportsIndex, /) -> int: ...
+    @overload
+    def __getitem__(self, index: slice, /) -> memoryview:
+        """A slice is a `memoryview`: the same memory, no lease of its own."""
+
+    @overload
+    def __setitem__(self, index: SupportsIndex, value: int, /) -> None: ...
+    @overload
+    def __setitem__(self, index: slice, value: BytesLike, /) -> None: ...
+    def __copy__(self) -> Self: ...
+    def __deepcopy__(self, memo: Any, /) -> Self: ...
+    def __reduce_ex__(
+        self, protocol: SupportsIndex, /
+    ) -> tuple[type[bytes] | type[bytearray], tuple[Any]]: ...
+    def __dlpack__(
+        self,
+        *,
+        stream: None = None,
+        max_version: tuple[int, int] | None = None,
+        dl_device: tuple[int, int] | None = None,
+        copy: bool | None = None,
+    ) -> CapsuleType: ...
+    def __dlpack_device__(self) -> tuple[int, int]: ...
     def __buffer__(self, flags: int, /) -> memoryview: ...
     def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> npt.NDArray[Any]:
         """As the buffer protocol. numpy asks here when that failed, and so hears of `BufferReleased`."""
@@ -288,27 +348,71 @@ class Pipeline:
 class Images:
     """Image work on threads of its own: `rt.images`."""
 
-    def decode(self, data: BytesLike, *, timeout: float | None = None) -> Call[_Image]:
-        """JPEG or PNG to `(H, W, 3)`. Truncated or lying data raise `DecodeError`."""
+    def decode(
+        self,
+        data: BytesLike,
+        *,
+        copy: bool = False,
+        out: _Image | None = None,
+        timeout: float | None = None,
+    ) -> Call[_Image]:
+        """JPEG or PNG to `(H, W, 3)`. Truncated or lying data raise `DecodeError`.
+
+        That the image has another size than `out` only the await can say."""
 
     def encode(
-        self, image: _Image, format: Format, quality: int = 90, *, timeout: float | None = None
+        self,
+        image: _Image,
+        format: Format,
+        quality: int = 90,
+        *,
+        copy: bool = False,
+        timeout: float | None = None,
     ) -> Call[bytes]:
         """`quality`: 1 to 100, of a JPEG."""
 
-    def resize(self, image: _Image, size: tuple[int, int], *, timeout: float | None = None) -> Call[_Image]:
+    def resize(
+        self,
+        image: _Image,
+        size: tuple[int, int],
+        *,
+        copy: bool = False,
+        out: _Image | None = None,
+        timeout: float | None = None,
+    ) -> Call[_Image]:
         """To `(width, height)`, bilinear and antialiased."""
 
-    def convert(self, image: _Image, mode: Mode, *, timeout: float | None = None) -> Call[_Image]:
+    def convert(
+        self,
+        image: _Image,
+        mode: Mode,
+        *,
+        copy: bool = False,
+        out: _Image | None = None,
+        timeout: float | None = None,
+    ) -> Call[_Image]:
         """Gray is `(H, W)` by 0.299/0.587/0.114; to rgba adds an opaque alpha, from rgba drops it."""
 
     def normalize(
-        self, image: _Image, mean: Sequence[float], std: Sequence[float], *, timeout: float | None = None
+        self,
+        image: _Image,
+        mean: Sequence[float],
+        std: Sequence[float],
+        *,
+        copy: bool = False,
+        out: _Float | None = None,
+        timeout: float | None = None,
     ) -> Call[_Float]:
         """`(x / 255 - mean) / std`, float32 `(C, H, W)`; a mean and a deviation a channel."""
 
     def convolve(
-        self, image: _Image, kernel: str | npt.NDArray[Any], *, timeout: float | None = None
+        self,
+        image: _Image,
+        kernel: str | npt.NDArray[Any],
+        *,
+        copy: bool = False,
+        out: _Image | None = None,
+        timeout: float | None = None,
     ) -> Call[_Image]:
         """With a kernel by name (`"gaussian_3x3"`, …) or of 1x1, 3x3, 5x5 or 7x7 finite weights.
 
@@ -316,10 +420,26 @@ class Images:
         results are rounded and clamped.
         """
 
-    def denoise(self, image: _Image, strength: float, *, timeout: float | None = None) -> Call[_Image]:
+    def denoise(
+        self,
+        image: _Image,
+        strength: float,
+        *,
+        copy: bool = False,
+        out: _Image | None = None,
+        timeout: float | None = None,
+    ) -> Call[_Image]:
         """`strength`: 0 (nothing) to 1."""
 
-    def sharpen(self, image: _Image, amount: float, *, timeout: float | None = None) -> Call[_Image]:
+    def sharpen(
+        self,
+        image: _Image,
+        amount: float,
+        *,
+        copy: bool = False,
+        out: _Image | None = None,
+        timeout: float | None = None,
+    ) -> Call[_Image]:
         """`image + amount * (image - gaussian_3x3(image))`; `amount` 0 to 10."""
 
     def auto_process(
@@ -328,22 +448,34 @@ class Images:
         *,
         denoise_strength: float = ...,
         sharpen_amount: float = ...,
+        copy: bool = False,
+        out: _Image | None = None,
         timeout: float | None = None,
     ) -> Call[_Image]:
         """A mild denoise, then a mild sharpen."""
 
     def dominant_colors(
-        self, image: _Image, n: int = 5, *, timeout: float | None = None
+        self, image: _Image, n: int = 5, *, copy: bool = False, timeout: float | None = None
     ) -> Call[list[tuple[int, int, int]]]:
         """At most `n` colours as `(r, g, b)`, the most frequent first."""
 
-    def edge_density(self, image: _Image, *, timeout: float | None = None) -> Call[float]:
+    def edge_density(self, image: _Image, *, copy: bool = False, timeout: float | None = None) -> Call[float]:
         """The share of pixels that lie on an edge, 0 to 1."""
 
-    def texture(self, image: _Image, *, timeout: float | None = None) -> Call[Texture]: ...
-    def spatial_layout(self, image: _Image, *, timeout: float | None = None) -> Call[SpatialLayout]: ...
+    def texture(
+        self, image: _Image, *, copy: bool = False, timeout: float | None = None
+    ) -> Call[Texture]: ...
+    def spatial_layout(
+        self, image: _Image, *, copy: bool = False, timeout: float | None = None
+    ) -> Call[SpatialLayout]: ...
     def run(
-        self, pipeline: Pipeline, images: Sequence[_Image], *, timeout: float | None = None
+        self,
+        pipeline: Pipeline,
+        images: Sequence[_Image],
+        *,
+        copy: bool = False,
+        out: npt.NDArray[Any] | None = None,
+        timeout: float | None = None,
     ) -> Call[npt.NDArray[Any]]:
         """Every image through the pipeline, stacked: `(n, …)`. The results must be of one shape."""
 
@@ -419,7 +551,14 @@ class Model:
 class LoadedModel:
     """A model in the inference actors' hands: `await model(x)`. Safe to call from any task and thread."""
 
-    def __call__(self, x: _Float, *, timeout: float | None = None) -> Call[_Float]:
+    def __call__(
+        self,
+        x: _Float,
+        *,
+        copy: bool = False,
+        out: _Float | None = None,
+        timeout: float | None = None,
+    ) -> Call[_Float]:
         """`x` is float32 of any strides, borrowed: `(N, C, H, W)` for a model that starts with a
         convolution, any rank whose last axis is `in` for one that starts with `linear`. Another shape or
         dtype raises `ModelError`."""

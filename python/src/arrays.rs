@@ -1,7 +1,6 @@
 //! Numpy arrays, both ways without a copy.
 //!
-//! In: an array is borrowed. A [`Keep`] holds it alive until the worker has dropped its view; the caller promises not to
-//! write to it until the call is done (numpy has no lock that could enforce it). Out: an array views a pooled buffer, which
+//! In: an array is borrowed (`lending.rs`). Out: an array views a pooled buffer, which
 //! its base object owns; when the last view dies, the buffer returns to the pool.
 
 use ironcliw_actors::image::{Channels, Image, ImageView, Planes, Size, Source, Strides};
@@ -18,8 +17,10 @@ use pyo3::types::PyMemoryView;
 use crate::args::invalid;
 use crate::bridge::{Keep, Outcome};
 use crate::errors::to_py_err;
+use crate::lending::{Lending, data, extent};
+use crate::overlap::Extent;
 
-fn as_array<'a, 'py>(object: &'a Bound<'py, PyAny>, what: &str) -> PyResult<&'a Bound<'py, PyUntypedArray>> {
+pub(crate) fn as_array<'a, 'py>(object: &'a Bound<'py, PyAny>, what: &str) -> PyResult<&'a Bound<'py, PyUntypedArray>> {
     object.cast::<PyUntypedArray>().map_err(|_| {
         let kind = object.get_type().qualname().map_or_else(|_| "something else".to_owned(), |name| name.to_string());
         PyTypeError::new_err(format!("{what} must be a numpy array, not {kind}"))
@@ -27,7 +28,7 @@ fn as_array<'a, 'py>(object: &'a Bound<'py, PyAny>, what: &str) -> PyResult<&'a 
 }
 
 /// Borrows an image: uint8, `(H, W)` or `(H, W, 1 | 3 | 4)`, of any strides.
-pub(crate) fn image(object: &Bound<'_, PyAny>) -> PyResult<Source> {
+pub(crate) fn image(object: &Bound<'_, PyAny>, lending: &mut Lending) -> PyResult<Source> {
     let array = as_array(object, "an image")?;
     let py = object.py();
     if !array.dtype().is_equiv_to(&numpy::dtype::<u8>(py)) {
@@ -49,31 +50,32 @@ pub(crate) fn image(object: &Bound<'_, PyAny>) -> PyResult<Source> {
         pixel: strides[1],
         channel: strides.get(2).copied().unwrap_or(size_of::<u8>() as isize),
     };
-    let typed = object.cast::<PyArrayDyn<u8>>()?;
-    // SAFETY: numpy's shape and strides describe memory that the array keeps alive, and `Keep` keeps the array; that
+    let keeper = lending.input(object, size.bytes(channels), || extent(array))?;
+    // SAFETY: numpy's shape and strides describe memory that the array keeps alive, and the keeper keeps the array; that
     // nobody writes meanwhile is the documented promise of the caller, whose breach yields wrong pixels, read as plain
     // bytes.
     unsafe {
-        let view = ImageView::from_raw_parts(typed.data(), size, channels, strides);
-        Ok(Source::lent(view, Box::new(Keep::new(object))))
+        let view = ImageView::from_raw_parts(data(array).cast_const(), size, channels, strides);
+        Ok(Source::lent(view, keeper))
     }
 }
 
 /// Borrows a model's input: float32 of any shape and strides.
-pub(crate) fn tensor(object: &Bound<'_, PyAny>) -> PyResult<Tensor> {
+pub(crate) fn tensor(object: &Bound<'_, PyAny>, lending: &mut Lending) -> PyResult<Tensor> {
     let array = as_array(object, "a model's input")?;
     if !array.dtype().is_equiv_to(&numpy::dtype::<f32>(object.py())) {
         let message = format!("a model's input must have dtype float32, not {}", array.dtype());
         return Err(to_py_err(ironcliw_actors::Error::Model(message)));
     }
     let (shape, strides) = (array.shape().to_vec(), array.strides().to_vec());
-    let typed = object.cast::<PyArrayDyn<f32>>()?;
+    let bytes = array.len().saturating_mul(size_of::<f32>());
+    let keeper = lending.input(object, bytes, || extent(array))?;
     // SAFETY: as in `image`.
-    unsafe { Tensor::lent(typed.data(), shape, strides, Box::new(Keep::new(object))).map_err(to_py_err) }
+    unsafe { Tensor::lent(data(array).cast::<f32>().cast_const(), shape, strides, keeper).map_err(to_py_err) }
 }
 
 /// Borrows bytes-like data.
-pub(crate) fn bytes(object: &Bound<'_, PyAny>) -> PyResult<Lent<u8>> {
+pub(crate) fn bytes(object: &Bound<'_, PyAny>, lending: &mut Lending) -> PyResult<Lent<u8>> {
     // The memoryview pins the exporter's memory (a bytearray cannot be resized meanwhile) for as long as it lives.
     let pin = PyMemoryView::from(object)?;
     let buffer = PyBuffer::<u8>::get(&pin).map_err(|_| invalid("the data must be bytes: one dimension of uint8"))?;
@@ -82,9 +84,10 @@ pub(crate) fn bytes(object: &Bound<'_, PyAny>) -> PyResult<Lent<u8>> {
     }
     let (start, len) = (buffer.buf_ptr().cast::<u8>().cast_const(), buffer.len_bytes());
     let start = if start.is_null() { std::ptr::NonNull::dangling().as_ptr() } else { start };
-    // SAFETY: the memoryview, which `Keep` holds, keeps the exporter's memory in place; not writing to it is the caller's
+    let keeper = lending.input(pin.as_any(), len, || Extent::solid(start as usize, len))?;
+    // SAFETY: the memoryview, which the keeper holds, keeps the exporter's memory in place; not writing to it is the caller's
     // promise, as for arrays.
-    Ok(unsafe { Lent::new(start, len, Box::new(Keep::new(pin.as_any()))) })
+    Ok(unsafe { Lent::new(start, len, keeper) })
 }
 
 /// Copies an array of weights to row-major float32; float64 is narrowed.
@@ -148,6 +151,11 @@ pub(crate) fn from_planes(planes: Planes) -> Outcome {
 /// Bytes as an array.
 pub(crate) fn from_bytes(planes: Planes) -> Outcome {
     Outcome::value(move |py| pooled::<u8>(py, planes.buffer, &planes.shape))
+}
+
+/// The array that a result was written to.
+pub(crate) fn from_out(out: Option<Keep>) -> Outcome {
+    Outcome::value(move |py| Ok(out.and_then(|array| array.into_inner(py)).unwrap_or_else(|| py.None())))
 }
 
 /// A shape as Python prints it.

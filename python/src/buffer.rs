@@ -1,6 +1,10 @@
 //! `Buffer`: a lease of pooled memory that Python may write to.
+//!
+//! A view pins the lease: memory goes back to the pool when the buffer was released *and* its last view has died. A view is
+//! a `Py_buffer` (memoryview, numpy) or a [`Pin`] (DLPack), which is plain Rust and may die on any thread.
 
 use std::ffi::{c_int, c_void};
+use std::sync::Arc;
 
 use ironcliw_actors::Error;
 use ironcliw_actors::pool;
@@ -8,50 +12,122 @@ use parking_lot::Mutex;
 use pyo3::exceptions::PyBufferError;
 use pyo3::ffi;
 use pyo3::prelude::*;
+use pyo3::types::{PyByteArray, PyBytes, PyMemoryView, PyTuple};
 
+use crate::args::invalid;
+use crate::dlpack::{self, Export};
 use crate::errors::to_py_err;
 
 struct Lease {
     /// None once it went back to the pool.
     buffer: Option<pool::Buffer>,
-    /// Views through the buffer protocol that live.
+    /// Views that live.
     views: usize,
     released: bool,
+    /// From now on views are read-only. No view that could write lives.
+    frozen: bool,
 }
 
-/// A lease of pooled memory: writable bytes that `memoryview` and `numpy.asarray` view without a copy.
+impl Lease {
+    /// The buffer, if nobody can need it any more.
+    fn take_idle(&mut self) -> Option<pool::Buffer> {
+        if self.released && self.views == 0 { self.buffer.take() } else { None }
+    }
+}
+
+/// A lease of pooled memory: writable bytes that `memoryview`, numpy and DLPack view without a copy.
 ///
 /// A release while views live is deferred until the last of them has died: a view never dangles.
 #[pyclass(frozen, module = "ironcliw", weakref)]
 pub(crate) struct Buffer {
-    lease: Mutex<Lease>,
+    lease: Arc<Mutex<Lease>>,
     id: u64,
     len: usize,
+}
+
+/// A buffer's memory, kept in place.
+struct Pin {
+    lease: Arc<Mutex<Lease>>,
+    start: *mut u8,
+    frozen: bool,
+}
+
+// SAFETY: it is a count in a shared lease and a pointer that it does not read through.
+unsafe impl Send for Pin {}
+
+impl Pin {
+    /// The same bytes in a lease of its own.
+    fn copy(self) -> ironcliw_actors::Result<pool::Buffer> {
+        // The lock is held only to ask for memory: another view must not wait for the copy.
+        let room = self.lease.lock().buffer.as_ref().map(pool::Buffer::same_sized);
+        let mut copy = room.expect("a pinned lease has its buffer")?;
+        // SAFETY: the pin keeps as many initialised bytes at `start`, and the copy is memory of its own. Who writes to the
+        // buffer from another thread meanwhile races as with `bytes(buffer)`.
+        unsafe { std::ptr::copy_nonoverlapping(self.start, copy.as_mut_ptr(), copy.len()) };
+        Ok(copy)
+    }
+}
+
+impl Drop for Pin {
+    fn drop(&mut self) {
+        unpin(&self.lease);
+    }
+}
+
+/// A view has died.
+fn unpin(lease: &Mutex<Lease>) {
+    let ended = {
+        let mut lease = lease.lock();
+        lease.views -= 1;
+        lease.take_idle()
+    };
+    if let Some(buffer) = ended {
+        buffer.release();
+    }
 }
 
 impl Buffer {
     pub(crate) fn new(buffer: pool::Buffer) -> Self {
         let (id, len) = (buffer.id().get(), buffer.len());
-        Self { lease: Mutex::new(Lease { buffer: Some(buffer), views: 0, released: false }), id, len }
+        let lease = Lease { buffer: Some(buffer), views: 0, released: false, frozen: false };
+        Self { lease: Arc::new(Mutex::new(lease)), id, len }
     }
 
     fn gone(&self) -> PyErr {
         to_py_err(Error::BufferReleased { id: self.id })
     }
 
-    fn end(&self) -> PyResult<()> {
+    /// Ends the lease; whether its memory went back at once.
+    fn end(&self) -> PyResult<bool> {
         let ended = {
             let mut lease = self.lease.lock();
             if lease.released {
                 return Err(self.gone());
             }
             lease.released = true;
-            if lease.views == 0 { lease.buffer.take() } else { None }
+            lease.take_idle()
         };
+        let at_once = ended.is_some();
         if let Some(buffer) = ended {
             buffer.release();
         }
-        Ok(())
+        Ok(at_once)
+    }
+
+    fn pin(&self) -> PyResult<Pin> {
+        let mut lease = self.lease.lock();
+        let start = match (&lease.buffer, lease.released) {
+            (Some(buffer), false) => buffer.data_ptr().as_ptr(),
+            _ => return Err(self.gone()),
+        };
+        lease.views += 1;
+        Ok(Pin { lease: Arc::clone(&self.lease), start, frozen: lease.frozen })
+    }
+
+    /// A lease of its own with the same bytes, made without the GIL.
+    fn duplicate(&self, py: Python<'_>) -> PyResult<pool::Buffer> {
+        let pin = self.pin()?;
+        py.detach(move || pin.copy()).map_err(to_py_err)
     }
 }
 
@@ -72,12 +148,45 @@ impl Buffer {
         self.lease.lock().released
     }
 
-    fn release(&self) -> PyResult<()> {
+    #[getter]
+    fn readonly(&self) -> bool {
+        self.lease.lock().frozen
+    }
+
+    #[getter]
+    fn views(&self) -> usize {
+        self.lease.lock().views
+    }
+
+    fn release(&self) -> PyResult<bool> {
         self.end()
+    }
+
+    fn freeze(slf: PyRef<'_, Self>) -> PyResult<PyRef<'_, Self>> {
+        {
+            let mut lease = slf.lease.lock();
+            if lease.released {
+                return Err(slf.gone());
+            }
+            if !lease.frozen && lease.views > 0 {
+                let views = lease.views;
+                return Err(invalid(format!("the buffer has {views} views that can write: let go of them first")));
+            }
+            lease.frozen = true;
+        }
+        Ok(slf)
     }
 
     fn __len__(&self) -> usize {
         self.len
+    }
+
+    fn __getitem__<'py>(slf: &Bound<'py, Self>, index: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        PyMemoryView::from(slf.as_any())?.get_item(index)
+    }
+
+    fn __setitem__(slf: &Bound<'_, Self>, index: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        PyMemoryView::from(slf.as_any())?.set_item(index, value)
     }
 
     fn __enter__(slf: PyRef<'_, Self>) -> PyResult<PyRef<'_, Self>> {
@@ -96,6 +205,61 @@ impl Buffer {
         let _ = self.end();
     }
 
+    fn __copy__(&self, py: Python<'_>) -> PyResult<Self> {
+        self.duplicate(py).map(Self::new)
+    }
+
+    #[pyo3(signature = (memo, /))]
+    fn __deepcopy__(&self, py: Python<'_>, memo: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let _ = memo;
+        self.__copy__(py)
+    }
+
+    /// By value: what is unpickled belongs to no pool. From protocol 5 on the bytes can travel out of band, without a copy.
+    #[pyo3(signature = (protocol, /))]
+    fn __reduce_ex__<'py>(slf: &Bound<'py, Self>, protocol: u32) -> PyResult<Bound<'py, PyTuple>> {
+        let py = slf.py();
+        let kind = if slf.get().readonly() { py.get_type::<PyBytes>() } else { py.get_type::<PyByteArray>() };
+        let bytes = if protocol >= 5 {
+            py.import("pickle")?.call_method1("PickleBuffer", (slf,))?
+        } else {
+            py.get_type::<PyBytes>().call1((slf,))?
+        };
+        PyTuple::new(py, [kind.into_any(), PyTuple::new(py, [bytes])?.into_any()])
+    }
+
+    #[pyo3(signature = (*, stream=None, max_version=None, dl_device=None, copy=None))]
+    fn __dlpack__<'py>(
+        &self,
+        py: Python<'py>,
+        stream: Option<Bound<'py, PyAny>>,
+        max_version: Option<(u32, u32)>,
+        dl_device: Option<(i32, i32)>,
+        copy: Option<bool>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        if stream.is_some() {
+            return Err(invalid("memory of the CPU has no streams: stream must be None"));
+        }
+        if let Some(device) = dl_device.filter(|device| *device != dlpack::CPU) {
+            return Err(PyBufferError::new_err(format!("a Buffer is memory of the CPU, not of device {device:?}")));
+        }
+        let len = self.len;
+        let export = if copy == Some(true) {
+            let buffer = self.duplicate(py)?;
+            let start = buffer.data_ptr().as_ptr();
+            Export { start, len, read_only: false, is_copy: true, keeper: Box::new(buffer) }
+        } else {
+            let pin = self.pin()?;
+            Export { start: pin.start, len, read_only: pin.frozen, is_copy: false, keeper: Box::new(pin) }
+        };
+        dlpack::capsule(py, export, max_version)
+    }
+
+    #[allow(clippy::unused_self)]
+    fn __dlpack_device__(&self) -> (i32, i32) {
+        dlpack::CPU
+    }
+
     /// numpy asks here when the buffer protocol has failed: to hear why.
     #[pyo3(signature = (dtype=None, copy=None))]
     fn __array__<'py>(
@@ -108,13 +272,12 @@ impl Buffer {
             return Err(slf.get().gone());
         }
         let numpy = py.import("numpy")?;
-        let view = pyo3::types::PyMemoryView::from(slf.as_any())?;
+        let view = PyMemoryView::from(slf.as_any())?;
         let array = numpy.call_method1("frombuffer", (view, "uint8"))?;
         match (dtype, copy) {
             (Some(dtype), copy) if !dtype.eq(numpy.getattr("uint8")?)? => {
                 if copy == Some(false) {
-                    let message = format!("a Buffer is uint8: {dtype} needs a copy");
-                    return Err(crate::args::invalid(message));
+                    return Err(invalid(format!("a Buffer is uint8: {dtype} needs a copy")));
                 }
                 array.call_method1("astype", (dtype,))
             }
@@ -140,9 +303,10 @@ impl Buffer {
             }
         };
         let len = ffi::Py_ssize_t::try_from(this.len)?;
-        // SAFETY: `view` is the interpreter's to fill, the memory is valid for `len` writable bytes, and the view's
-        // reference to `slf` keeps it so: the lease is not ended while a view is counted.
-        let filled = unsafe { ffi::PyBuffer_FillInfo(view, slf.as_ptr(), start, len, 0, flags) };
+        let read_only = c_int::from(lease.frozen);
+        // SAFETY: `view` is the interpreter's to fill, the memory is valid for `len` bytes, writable unless it says that it
+        // is not, and the view's reference to `slf` keeps it so: the lease is not ended while a view is counted.
+        let filled = unsafe { ffi::PyBuffer_FillInfo(view, slf.as_ptr(), start, len, read_only, flags) };
         if filled != 0 {
             return Err(PyErr::fetch(slf.py()));
         }
@@ -153,22 +317,17 @@ impl Buffer {
     /// # Safety
     /// Called by the interpreter, once for each view that `__getbuffer__` filled in.
     unsafe fn __releasebuffer__(&self, _view: *mut ffi::Py_buffer) {
-        let ended = {
-            let mut lease = self.lease.lock();
-            lease.views -= 1;
-            if lease.views == 0 && lease.released { lease.buffer.take() } else { None }
-        };
-        if let Some(buffer) = ended {
-            buffer.release();
-        }
+        unpin(&self.lease);
     }
 
     fn __repr__(&self) -> String {
         let lease = self.lease.lock();
-        let state = match (lease.released, lease.views) {
-            (false, _) => "",
-            (true, 0) => ", released",
-            (true, _) => ", released when its views die",
+        let state = match (lease.released, lease.frozen, lease.views) {
+            (false, false, _) => String::new(),
+            (false, true, _) => ", read-only".to_owned(),
+            (true, _, 0) => ", released".to_owned(),
+            (true, _, 1) => ", released when its last view dies".to_owned(),
+            (true, _, views) => format!(", released when its {views} views die"),
         };
         format!("<ironcliw.Buffer id={} of {} bytes{state}>", self.id, self.len)
     }

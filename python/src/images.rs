@@ -6,63 +6,126 @@ use ironcliw_actors::image::codec::Encoding;
 use ironcliw_actors::image::kernels::convolve::Kernel;
 use ironcliw_actors::image::kernels::enhance::SHARPEN_MAX;
 use ironcliw_actors::image::kernels::normalize::Normalization;
-use ironcliw_actors::image::{self, Answer, Channels, Job, Size, Source};
+use ironcliw_actors::image::{self, Answer, Channels, Job, Request, Size, Source};
+use ironcliw_actors::lent::LentMut;
 use parking_lot::Mutex;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 
 use crate::args::{self, finite, invalid};
 use crate::arrays;
-use crate::bridge::{Call, Outcome};
+use crate::bridge::{Call, Keep, Outcome};
 use crate::errors::to_py_err;
+use crate::lending::Lending;
 use crate::runtime::Inner;
-use crate::send;
+use crate::work::Work;
 
 #[pyclass(frozen, module = "ironcliw")]
 pub(crate) struct Images(pub(crate) Arc<Inner>);
 
+/// What every call of a worker may be told beside its job.
+#[derive(Clone, Copy)]
+struct Options<'a, 'py> {
+    copy: bool,
+    out: Option<&'a Bound<'py, PyAny>>,
+    timeout: Option<f64>,
+}
+
+/// The values of a result that is to be written to `out`, and its shape.
+enum Values<'a> {
+    Bytes(&'a [usize]),
+    Floats(&'a [usize]),
+}
+
 impl Images {
+    /// Sends a job whose result is no array.
     fn send<'py>(
         &self,
         py: Python<'py>,
         name: &'static str,
-        job: Job,
-        timeout: Option<f64>,
+        (copy, timeout): (bool, Option<f64>),
+        job: impl FnOnce(&mut Lending) -> PyResult<Job>,
     ) -> PyResult<Bound<'py, Call>> {
-        self.submit(py, name, job, timeout, false)
+        let mut lending = Lending::new(copy, false);
+        let job = job(&mut lending)?;
+        self.submit(py, name, job, lending, None, timeout, false)
     }
 
-    /// For operations whose result has the axes of their input.
+    /// For operations whose result is an image.
+    fn send_image<'py>(
+        &self,
+        name: &'static str,
+        image: &Bound<'py, PyAny>,
+        options: Options<'_, 'py>,
+        made: impl FnOnce(&Source) -> (Size, Channels),
+        job: impl FnOnce(Source) -> Job,
+    ) -> PyResult<Bound<'py, Call>> {
+        let mut lending = Lending::new(options.copy, options.out.is_some());
+        let source = arrays::image(image, &mut lending)?;
+        // One channel stays an axis if it came as one.
+        let keep_axis = source.view().channels() == Channels::Gray && arrays::has_channel_axis(image);
+        let (size, channels) = made(&source);
+        let shape = [size.height(), size.width(), channels.count()];
+        let axes = if channels == Channels::Gray && !keep_axis { 2 } else { 3 };
+        let out = options.out.map(|out| Out::new(&lending, out, Values::Bytes(&shape[..axes]))).transpose()?;
+        self.submit(image.py(), name, job(source), lending, out, options.timeout, keep_axis)
+    }
+
+    /// For operations whose result has the shape of their input.
     fn send_alike<'py>(
         &self,
         name: &'static str,
         image: &Bound<'py, PyAny>,
-        timeout: Option<f64>,
+        options: Options<'_, 'py>,
         job: impl FnOnce(Source) -> Job,
     ) -> PyResult<Bound<'py, Call>> {
-        let job = job(arrays::image(image)?);
-        self.submit(image.py(), name, job, timeout, arrays::has_channel_axis(image))
+        let same = |source: &Source| (source.view().size(), source.view().channels());
+        self.send_image(name, image, options, same, job)
     }
 
+    #[allow(clippy::too_many_arguments)]
     fn submit<'py>(
         &self,
         py: Python<'py>,
         name: &'static str,
-        job: Job,
+        input: Job,
+        lending: Lending,
+        out: Option<Out>,
         timeout: Option<f64>,
         keep_axis: bool,
     ) -> PyResult<Bound<'py, Call>> {
         let timeout = args::timeout(timeout)?;
-        let worker = self.0.open()?.images.next_worker();
-        send::ask(py, name, self.0.handle(), worker, job, timeout, move |answer| {
-            Outcome::from_result(answer, |answer| outcome(answer, keep_axis))
-        })
+        let to = self.0.open()?.images.next_worker();
+        let (lent, array) = out.map(|Out { lent, array }| (lent, array)).unzip();
+        let message = move |job, interrupt| Request { job, out: lent, interrupt };
+        let convert = move |answer: ironcliw_actors::Result<Answer>| {
+            Outcome::from_result(answer, |answer| outcome(answer, keep_axis, array))
+        };
+        Work { name, to, lending, input, timeout, message, convert }.submit(py, &self.0)
+    }
+}
+
+/// Where a result is to go.
+struct Out {
+    lent: LentMut<u8>,
+    /// What the await returns.
+    array: Keep,
+}
+
+impl Out {
+    fn new(lending: &Lending, out: &Bound<'_, PyAny>, result: Values<'_>) -> PyResult<Self> {
+        let lent = match result {
+            Values::Bytes(shape) => lending.output::<u8>(out, shape)?,
+            Values::Floats(shape) => lending.output::<f32>(out, shape)?,
+        };
+        Ok(Self { lent, array: Keep::new(out) })
     }
 }
 
 /// An answer as Python gets it.
-fn outcome(answer: Answer, keep_axis: bool) -> Outcome {
+fn outcome(answer: Answer, keep_axis: bool, out: Option<Keep>) -> Outcome {
     match answer {
+        Answer::Written => arrays::from_out(out),
         Answer::Image(image) => arrays::from_image(image, keep_axis),
         Answer::Planes(planes) => arrays::from_planes(planes),
         Answer::Stack { planes, normalized: true } => arrays::from_planes(planes),
@@ -179,172 +242,254 @@ const AUTO_SHARPEN: f64 = 0.3;
 
 #[pymethods]
 impl Images {
-    #[pyo3(signature = (data, *, timeout=None))]
+    #[pyo3(signature = (data, *, copy=false, out=None, timeout=None))]
     fn decode<'py>(
         &self,
         py: Python<'py>,
         data: &Bound<'py, PyAny>,
+        copy: bool,
+        out: Option<&Bound<'py, PyAny>>,
         timeout: Option<f64>,
     ) -> PyResult<Bound<'py, Call>> {
-        self.send(py, "images.decode", Job::Decode(arrays::bytes(data)?), timeout)
+        let mut lending = Lending::new(copy, out.is_some());
+        let bytes = arrays::bytes(data, &mut lending)?;
+        let mut size = None;
+        let lend = |out| -> PyResult<Out> {
+            // What the file holds only the worker knows, who refuses it if it is of another size.
+            let fits = |shape: &[usize]| {
+                size = match shape {
+                    &[height, width, 3] => Size::new(width, height).ok(),
+                    _ => None,
+                };
+                size.is_some()
+            };
+            let lent = lending.output_where::<u8>(out, "(H, W, 3)", fits)?;
+            Ok(Out { lent, array: Keep::new(out) })
+        };
+        let out = out.map(lend).transpose()?;
+        let job = Job::Decode(bytes, size);
+        self.submit(py, "images.decode", job, lending, out, timeout, false)
     }
 
-    #[pyo3(signature = (image, format, quality=None, *, timeout=None),
-        text_signature = "($self, image, format, quality=90, *, timeout=None)")]
+    #[pyo3(signature = (image, format, quality=None, *, copy=false, timeout=None),
+        text_signature = "($self, image, format, quality=90, *, copy=False, timeout=None)")]
     fn encode<'py>(
         &self,
         py: Python<'py>,
         image: &Bound<'py, PyAny>,
         format: &str,
         quality: Option<&Bound<'py, PyAny>>,
+        copy: bool,
         timeout: Option<f64>,
     ) -> PyResult<Bound<'py, Call>> {
         let quality = args::optional_count(quality, "quality", 1)?.unwrap_or(90);
         let quality = u8::try_from(quality).map_err(|_| invalid(format!("quality is 1 to 100, not {quality}")))?;
         let encoding = Encoding::from_name(format, Some(quality)).map_err(to_py_err)?;
-        self.send(py, "images.encode", Job::Encode(arrays::image(image)?, encoding), timeout)
+        self.send(py, "images.encode", (copy, timeout), |lending| {
+            Ok(Job::Encode(arrays::image(image, lending)?, encoding))
+        })
     }
 
-    #[pyo3(signature = (image, size, *, timeout=None))]
+    #[pyo3(signature = (image, size, *, copy=false, out=None, timeout=None))]
     fn resize<'py>(
         &self,
         image: &Bound<'py, PyAny>,
         size: &Bound<'py, PyAny>,
+        copy: bool,
+        out: Option<&Bound<'py, PyAny>>,
         timeout: Option<f64>,
     ) -> PyResult<Bound<'py, Call>> {
         let size = self::size(size)?;
-        self.send_alike("images.resize", image, timeout, |source| Job::Resize(source, size))
+        let made = |source: &Source| (size, source.view().channels());
+        let options = Options { copy, out, timeout };
+        self.send_image("images.resize", image, options, made, |source| Job::Resize(source, size))
     }
 
-    #[pyo3(signature = (image, mode, *, timeout=None))]
+    #[pyo3(signature = (image, mode, *, copy=false, out=None, timeout=None))]
     fn convert<'py>(
         &self,
-        py: Python<'py>,
         image: &Bound<'py, PyAny>,
         mode: &str,
+        copy: bool,
+        out: Option<&Bound<'py, PyAny>>,
         timeout: Option<f64>,
     ) -> PyResult<Bound<'py, Call>> {
-        self.send(py, "images.convert", Job::Convert(arrays::image(image)?, self::mode(mode)?), timeout)
+        let channels = self::mode(mode)?;
+        let mut lending = Lending::new(copy, out.is_some());
+        let source = arrays::image(image, &mut lending)?;
+        let (height, width) = (source.view().height(), source.view().width());
+        let shape = [height, width, channels.count()];
+        let axes = if channels == Channels::Gray { 2 } else { 3 };
+        let out = out.map(|out| Out::new(&lending, out, Values::Bytes(&shape[..axes]))).transpose()?;
+        self.submit(image.py(), "images.convert", Job::Convert(source, channels), lending, out, timeout, false)
     }
 
-    #[pyo3(signature = (image, mean, std, *, timeout=None))]
+    #[pyo3(signature = (image, mean, std, *, copy=false, out=None, timeout=None))]
+    #[allow(clippy::too_many_arguments)] // Python's keywords.
     fn normalize<'py>(
         &self,
         py: Python<'py>,
         image: &Bound<'py, PyAny>,
         mean: Vec<f64>,
         std: Vec<f64>,
+        copy: bool,
+        out: Option<&Bound<'py, PyAny>>,
         timeout: Option<f64>,
     ) -> PyResult<Bound<'py, Call>> {
-        let source = arrays::image(image)?;
-        let (mean, std) = one_a_channel(&mean, &std, source.view().channels())?;
-        self.send(py, "images.normalize", Job::Normalize { source, mean, std }, timeout)
+        let mut lending = Lending::new(copy, out.is_some());
+        let source = arrays::image(image, &mut lending)?;
+        let view = source.view();
+        let (mean, std) = one_a_channel(&mean, &std, view.channels())?;
+        let shape = [view.channels().count(), view.height(), view.width()];
+        let out = out.map(|out| Out::new(&lending, out, Values::Floats(&shape))).transpose()?;
+        self.submit(py, "images.normalize", Job::Normalize { source, mean, std }, lending, out, timeout, false)
     }
 
-    #[pyo3(signature = (image, kernel, *, timeout=None))]
+    #[pyo3(signature = (image, kernel, *, copy=false, out=None, timeout=None))]
     fn convolve<'py>(
         &self,
         image: &Bound<'py, PyAny>,
         kernel: &Bound<'py, PyAny>,
+        copy: bool,
+        out: Option<&Bound<'py, PyAny>>,
         timeout: Option<f64>,
     ) -> PyResult<Bound<'py, Call>> {
         let kernel = self::kernel(kernel)?;
-        self.send_alike("images.convolve", image, timeout, |source| Job::Convolve(source, kernel))
+        self.send_alike("images.convolve", image, Options { copy, out, timeout }, |source| {
+            Job::Convolve(source, kernel)
+        })
     }
 
-    #[pyo3(signature = (image, strength, *, timeout=None))]
+    #[pyo3(signature = (image, strength, *, copy=false, out=None, timeout=None))]
     fn denoise<'py>(
         &self,
         image: &Bound<'py, PyAny>,
         strength: f64,
+        copy: bool,
+        out: Option<&Bound<'py, PyAny>>,
         timeout: Option<f64>,
     ) -> PyResult<Bound<'py, Call>> {
         let strength = self::strength(strength)?;
-        self.send_alike("images.denoise", image, timeout, |source| Job::Denoise(source, strength))
+        self.send_alike("images.denoise", image, Options { copy, out, timeout }, |source| {
+            Job::Denoise(source, strength)
+        })
     }
 
-    #[pyo3(signature = (image, amount, *, timeout=None))]
-    fn sharpen<'py>(&self, image: &Bound<'py, PyAny>, amount: f64, timeout: Option<f64>) -> PyResult<Bound<'py, Call>> {
+    #[pyo3(signature = (image, amount, *, copy=false, out=None, timeout=None))]
+    fn sharpen<'py>(
+        &self,
+        image: &Bound<'py, PyAny>,
+        amount: f64,
+        copy: bool,
+        out: Option<&Bound<'py, PyAny>>,
+        timeout: Option<f64>,
+    ) -> PyResult<Bound<'py, Call>> {
         let amount = self::amount(amount)?;
-        self.send_alike("images.sharpen", image, timeout, |source| Job::Sharpen(source, amount))
+        self.send_alike("images.sharpen", image, Options { copy, out, timeout }, |source| Job::Sharpen(source, amount))
     }
 
-    #[pyo3(signature = (image, *, denoise_strength=AUTO_DENOISE, sharpen_amount=AUTO_SHARPEN, timeout=None))]
+    #[pyo3(signature = (image, *, denoise_strength=AUTO_DENOISE, sharpen_amount=AUTO_SHARPEN, copy=false, out=None,
+        timeout=None))]
     fn auto_process<'py>(
         &self,
         image: &Bound<'py, PyAny>,
         denoise_strength: f64,
         sharpen_amount: f64,
+        copy: bool,
+        out: Option<&Bound<'py, PyAny>>,
         timeout: Option<f64>,
     ) -> PyResult<Bound<'py, Call>> {
         let (denoise_strength, sharpen_amount) = (strength(denoise_strength)?, amount(sharpen_amount)?);
-        self.send_alike("images.auto_process", image, timeout, |source| Job::AutoProcess {
+        self.send_alike("images.auto_process", image, Options { copy, out, timeout }, |source| Job::AutoProcess {
             source,
             denoise_strength,
             sharpen_amount,
         })
     }
 
-    #[pyo3(signature = (image, n=None, *, timeout=None), text_signature = "($self, image, n=5, *, timeout=None)")]
+    #[pyo3(signature = (image, n=None, *, copy=false, timeout=None),
+        text_signature = "($self, image, n=5, *, copy=False, timeout=None)")]
     fn dominant_colors<'py>(
         &self,
         py: Python<'py>,
         image: &Bound<'py, PyAny>,
         n: Option<&Bound<'py, PyAny>>,
+        copy: bool,
         timeout: Option<f64>,
     ) -> PyResult<Bound<'py, Call>> {
         let n = args::optional_count(n, "n", 1)?.unwrap_or(5);
-        self.send(py, "images.dominant_colors", Job::DominantColors(arrays::image(image)?, n), timeout)
+        self.send(py, "images.dominant_colors", (copy, timeout), |lending| {
+            Ok(Job::DominantColors(arrays::image(image, lending)?, n))
+        })
     }
 
-    #[pyo3(signature = (image, *, timeout=None))]
+    #[pyo3(signature = (image, *, copy=false, timeout=None))]
     fn edge_density<'py>(
         &self,
         py: Python<'py>,
         image: &Bound<'py, PyAny>,
+        copy: bool,
         timeout: Option<f64>,
     ) -> PyResult<Bound<'py, Call>> {
-        self.send(py, "images.edge_density", Job::EdgeDensity(arrays::image(image)?), timeout)
+        self.send(py, "images.edge_density", (copy, timeout), |lending| {
+            Ok(Job::EdgeDensity(arrays::image(image, lending)?))
+        })
     }
 
-    #[pyo3(signature = (image, *, timeout=None))]
+    #[pyo3(signature = (image, *, copy=false, timeout=None))]
     fn texture<'py>(
         &self,
         py: Python<'py>,
         image: &Bound<'py, PyAny>,
+        copy: bool,
         timeout: Option<f64>,
     ) -> PyResult<Bound<'py, Call>> {
-        self.send(py, "images.texture", Job::Texture(arrays::image(image)?), timeout)
+        self.send(py, "images.texture", (copy, timeout), |lending| Ok(Job::Texture(arrays::image(image, lending)?)))
     }
 
-    #[pyo3(signature = (image, *, timeout=None))]
+    #[pyo3(signature = (image, *, copy=false, timeout=None))]
     fn spatial_layout<'py>(
         &self,
         py: Python<'py>,
         image: &Bound<'py, PyAny>,
+        copy: bool,
         timeout: Option<f64>,
     ) -> PyResult<Bound<'py, Call>> {
-        self.send(py, "images.spatial_layout", Job::SpatialLayout(arrays::image(image)?), timeout)
+        self.send(py, "images.spatial_layout", (copy, timeout), |lending| {
+            Ok(Job::SpatialLayout(arrays::image(image, lending)?))
+        })
     }
 
-    #[pyo3(signature = (pipeline, images, *, timeout=None))]
+    #[pyo3(signature = (pipeline, images, *, copy=false, out=None, timeout=None))]
     fn run<'py>(
         &self,
         py: Python<'py>,
         pipeline: &Bound<'py, Pipeline>,
         images: Vec<Bound<'py, PyAny>>,
+        copy: bool,
+        out: Option<&Bound<'py, PyAny>>,
         timeout: Option<f64>,
     ) -> PyResult<Bound<'py, Call>> {
         if images.is_empty() {
             return Err(invalid("a batch needs at least one image"));
         }
-        let sources = images.iter().map(arrays::image).collect::<PyResult<Vec<_>>>()?;
+        let mut lending = Lending::new(copy, out.is_some());
+        let sources = images.iter().map(|image| arrays::image(image, &mut lending)).collect::<PyResult<Vec<_>>>()?;
         let steps = pipeline.get().0.lock().clone();
+        let mut first = None;
         for source in &sources {
             let view = source.view();
-            steps.output(view.size(), view.channels()).map_err(to_py_err)?;
+            let made = steps.output(view.size(), view.channels()).map_err(to_py_err)?;
+            first.get_or_insert(made);
         }
-        self.send(py, "images.run", Job::Batch(steps, sources), timeout)
+        let lend = |(out, made): (_, image::Shape)| {
+            // The worker refuses a batch whose results differ in shape.
+            let shape: Vec<usize> = std::iter::once(sources.len()).chain(made.dims()).collect();
+            let values = if made.normalized { Values::Floats(&shape) } else { Values::Bytes(&shape) };
+            Out::new(&lending, out, values)
+        };
+        let out = out.zip(first).map(lend).transpose()?;
+        self.submit(py, "images.run", Job::Batch(steps, sources), lending, out, timeout, false)
     }
 
     fn __repr__(&self) -> String {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use ironcliw_actors::Error;
+use ironcliw_actors::image::Planes;
 use ironcliw_actors::inference::{self as domain, Infer, LoadOptions, Network, PackOptions, Precision};
 use numpy::PyArray1;
 use parking_lot::Mutex;
@@ -11,10 +12,12 @@ use pyo3::prelude::*;
 
 use crate::args::{self, invalid};
 use crate::arrays;
-use crate::bridge::{self, Call, Failure, Outcome};
+use crate::bridge::{self, Call, Failure, Keep, Outcome};
 use crate::errors::to_py_err;
+use crate::lending::Lending;
 use crate::runtime::Inner;
 use crate::send::{self, Shared};
+use crate::work::Work;
 
 fn model_error(message: String) -> PyErr {
     to_py_err(Error::Model(message))
@@ -294,21 +297,31 @@ pub(crate) struct LoadedModel {
 
 #[pymethods]
 impl LoadedModel {
-    #[pyo3(signature = (x, *, timeout=None))]
+    #[pyo3(signature = (x, *, copy=false, out=None, timeout=None))]
     fn __call__<'py>(
         &self,
         py: Python<'py>,
         x: &Bound<'py, PyAny>,
+        copy: bool,
+        out: Option<&Bound<'py, PyAny>>,
         timeout: Option<f64>,
     ) -> PyResult<Bound<'py, Call>> {
         let timeout = args::timeout(timeout)?;
         self.inner.open()?;
-        let replica = self.model.next_replica().map_err(to_py_err)?;
-        let input = arrays::tensor(x)?;
-        self.model.model().output_shape(input.shape()).map_err(to_py_err)?;
-        send::ask(py, "inference", self.inner.handle(), &replica, Infer(input), timeout, |answer| {
-            Outcome::from_result(answer, arrays::from_planes)
-        })
+        let to = &self.model.next_replica().map_err(to_py_err)?;
+        let mut lending = Lending::new(copy, out.is_some());
+        let input = arrays::tensor(x, &mut lending)?;
+        let shape = self.model.model().output_shape(input.shape()).map_err(to_py_err)?;
+        let lent = out.map(|out| lending.output::<f32>(out, &shape)).transpose()?;
+        let array = out.map(Keep::new);
+        let message = move |input, interrupt| Infer { input, out: lent, interrupt };
+        let convert = move |answer: ironcliw_actors::Result<Option<Planes>>| {
+            Outcome::from_result(answer, |planes| match planes {
+                Some(planes) => arrays::from_planes(planes),
+                None => arrays::from_out(array),
+            })
+        };
+        Work { name: "inference", to, lending, input, timeout, message, convert }.submit(py, &self.inner)
     }
 
     #[getter]

@@ -10,17 +10,21 @@ mod args;
 mod arrays;
 mod bridge;
 mod buffer;
+mod dlpack;
 mod errors;
 mod images;
 mod inference;
 mod leaks;
+mod lending;
 mod logs;
+mod overlap;
 mod pool;
 mod process;
 mod runtime;
 mod scheduler;
 mod send;
 mod snapshot;
+mod work;
 
 #[cfg(feature = "mimalloc")]
 #[global_allocator]

@@ -153,6 +153,14 @@ pub(crate) fn expire(runtime: &ironcliw::Handle, path: &str, shared: &Shared, af
     });
 }
 
+/// A sink for the answer of a call that something else, such as a deadline, may answer as well.
+pub(crate) fn shared_sink<R: 'static>(
+    shared: Shared,
+    convert: impl FnOnce(R) -> Outcome + Send + 'static,
+) -> Box<dyn ReplySink<R>> {
+    Box::new(SharedSink { shared, convert })
+}
+
 /// A sink for an answer that is a call's outcome already.
 pub(crate) fn sink<R: 'static>(
     completer: Completer,

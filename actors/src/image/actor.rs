@@ -11,10 +11,12 @@ use tracing::debug;
 
 use super::codec::{self, DecodeOptions};
 use super::kernels::{analysis, convert, convolve, enhance, normalize, resize};
-use super::{Answer, Channels, Image, ImageView, Job, Pipeline, Planes, Scratch, Size, Source};
-use crate::pool::{Buffer, Owner, Pool, PoolActor, Pressure, PressureChanged, PublishedPressure, Subscribe};
+use super::{Answer, Channels, Image, ImageView, Job, Pipeline, Planes, Request, Scratch, Size, Source};
+use crate::lent::LentMut;
+use crate::output::Output;
+use crate::pool::{Owner, Pool, PoolActor, Pressure, PressureChanged, PublishedPressure, Subscribe};
 use crate::scheduler::Scheduler;
-use crate::{Error, Result};
+use crate::{Error, Interrupt, Result};
 
 /// A batch is split over the scheduler's threads from this many source bytes on: below, handing the parts out costs more
 /// than it saves (a hand-off is some 10 µs, which is the time to resize about 100 kB).
@@ -29,6 +31,7 @@ const IDLE_BYTES_MAX: usize = 64 << 20;
 pub struct WorkerCounts {
     jobs: AtomicU64,
     errors: AtomicU64,
+    cancelled: AtomicU64,
     split_batches: AtomicU64,
     scratch_bytes: AtomicUsize,
     shrinks: AtomicU64,
@@ -44,6 +47,8 @@ pub struct WorkerStats {
     pub jobs: u64,
     /// Of these, those that ended with an error.
     pub errors: u64,
+    /// Of the jobs, those that were stopped because nobody wanted them any more.
+    pub cancelled: u64,
     /// Batches that were split through the scheduler.
     pub split_batches: u64,
     /// Bytes of working memory held between jobs.
@@ -60,6 +65,7 @@ impl WorkerCounts {
         WorkerStats {
             jobs: self.jobs.load(Ordering::Relaxed),
             errors: self.errors.load(Ordering::Relaxed),
+            cancelled: self.cancelled.load(Ordering::Relaxed),
             split_batches: self.split_batches.load(Ordering::Relaxed),
             scratch_bytes: self.scratch_bytes.load(Ordering::Relaxed),
             shrinks: self.shrinks.load(Ordering::Relaxed),
@@ -108,95 +114,136 @@ impl ImageWorker {
         &mut self,
         size: Size,
         channels: Channels,
+        out: Option<LentMut<u8>>,
         draw: impl FnOnce(&mut [u8], &mut Scratch) -> Result<()>,
     ) -> Result<Answer> {
-        let mut buffer = self.pool.allocate_for_overwrite(size.bytes(channels), self.owner)?;
-        draw(&mut buffer, &mut self.scratch)?;
-        Ok(Answer::Image(Image { buffer, size, channels }))
+        let mut output = Output::of(out, size.bytes(channels), &self.pool, self.owner)?;
+        draw(&mut output, &mut self.scratch)?;
+        let answer = |buffer| Answer::Image(Image { buffer, size, channels });
+        Ok(output.into_pooled().map_or(Answer::Written, answer))
     }
 
-    fn decode(&mut self, bytes: &[u8]) -> Result<Answer> {
+    fn decode(
+        &mut self,
+        bytes: &[u8],
+        size: Option<Size>,
+        out: Option<LentMut<u8>>,
+        interrupt: &Interrupt,
+    ) -> Result<Answer> {
         let header = codec::probe(bytes, &DecodeOptions::default())?;
-        self.image(header.size, header.channels(), |out, _| codec::decode_into(bytes, &header, out))
+        if let Some(size) = size.filter(|size| *size != header.size) {
+            let message = format!("the image is {} pixels, not {size} as out is", header.size);
+            return Err(Error::invalid(message));
+        }
+        self.image(header.size, header.channels(), out, |out, _| codec::decode_into(bytes, &header, out, interrupt))
     }
 
+    /// For results of the source's shape.
     fn filter(
         &mut self,
         source: &Source,
+        out: Option<LentMut<u8>>,
         run: impl FnOnce(&ImageView<'_>, &mut [u8], &mut Scratch) -> Result<()>,
     ) -> Result<Answer> {
         let view = source.view();
-        self.image(view.size(), view.channels(), |out, scratch| run(&view, out, scratch))
+        self.image(view.size(), view.channels(), out, |out, scratch| run(&view, out, scratch))
     }
 
-    fn normalize(&mut self, source: &Source, mean: &[f32], std: &[f32]) -> Result<Answer> {
+    fn normalize(
+        &mut self,
+        source: &Source,
+        (mean, std): (&[f32], &[f32]),
+        out: Option<LentMut<u8>>,
+        interrupt: &Interrupt,
+    ) -> Result<Answer> {
         let view = source.view();
         let how = normalize::Normalization::new(mean, std, view.channels())?;
-        let mut buffer = self.pool.allocate_for_overwrite(view.bytes() * size_of::<f32>(), self.owner)?;
-        normalize::normalize(&view, &how, buffer.as_f32_mut()?, &mut self.scratch)?;
+        let mut output = Output::of(out, view.bytes() * size_of::<f32>(), &self.pool, self.owner)?;
+        normalize::normalize(&view, &how, output.elements_mut()?, &mut self.scratch, interrupt)?;
         let shape = vec![view.channels().count(), view.height(), view.width()];
-        Ok(Answer::Planes(Planes { buffer, shape }))
+        Ok(output.into_pooled().map_or(Answer::Written, |buffer| Answer::Planes(Planes { buffer, shape })))
     }
 
-    async fn batch(&mut self, pipeline: Pipeline, sources: Vec<Source>) -> Result<Answer> {
+    async fn batch(
+        &mut self,
+        pipeline: Pipeline,
+        sources: Vec<Source>,
+        out: Option<LentMut<u8>>,
+        interrupt: Interrupt,
+    ) -> Result<Answer> {
         let plan = BatchPlan::new(&pipeline, &sources)?;
-        let buffer = self.pool.allocate_for_overwrite(plan.bytes, self.owner)?;
+        let output = Output::of(out, plan.bytes, &self.pool, self.owner)?;
         let worth_it = plan.source_bytes >= SPLIT_BYTES_MIN && sources.len() > 1 && self.scheduler.threads() > 1;
-        let buffer = if worth_it && self.pressure < Pressure::High {
+        let output = if worth_it && self.pressure < Pressure::High {
             self.counts.split_batches.fetch_add(1, Ordering::Relaxed);
             let (pool, owner) = (self.pool.clone(), self.owner);
-            self.scheduler.run(move || run_parallel(&pipeline, &sources, buffer, &pool, owner)).await??
+            let split = move || run_parallel(&pipeline, &sources, output, (&pool, owner), &interrupt);
+            self.scheduler.run(split).await??
         } else {
-            self.run_alone(&pipeline, &sources, buffer)?
+            self.run_alone(&pipeline, &sources, output, &interrupt)?
         };
-        Ok(Answer::Stack { planes: Planes { buffer, shape: plan.shape }, normalized: plan.normalized })
+        let stack =
+            |buffer| Answer::Stack { planes: Planes { buffer, shape: plan.shape }, normalized: plan.normalized };
+        Ok(output.into_pooled().map_or(Answer::Written, stack))
     }
 
-    fn run_alone(&mut self, pipeline: &Pipeline, sources: &[Source], mut buffer: Buffer) -> Result<Buffer> {
-        let each = buffer.len() / sources.len();
-        for (source, out) in sources.iter().zip(buffer.chunks_exact_mut(each)) {
-            pipeline.run(&source.view(), out, &mut self.scratch, &self.pool, self.owner)?;
+    fn run_alone(
+        &mut self,
+        pipeline: &Pipeline,
+        sources: &[Source],
+        mut output: Output,
+        interrupt: &Interrupt,
+    ) -> Result<Output> {
+        let each = output.len() / sources.len();
+        for (source, out) in sources.iter().zip(output.chunks_exact_mut(each)) {
+            pipeline.run(&source.view(), out, &mut self.scratch, (&self.pool, self.owner), interrupt)?;
         }
-        Ok(buffer)
+        Ok(output)
     }
 
-    async fn run(&mut self, job: Job) -> Result<Answer> {
+    async fn run(&mut self, request: Request) -> Result<Answer> {
+        let Request { job, out, interrupt } = request;
+        interrupt.check()?;
+        let interrupt = &interrupt;
         match job {
-            Job::Decode(bytes) => self.decode(&bytes),
-            Job::Encode(source, encoding) => codec::encode(&source.view(), encoding).map(Answer::File),
+            Job::Decode(bytes, size) => self.decode(&bytes, size, out, interrupt),
             Job::Resize(source, size) => {
                 let view = source.view();
-                self.image(size, view.channels(), |out, scratch| resize::resize(&view, size, out, scratch))
+                let draw = |out: &mut [u8], scratch: &mut _| resize::resize(&view, size, out, scratch, interrupt);
+                self.image(size, view.channels(), out, draw)
             }
             Job::Convert(source, to) => {
                 let view = source.view();
-                self.image(view.size(), to, |out, scratch| convert::convert(&view, to, out, scratch))
+                let draw = |out: &mut [u8], scratch: &mut _| convert::convert(&view, to, out, scratch, interrupt);
+                self.image(view.size(), to, out, draw)
             }
-            Job::Normalize { source, mean, std } => self.normalize(&source, &mean, &std),
-            Job::Convolve(source, kernel) => {
-                self.filter(&source, |view, out, scratch| convolve::convolve(view, &kernel, out, scratch))
-            }
-            Job::Denoise(source, strength) => {
-                self.filter(&source, |view, out, scratch| enhance::denoise(view, strength, out, scratch))
-            }
+            Job::Normalize { source, mean, std } => self.normalize(&source, (&mean, &std), out, interrupt),
+            Job::Convolve(source, kernel) => self
+                .filter(&source, out, |view, out, scratch| convolve::convolve(view, &kernel, out, scratch, interrupt)),
+            Job::Denoise(source, strength) => self
+                .filter(&source, out, |view, out, scratch| enhance::denoise(view, strength, out, scratch, interrupt)),
             Job::Sharpen(source, amount) => {
-                self.filter(&source, |view, out, scratch| enhance::sharpen(view, amount, out, scratch))
+                self.filter(&source, out, |view, out, scratch| enhance::sharpen(view, amount, out, scratch, interrupt))
             }
-            Job::AutoProcess { source, denoise_strength, sharpen_amount } => self
-                .filter(&source, |view, out, scratch| {
-                    enhance::auto_process(view, denoise_strength, sharpen_amount, out, scratch)
-                }),
+            Job::AutoProcess { source, denoise_strength, sharpen_amount } => {
+                self.filter(&source, out, |view, out, scratch| {
+                    enhance::auto_process(view, denoise_strength, sharpen_amount, out, scratch, interrupt)
+                })
+            }
+            Job::Batch(pipeline, sources) => self.batch(pipeline, sources, out, interrupt.clone()).await,
+            _ if out.is_some() => Err(Error::invalid("this job has no result that could be written to out")),
+            Job::Encode(source, encoding) => codec::encode(&source.view(), encoding, interrupt).map(Answer::File),
             Job::DominantColors(source, count) => {
-                analysis::dominant_colors(&source.view(), count, &mut self.scratch).map(Answer::Colors)
+                analysis::dominant_colors(&source.view(), count, &mut self.scratch, interrupt).map(Answer::Colors)
             }
-            Job::EdgeDensity(source) => {
-                Ok(Answer::Number(analysis::edge_density(&source.view(), &mut self.scratch).into()))
+            Job::EdgeDensity(source) => analysis::edge_density(&source.view(), &mut self.scratch, interrupt)
+                .map(|density| Answer::Number(density.into())),
+            Job::Texture(source) => {
+                analysis::texture(&source.view(), &mut self.scratch, interrupt).map(Answer::Texture)
             }
-            Job::Texture(source) => Ok(Answer::Texture(analysis::texture(&source.view(), &mut self.scratch))),
             Job::SpatialLayout(source) => {
-                Ok(Answer::Layout(analysis::spatial_layout(&source.view(), &mut self.scratch)))
+                analysis::spatial_layout(&source.view(), &mut self.scratch, interrupt).map(Answer::Layout)
             }
-            Job::Batch(pipeline, sources) => self.batch(pipeline, sources).await,
         }
     }
 
@@ -252,15 +299,15 @@ impl BatchPlan {
 fn run_parallel(
     pipeline: &Pipeline,
     sources: &[Source],
-    mut buffer: Buffer,
-    pool: &Pool,
-    owner: Owner,
-) -> Result<Buffer> {
-    let each = buffer.len() / sources.len();
-    buffer.par_chunks_exact_mut(each).zip(sources).try_for_each_init(Scratch::new, |scratch, (out, source)| {
-        pipeline.run(&source.view(), out, scratch, pool, owner)
+    mut output: Output,
+    memory: (&Pool, Owner),
+    interrupt: &Interrupt,
+) -> Result<Output> {
+    let each = output.len() / sources.len();
+    output.par_chunks_exact_mut(each).zip(sources).try_for_each_init(Scratch::new, |scratch, (out, source)| {
+        pipeline.run(&source.view(), out, scratch, memory, interrupt)
     })?;
-    Ok(buffer)
+    Ok(output)
 }
 
 impl Actor for ImageWorker {
@@ -271,17 +318,33 @@ impl Actor for ImageWorker {
     }
 }
 
+impl Message for Request {
+    type Reply = Result<Answer>;
+}
+
 impl Message for Job {
     type Reply = Result<Answer>;
 }
 
 impl Handler<Job> for ImageWorker {
-    async fn handle(&mut self, job: Job, _: &mut Context<Self>) -> Result<Answer> {
+    async fn handle(&mut self, job: Job, ctx: &mut Context<Self>) -> Result<Answer> {
+        self.handle(Request::from(job), ctx).await
+    }
+}
+
+impl Handler<Request> for ImageWorker {
+    async fn handle(&mut self, request: Request, _: &mut Context<Self>) -> Result<Answer> {
         self.crash_if_armed();
-        let outcome = self.run(job).await;
+        let outcome = self.run(request).await;
         self.counts.jobs.fetch_add(1, Ordering::Relaxed);
-        if outcome.is_err() {
-            self.counts.errors.fetch_add(1, Ordering::Relaxed);
+        match &outcome {
+            Ok(_) => {}
+            Err(Error::Cancelled) => {
+                self.counts.cancelled.fetch_add(1, Ordering::Relaxed);
+            }
+            Err(_) => {
+                self.counts.errors.fetch_add(1, Ordering::Relaxed);
+            }
         }
         let idle = self.scratch.bytes();
         self.counts.scratch_bytes.store(idle, Ordering::Relaxed);

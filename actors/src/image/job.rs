@@ -4,13 +4,16 @@ use super::codec::Encoding;
 use super::kernels::analysis::{Layout, Texture};
 use super::kernels::convolve::Kernel;
 use super::{Channels, Image, Pipeline, Planes, Size, Source};
-use crate::lent::Lent;
+use crate::Interrupt;
+use crate::Result;
+use crate::lent::{Lent, LentMut};
+use crate::pool::{Owner, Pool};
 
 /// One job.
 #[derive(Debug)]
 pub enum Job {
-    /// A JPEG or PNG file to RGB: [`Answer::Image`].
-    Decode(Lent<u8>),
+    /// A JPEG or PNG file to RGB, refused if its image has another size than this: [`Answer::Image`].
+    Decode(Lent<u8>, Option<Size>),
     /// To a file: [`Answer::File`].
     Encode(Source, Encoding),
     /// Bilinear, antialiased: [`Answer::Image`].
@@ -53,6 +56,54 @@ pub enum Job {
     Batch(Pipeline, Vec<Source>),
 }
 
+impl Job {
+    /// The same job on copies of its inputs, in memory of `pool`: what was lent is given back.
+    ///
+    /// # Errors
+    /// Those of the pool.
+    pub fn detached(self, pool: &Pool, owner: Owner) -> Result<Self> {
+        let copy = |source: Source| source.copied(pool, owner);
+        Ok(match self {
+            Self::Decode(bytes, size) => Self::Decode(bytes.copied(pool, owner)?, size),
+            Self::Encode(source, encoding) => Self::Encode(copy(source)?, encoding),
+            Self::Resize(source, size) => Self::Resize(copy(source)?, size),
+            Self::Convert(source, channels) => Self::Convert(copy(source)?, channels),
+            Self::Normalize { source, mean, std } => Self::Normalize { source: copy(source)?, mean, std },
+            Self::Convolve(source, kernel) => Self::Convolve(copy(source)?, kernel),
+            Self::Denoise(source, strength) => Self::Denoise(copy(source)?, strength),
+            Self::Sharpen(source, amount) => Self::Sharpen(copy(source)?, amount),
+            Self::AutoProcess { source, denoise_strength, sharpen_amount } => {
+                Self::AutoProcess { source: copy(source)?, denoise_strength, sharpen_amount }
+            }
+            Self::DominantColors(source, count) => Self::DominantColors(copy(source)?, count),
+            Self::EdgeDensity(source) => Self::EdgeDensity(copy(source)?),
+            Self::Texture(source) => Self::Texture(copy(source)?),
+            Self::SpatialLayout(source) => Self::SpatialLayout(copy(source)?),
+            Self::Batch(pipeline, sources) => {
+                Self::Batch(pipeline, sources.into_iter().map(copy).collect::<Result<_>>()?)
+            }
+        })
+    }
+}
+
+/// A job with what may go along with it.
+#[derive(Debug)]
+pub struct Request {
+    /// What is to be done.
+    pub job: Job,
+    /// Where the result is to be written, byte for byte as long as it is and aligned for its values; pooled memory if nowhere.
+    /// Only for jobs that make an image, planes or a stack. After an error its contents mean nothing.
+    pub out: Option<LentMut<u8>>,
+    /// Says when the result is no longer wanted: the job ends with [`Error::Cancelled`](crate::Error::Cancelled).
+    pub interrupt: Interrupt,
+}
+
+impl From<Job> for Request {
+    fn from(job: Job) -> Self {
+        Self { job, out: None, interrupt: Interrupt::never() }
+    }
+}
+
 /// What a job came to.
 #[derive(Debug)]
 pub enum Answer {
@@ -77,4 +128,6 @@ pub enum Answer {
         /// Whether they are float32 rather than bytes.
         normalized: bool,
     },
+    /// The result stands in the request's `out`, which has been given back.
+    Written,
 }

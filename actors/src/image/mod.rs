@@ -18,7 +18,7 @@ mod view;
 
 pub use actor::{ImageWorker, WorkerCounts, WorkerStats};
 pub use handle::Images;
-pub use job::{Answer, Job};
+pub use job::{Answer, Job, Request};
 pub use pipeline::{Pipeline, Shape};
 pub use source::{Image, Planes, Source};
 

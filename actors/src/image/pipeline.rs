@@ -5,7 +5,7 @@ use super::kernels::normalize::{Normalization, normalize};
 use super::kernels::resize::resize;
 use super::{Channels, Image, ImageView, Scratch, Size};
 use crate::pool::{Owner, Pool};
-use crate::{Error, Result};
+use crate::{Error, Interrupt, Result};
 
 /// One step.
 #[derive(Debug, Clone, PartialEq)]
@@ -133,27 +133,27 @@ impl Pipeline {
     /// between two steps is leased from `pool` for `owner` meanwhile.
     ///
     /// # Errors
-    /// [`Error::InvalidInput`] if `out` has another length, and those of the pool.
+    /// [`Error::InvalidInput`] if `out` has another length, [`Error::Cancelled`] when interrupted, and those of the pool.
     pub fn run(
         &self,
         view: &ImageView<'_>,
         out: &mut [u8],
         scratch: &mut Scratch,
-        pool: &Pool,
-        owner: Owner,
+        (pool, owner): (&Pool, Owner),
+        interrupt: &Interrupt,
     ) -> Result<()> {
         let Some((last, before)) = self.steps.split_last() else {
-            return convert(view, view.channels(), out, scratch);
+            return convert(view, view.channels(), out, scratch, interrupt);
         };
         let mut so_far: Option<Image> = None;
         for step in before {
             let view = so_far.as_ref().map_or(Ok(*view), Image::view)?;
             let (size, channels) = step.shape(view.size(), view.channels());
             let mut buffer = pool.allocate_for_overwrite(size.bytes(channels), owner)?;
-            step.run(&view, &mut buffer, scratch)?;
+            step.run(&view, &mut buffer, scratch, interrupt)?;
             so_far = Some(Image { buffer, size, channels });
         }
-        last.run(&so_far.as_ref().map_or(Ok(*view), Image::view)?, out, scratch)
+        last.run(&so_far.as_ref().map_or(Ok(*view), Image::view)?, out, scratch, interrupt)
     }
 }
 
@@ -166,15 +166,15 @@ impl Step {
         }
     }
 
-    fn run(&self, view: &ImageView<'_>, out: &mut [u8], scratch: &mut Scratch) -> Result<()> {
+    fn run(&self, view: &ImageView<'_>, out: &mut [u8], scratch: &mut Scratch, interrupt: &Interrupt) -> Result<()> {
         match self {
-            Self::Resize(size) => resize(view, *size, out, scratch),
-            Self::Convert(channels) => convert(view, *channels, out, scratch),
+            Self::Resize(size) => resize(view, *size, out, scratch, interrupt),
+            Self::Convert(channels) => convert(view, *channels, out, scratch, interrupt),
             Self::Normalize { mean, std } => {
                 let how = Normalization::new(mean, std, view.channels())?;
                 let out = bytemuck::try_cast_slice_mut(out)
                     .map_err(|_| Error::invalid("the output is not aligned for float32"))?;
-                normalize(view, &how, out, scratch)
+                normalize(view, &how, out, scratch, interrupt)
             }
         }
     }

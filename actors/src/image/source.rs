@@ -2,7 +2,7 @@
 
 use super::{Channels, ImageView, Size};
 use crate::lent::Keeper;
-use crate::pool::Buffer;
+use crate::pool::{Buffer, Owner, Pool};
 use crate::{Error, Result};
 
 /// A borrowed image on its way to a worker, with whoever keeps its memory alive.
@@ -37,6 +37,17 @@ impl Source {
     /// The pixels.
     pub fn view(&self) -> ImageView<'_> {
         self.view
+    }
+
+    /// The same pixels in dense memory of `pool`; the keeper of these is dropped.
+    ///
+    /// # Errors
+    /// Those of the pool.
+    pub fn copied(self, pool: &Pool, owner: Owner) -> Result<Self> {
+        let (size, channels) = (self.view.size(), self.view.channels());
+        let mut buffer = pool.allocate_for_overwrite(self.view.bytes(), owner)?;
+        self.view.copy_to(&mut buffer);
+        Image { buffer, size, channels }.try_into()
     }
 }
 

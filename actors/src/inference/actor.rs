@@ -9,9 +9,11 @@ use rayon::slice::{ParallelSlice, ParallelSliceMut};
 
 use super::{Model, Tensor};
 use crate::image::Planes;
+use crate::lent::LentMut;
+use crate::output::Output;
 use crate::pool::{Buffer, Owner, Pool};
 use crate::scheduler::Scheduler;
-use crate::{Error, Result};
+use crate::{Error, Interrupt, Result};
 
 /// A batch is split over the scheduler's threads from this many input values on: below, handing the parts out (some 10 µs)
 /// costs more than a second core gains.
@@ -23,6 +25,7 @@ pub(crate) struct ModelCounts {
     pub(crate) inferences: AtomicU64,
     pub(crate) split: AtomicU64,
     pub(crate) errors: AtomicU64,
+    pub(crate) cancelled: AtomicU64,
 }
 
 /// One replica. The weights are shared and outlive it.
@@ -45,23 +48,27 @@ impl InferenceActor {
         Self { model, pool, scheduler, owner: Owner::named(path), counts }
     }
 
-    async fn infer(&self, input: Tensor) -> Result<Planes> {
+    async fn infer(&self, Infer { input, out, interrupt }: Infer) -> Result<Option<Planes>> {
+        interrupt.check()?;
         let shape = self.model.output_shape(input.shape())?;
         let len = elements(&shape)?;
-        let out = self.pool.allocate_for_overwrite(bytes_of(len)?, self.owner)?;
+        let output = Output::of(out, bytes_of(len)?, &self.pool, self.owner)?;
         // The only axis of a vector is not one of samples.
         let rows = if input.shape().len() > 1 { input.shape()[0] } else { 1 };
         let parts = self.scheduler.threads().min(rows);
-        let buffer = if input.len() >= SPLIT_VALUES_MIN && parts > 1 {
+        let output = if input.len() >= SPLIT_VALUES_MIN && parts > 1 {
             self.counts.split.fetch_add(1, Ordering::Relaxed);
             let (model, pool, owner) = (self.model.clone(), self.pool.clone(), self.owner);
-            self.scheduler
-                .run(move || Work { model: &model, pool: &pool, owner }.split(&input, rows, parts, out))
-                .await??
+            let split = move || {
+                let work = Work { model: &model, pool: &pool, owner, interrupt: &interrupt };
+                work.split(&input, rows, parts, output)
+            };
+            self.scheduler.run(split).await??
         } else {
-            Work { model: &self.model, pool: &self.pool, owner: self.owner }.whole(&input, out)?
+            let work = Work { model: &self.model, pool: &self.pool, owner: self.owner, interrupt: &interrupt };
+            work.whole(&input, output)?
         };
-        Ok(Planes { buffer, shape })
+        Ok(output.into_pooled().map(|buffer| Planes { buffer, shape }))
     }
 }
 
@@ -71,6 +78,7 @@ struct Work<'a> {
     model: &'a Model,
     pool: &'a Pool,
     owner: Owner,
+    interrupt: &'a Interrupt,
 }
 
 impl Work<'_> {
@@ -90,23 +98,23 @@ impl Work<'_> {
         }
     }
 
-    fn whole(&self, input: &Tensor, mut out: Buffer) -> Result<Buffer> {
-        self.with_dense(input, |values| self.run(values, input.shape(), out.as_f32_mut()?))?;
+    fn whole(&self, input: &Tensor, mut out: Output) -> Result<Output> {
+        self.with_dense(input, |values| self.run(values, input.shape(), out.elements_mut()?))?;
         Ok(out)
     }
 
     fn run(&self, values: &[f32], shape: &[usize], out: &mut [f32]) -> Result<()> {
         let mut scratch = self.floats(self.model.scratch_len(shape)?)?;
-        self.model.run(values, shape, scratch.as_f32_mut()?, out)
+        self.model.run_unless(self.interrupt, values, shape, scratch.as_f32_mut()?, out)
     }
 
     /// On a thread of the scheduler: rows of the first axis in `parts` parts; the results do not depend on the split.
-    fn split(&self, input: &Tensor, rows: usize, parts: usize, mut out: Buffer) -> Result<Buffer> {
+    fn split(&self, input: &Tensor, rows: usize, parts: usize, mut out: Output) -> Result<Output> {
         let rows_each = rows.div_ceil(parts);
-        let (row_in, row_out) = (input.len() / rows, out.as_f32()?.len() / rows);
+        let (row_in, row_out) = (input.len() / rows, out.len() / size_of::<f32>() / rows);
         self.with_dense(input, |values| {
             let ins = values.par_chunks(rows_each * row_in);
-            let outs = out.as_f32_mut()?.par_chunks_mut(rows_each * row_out);
+            let outs = out.elements_mut()?.par_chunks_mut(rows_each * row_out);
             ins.zip(outs).try_for_each(|(values, out)| {
                 let mut shape = input.shape().to_vec();
                 shape[0] = values.len() / row_in;
@@ -128,20 +136,40 @@ fn bytes_of(len: usize) -> Result<usize> {
 
 impl Actor for InferenceActor {}
 
-/// Runs the model on an input.
+/// Runs the model on an input. Answers with the output, unless that was to be written to `out`.
 #[derive(Debug)]
-pub struct Infer(pub Tensor);
+pub struct Infer {
+    /// What the model is run on.
+    pub input: Tensor,
+    /// Where the output is to be written, aligned for `f32` and as long as it is; pooled memory if nowhere. After an error its
+    /// contents mean nothing.
+    pub out: Option<LentMut<u8>>,
+    /// Says when the output is no longer wanted: the run ends with [`Error::Cancelled`].
+    pub interrupt: Interrupt,
+}
+
+impl From<Tensor> for Infer {
+    fn from(input: Tensor) -> Self {
+        Self { input, out: None, interrupt: Interrupt::never() }
+    }
+}
 
 impl Message for Infer {
-    type Reply = Result<Planes>;
+    type Reply = Result<Option<Planes>>;
 }
 
 impl Handler<Infer> for InferenceActor {
-    async fn handle(&mut self, Infer(input): Infer, _: &mut Context<Self>) -> Result<Planes> {
-        let outcome = self.infer(input).await;
+    async fn handle(&mut self, infer: Infer, _: &mut Context<Self>) -> Result<Option<Planes>> {
+        let outcome = self.infer(infer).await;
         self.counts.inferences.fetch_add(1, Ordering::Relaxed);
-        if outcome.is_err() {
-            self.counts.errors.fetch_add(1, Ordering::Relaxed);
+        match &outcome {
+            Ok(_) => {}
+            Err(Error::Cancelled) => {
+                self.counts.cancelled.fetch_add(1, Ordering::Relaxed);
+            }
+            Err(_) => {
+                self.counts.errors.fetch_add(1, Ordering::Relaxed);
+            }
         }
         outcome
     }

@@ -3,7 +3,6 @@
 //! A sample is quantized once, with one scale, if the weights are; then blocks of window positions are gathered and
 //! multiplied. A pointwise convolution gathers nothing: the pixels are the rows.
 
-use super::kernels::isa::Isa;
 use super::kernels::linear_float;
 use super::kernels::patches::{Image, Patches, Window};
 #[cfg(feature = "quantized-ops")]
@@ -12,6 +11,7 @@ use super::op::{each_sample, image, positions};
 use super::product::{BLOCK_ROWS, Product};
 #[cfg(feature = "quantized-ops")]
 use super::product::{code_stride, not_finite};
+use super::run::Run;
 use crate::Result;
 
 pub(crate) struct Convolution {
@@ -42,28 +42,28 @@ impl Convolution {
 
     pub(crate) fn run(
         &self,
-        isa: Isa,
+        run: Run<'_>,
         shape: &[usize],
         input: &[f32],
         scratch: &mut [f32],
         out: &mut [f32],
     ) -> Result<()> {
-        each_sample(shape, input, out, |image, out| {
+        each_sample(run, shape, input, out, |image, out| {
             #[cfg(feature = "quantized-ops")]
             if self.products[0].precision().is_quantized() {
                 let (codes, rows) = scratch.split_at_mut(codes_len(image.pixels.len()));
                 let codes = &mut bytemuck::cast_slice_mut(codes)[..image.pixels.len()];
-                let magnitude = quantize::magnitude(isa, image.pixels).ok_or_else(not_finite)?;
-                let scale = quantize::to_u8(isa, image.pixels, magnitude, codes);
+                let magnitude = quantize::magnitude(run.isa, image.pixels).ok_or_else(not_finite)?;
+                let scale = quantize::to_u8(run.isa, image.pixels, magnitude, codes);
                 let Image { size, channels, .. } = image;
                 return self.sample(Image { pixels: codes, size, channels }, out, |product, patches, out| {
                     let Product::Int8(weights) = product else { no_int4() };
-                    int8_product(isa, weights, &patches, scale, rows, out, self.outputs);
+                    int8_product(run, weights, &patches, scale, rows, out, self.outputs)
                 });
             }
             self.sample(image, out, |product, patches, out| match product {
-                Product::Fp16(weights) => float_product(isa, weights, &patches, scratch, out, self.outputs),
-                Product::Fp32(weights) => float_product(isa, weights, &patches, scratch, out, self.outputs),
+                Product::Fp16(weights) => float_product(run, weights, &patches, scratch, out, self.outputs),
+                Product::Fp32(weights) => float_product(run, weights, &patches, scratch, out, self.outputs),
                 #[cfg(feature = "quantized-ops")]
                 Product::Int8(_) | Product::Int4(_) => no_int4(),
             })
@@ -75,7 +75,7 @@ impl Convolution {
         &self,
         image: Image<'a, T>,
         out: &mut [f32],
-        mut multiply: impl FnMut(&Product, Patches<'a, T>, &mut [f32]),
+        mut multiply: impl FnMut(&Product, Patches<'a, T>, &mut [f32]) -> Result<()>,
     ) -> Result<()> {
         let groups = self.products.len();
         let (wide, deep) = (self.inputs / groups, self.outputs / groups);
@@ -83,7 +83,7 @@ impl Convolution {
         for (group, product) in self.products.iter().enumerate() {
             let channels = group * wide..(group + 1) * wide;
             let patches = Patches { image, group: channels, window: self.window, positions };
-            multiply(product, patches, &mut out[group * deep..]);
+            multiply(product, patches, &mut out[group * deep..])?;
         }
         Ok(())
     }
@@ -104,19 +104,20 @@ fn codes_len(bytes: usize) -> usize {
 /// Multiplies every patch; the output of position `p` starts at `p · out_stride`.
 #[cfg(feature = "quantized-ops")]
 fn int8_product(
-    isa: Isa,
+    run: Run<'_>,
     weights: &linear_int8::Weights,
     patches: &Patches<'_, u8>,
     scale: f32,
     scratch: &mut [f32],
     out: &mut [f32],
     out_stride: usize,
-) {
+) -> Result<()> {
     let scales = [scale; BLOCK_ROWS];
     // A product reads whole lines: pixels serve as rows only if their channels fill them.
     let direct = patches.are_pixels() && patches.image.channels == weights.row_bytes();
     let gathered: &mut [u8] = bytemuck::cast_slice_mut(scratch);
     for (first, out) in (0..patches.count()).step_by(BLOCK_ROWS).zip(out.chunks_mut(BLOCK_ROWS * out_stride)) {
+        run.check()?;
         let block = first..patches.count().min(first + BLOCK_ROWS);
         let scales = &scales[..block.len()];
         let rows = if direct {
@@ -127,21 +128,23 @@ fn int8_product(
             patches.gather(block, quantize::OFFSET, stride, gathered);
             linear_int8::Rows { codes: gathered, stride, scales }
         };
-        linear_int8::matmul(isa, rows, weights, out, out_stride);
+        linear_int8::matmul(run.isa, rows, weights, out, out_stride);
     }
+    Ok(())
 }
 
 /// As [`int8_product`], in float32.
 fn float_product<T: linear_float::Element>(
-    isa: Isa,
+    run: Run<'_>,
     weights: &linear_float::Weights<T>,
     patches: &Patches<'_, f32>,
     scratch: &mut [f32],
     out: &mut [f32],
     out_stride: usize,
-) {
+) -> Result<()> {
     let stride = weights.inputs();
     for (first, out) in (0..patches.count()).step_by(BLOCK_ROWS).zip(out.chunks_mut(BLOCK_ROWS * out_stride)) {
+        run.check()?;
         let block = first..patches.count().min(first + BLOCK_ROWS);
         let count = block.len();
         let values = if patches.are_pixels() {
@@ -150,6 +153,7 @@ fn float_product<T: linear_float::Element>(
             patches.gather(block, 0.0, stride, scratch);
             &*scratch
         };
-        linear_float::matmul(isa, linear_float::Rows { values, count, stride }, weights, out, out_stride);
+        linear_float::matmul(run.isa, linear_float::Rows { values, count, stride }, weights, out, out_stride);
     }
+    Ok(())
 }

@@ -12,7 +12,7 @@ use super::{Infer, InferenceActor, Model, Network, PackOptions, Precision, Tenso
 use crate::image::Planes;
 use crate::pool::Pool;
 use crate::scheduler::Scheduler;
-use crate::{Error, Result};
+use crate::{Error, Interrupt, Result};
 
 /// Replicas a model may have: each has a thread of its own.
 const REPLICAS_MAX: usize = 64;
@@ -58,6 +58,8 @@ pub struct ModelStats {
     pub split: u64,
     /// Of these, those that ended with an error.
     pub errors: u64,
+    /// Of these, those that were stopped because nobody wanted them any more.
+    pub cancelled: u64,
 }
 
 /// A cheap handle to the inference subsystem.
@@ -255,12 +257,16 @@ impl LoadedModel {
         least_loaded(replicas.iter(), turn).cloned().ok_or_else(unloaded)
     }
 
-    /// Runs the model.
+    /// Runs the model. Dropping the future calls the run off: it is skipped if it waits, and ends between two layers, samples
+    /// or blocks of rows if it runs.
     ///
     /// # Errors
     /// [`Error::Model`] for an input that it does not take, and those of the mailbox and the pool.
     pub async fn infer(&self, input: Tensor) -> Result<Planes> {
-        self.next_replica()?.ask(Infer(input)).await.map_err(ironcliw::Error::from)?
+        let (interrupt, _called_off) = Interrupt::on_drop();
+        let infer = Infer { interrupt, ..Infer::from(input) };
+        let planes = self.next_replica()?.ask(infer).await.map_err(ironcliw::Error::from)??;
+        planes.ok_or_else(|| Error::Model("the output was written elsewhere".to_owned()))
     }
 
     /// Stops the replicas once they have answered what they were asked. The weights go with the last handle.
@@ -294,6 +300,7 @@ impl Inner {
             inferences: counts.inferences.load(Ordering::Relaxed),
             split: counts.split.load(Ordering::Relaxed),
             errors: counts.errors.load(Ordering::Relaxed),
+            cancelled: counts.cancelled.load(Ordering::Relaxed),
         }
     }
 }

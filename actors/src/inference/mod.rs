@@ -6,7 +6,7 @@
 //!
 //! `actor.rs` runs a replica on a thread of its own; [`Inference`] and [`LoadedModel`] are the handles.
 //!
-//! Arrows run `actor -> model -> pack, sequence -> op -> convolution, product -> kernels`. Start at `model.rs`;
+//! Arrows run `actor -> model -> pack, sequence -> op -> convolution, product -> run -> kernels`. Start at `model.rs`;
 //! `kernels/mod.rs` says what the arithmetic promises.
 
 mod actor;
@@ -20,6 +20,7 @@ mod pack;
 mod precision;
 mod product;
 mod quantize;
+mod run;
 mod sequence;
 mod tensor;
 #[cfg(test)]

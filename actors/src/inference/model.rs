@@ -7,8 +7,9 @@ use super::kernels::isa::Isa;
 use super::network::{Network, model_error};
 use super::op::elements;
 use super::pack::{LayerInfo, pack};
+use super::run::Run;
 use super::sequence::Sequence;
-use crate::Result;
+use crate::{Interrupt, Result};
 
 /// How a network is packed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,6 +101,21 @@ impl Model {
     /// [`Error::Model`](crate::Error::Model) if a shape or a length does not fit, or a value that is not finite reaches a layer that
     /// quantizes its activations.
     pub fn run(&self, input: &[f32], shape: &[usize], scratch: &mut [f32], out: &mut [f32]) -> Result<()> {
+        self.run_unless(&Interrupt::never(), input, shape, scratch, out)
+    }
+
+    /// [`run`](Self::run) until interrupted: it then ends between two layers, samples or blocks of rows.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run), and [`Error::Cancelled`](crate::Error::Cancelled) when interrupted.
+    pub fn run_unless(
+        &self,
+        interrupt: &Interrupt,
+        input: &[f32],
+        shape: &[usize],
+        scratch: &mut [f32],
+        out: &mut [f32],
+    ) -> Result<()> {
         let made = self.output_shape(shape)?;
         expect("the input", input.len(), elements(shape)?, shape)?;
         expect("the output", out.len(), elements(&made)?, &made)?;
@@ -108,7 +124,7 @@ impl Model {
             let got = scratch.len();
             return Err(model_error(format!("the shape {shape:?} needs {needed} elements of scratch, got {got}")));
         }
-        self.sequence.run(self.isa, input, shape, scratch, out)
+        self.sequence.run(Run { isa: self.isa, interrupt }, input, shape, scratch, out)
     }
 
     /// The precision it was packed with.

@@ -12,6 +12,7 @@ use super::kernels::patches::{Image, Window};
 use super::kernels::pool2d::{self, Pool};
 use super::network::model_error;
 use super::product::Product;
+use super::run::Run;
 use super::sequence::Sequence;
 use crate::Result;
 
@@ -168,29 +169,30 @@ impl Op {
     /// lengths that follow from it.
     pub(crate) fn run(
         &self,
-        isa: Isa,
+        run: Run<'_>,
         shape: &[usize],
         input: &[f32],
         scratch: &mut [f32],
         out: &mut [f32],
     ) -> Result<()> {
+        let isa = run.isa;
         match self {
-            Self::Linear { product, inputs, .. } => return product.rows(isa, input, *inputs, scratch, out),
-            Self::Conv2d(conv) => return conv.run(isa, shape, input, scratch, out),
+            Self::Linear { product, inputs, .. } => return product.rows(run, input, *inputs, scratch, out),
+            Self::Conv2d(conv) => return conv.run(run, shape, input, scratch, out),
             Self::Depthwise { weights, window, .. } => {
-                each_sample(shape, input, out, |image, out| {
+                each_sample(run, shape, input, out, |image, out| {
                     depthwise::convolve(isa, image, window, weights, out);
                     Ok(())
                 })?;
             }
             Self::Pool(kind, window) => {
-                each_sample(shape, input, out, |image, out| {
+                each_sample(run, shape, input, out, |image, out| {
                     pool2d::pool(isa, *kind, image, window, out);
                     Ok(())
                 })?;
             }
             Self::GlobalAveragePool => {
-                each_sample(shape, input, out, |image, out| {
+                each_sample(run, shape, input, out, |image, out| {
                     pool2d::global_average(isa, image.pixels, out);
                     Ok(())
                 })?;
@@ -204,13 +206,13 @@ impl Op {
                 transpose(isa, input, height * width, channels, out);
             }
             Self::Residual(body) => {
-                body.run(isa, input, shape, scratch, out)?;
+                body.run(run, input, shape, scratch, out)?;
                 out.iter_mut().zip(input).for_each(|(out, value)| *out += value);
             }
             Self::Gate(body) => {
                 let made = elements(&body.output_shape(shape)?)?;
                 let (factors, scratch) = scratch.split_at_mut(made);
-                body.run(isa, input, shape, scratch, factors)?;
+                body.run(run, input, shape, scratch, factors)?;
                 // A factor for each value, or one for each channel of a channels-last sample.
                 let width = if made == input.len() { made } else { shape[1] };
                 let sample = input.len() / (made / width);
@@ -232,18 +234,20 @@ impl Op {
     }
 }
 
-/// Calls `run` with every sample of a channels-last batch and its part of the output.
+/// Calls `each` with every sample of a channels-last batch and its part of the output.
 pub(crate) fn each_sample(
+    run: Run<'_>,
     shape: &[usize],
     input: &[f32],
     out: &mut [f32],
-    mut run: impl FnMut(Image<'_, f32>, &mut [f32]) -> Result<()>,
+    mut each: impl FnMut(Image<'_, f32>, &mut [f32]) -> Result<()>,
 ) -> Result<()> {
     let (samples, channels, size) = image(shape)?;
     let inputs = input.chunks_exact(input.len() / samples);
     let outputs = out.len() / samples;
     for (pixels, out) in inputs.zip(out.chunks_exact_mut(outputs)) {
-        run(Image { pixels, size, channels }, out)?;
+        run.check()?;
+        each(Image { pixels, size, channels }, out)?;
     }
     Ok(())
 }

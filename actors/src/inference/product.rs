@@ -4,15 +4,19 @@ use half::f16;
 
 use super::Precision;
 use super::kernels::epilogue::Clamp;
-use super::kernels::isa::Isa;
 use super::kernels::linear_float;
 #[cfg(feature = "quantized-ops")]
 use super::kernels::{linear_int4, linear_int8, quantize};
 use super::network::model_error;
+use super::run::Run;
 use crate::Result;
 
 /// Rows that are quantized or gathered before they are multiplied: their codes stay in the second-level cache.
 pub(crate) const BLOCK_ROWS: usize = 128;
+
+/// Rows that are multiplied in float32 between two looks at the interrupt: enough that reading the weights anew for each
+/// block is nothing beside the products.
+const FLOAT_BLOCK_ROWS: usize = 4 * BLOCK_ROWS;
 
 /// Packed weights.
 pub(crate) enum Product {
@@ -106,13 +110,13 @@ impl Product {
     /// `out = values · weightsᵀ` for rows of `width` values, each quantized by itself if the weights are.
     pub(crate) fn rows(
         &self,
-        isa: Isa,
+        run: Run<'_>,
         values: &[f32],
         width: usize,
         scratch: &mut [f32],
         out: &mut [f32],
     ) -> Result<()> {
-        let count = values.len() / width;
+        let (isa, count) = (run.isa, values.len() / width);
         match self {
             #[cfg(feature = "quantized-ops")]
             Self::Int8(weights) => {
@@ -121,6 +125,7 @@ impl Product {
                 let codes: &mut [u8] = bytemuck::cast_slice_mut(codes);
                 let blocks = values.chunks(BLOCK_ROWS * width).zip(out.chunks_mut(BLOCK_ROWS * weights.columns()));
                 for (values, out) in blocks {
+                    run.check()?;
                     let rows = values.chunks_exact(width);
                     let scales = &mut scales[..rows.len()];
                     for ((row, scale), codes) in rows.zip(&mut *scales).zip(codes.chunks_mut(stride)) {
@@ -140,6 +145,7 @@ impl Product {
                 let codes: &mut [u8] = bytemuck::cast_slice_mut(codes);
                 let blocks = values.chunks(BLOCK_ROWS * width).zip(out.chunks_mut(BLOCK_ROWS * weights.columns()));
                 for (values, out) in blocks {
+                    run.check()?;
                     let rows = values.chunks_exact(width);
                     let scales = &mut scales[..rows.len()];
                     let places = codes.chunks_mut(stride).zip(sums.chunks_mut(weights.groups()));
@@ -153,18 +159,29 @@ impl Product {
                     linear_int4::matmul(isa, rows, weights, out, weights.columns());
                 }
             }
-            Self::Fp16(weights) => {
-                let rows = linear_float::Rows { values, count, stride: width };
-                linear_float::matmul(isa, rows, weights, out, weights.columns());
-            }
-            Self::Fp32(weights) => {
-                let rows = linear_float::Rows { values, count, stride: width };
-                linear_float::matmul(isa, rows, weights, out, weights.columns());
-            }
+            Self::Fp16(weights) => float_rows(run, values, width, weights, out)?,
+            Self::Fp32(weights) => float_rows(run, values, width, weights, out)?,
         }
-        let _ = scratch;
+        let _ = (isa, count, scratch);
         Ok(())
     }
+}
+
+/// As [`Product::rows`], in float32. The cut into blocks changes no sum.
+fn float_rows<T: linear_float::Element>(
+    run: Run<'_>,
+    values: &[f32],
+    width: usize,
+    weights: &linear_float::Weights<T>,
+    out: &mut [f32],
+) -> Result<()> {
+    let columns = weights.columns();
+    for (values, out) in values.chunks(FLOAT_BLOCK_ROWS * width).zip(out.chunks_mut(FLOAT_BLOCK_ROWS * columns)) {
+        run.check()?;
+        let rows = linear_float::Rows { values, count: values.len() / width, stride: width };
+        linear_float::matmul(run.isa, rows, weights, out, columns);
+    }
+    Ok(())
 }
 
 /// Bytes from one row of codes to the next: whole cache lines, and never a multiple of 4 KiB, which would put a tile's

@@ -4,8 +4,8 @@
 //! moves them writes the output; what follows works in place there. `rest` is the scratch of one operation at a time, a
 //! nested sequence among them.
 
-use super::kernels::isa::Isa;
 use super::op::{Op, elements};
+use super::run::Run;
 use crate::{Error, Result};
 
 pub(crate) struct Step {
@@ -89,7 +89,7 @@ impl Sequence {
     /// [`scratch_len`](Self::scratch_len).
     pub(crate) fn run(
         &self,
-        isa: Isa,
+        run: Run<'_>,
         input: &[f32],
         shape: &[usize],
         scratch: &mut [f32],
@@ -102,6 +102,7 @@ impl Sequence {
         let last_move = self.last_move();
         let mut place = Place::Input;
         for (index, (step, shapes)) in self.steps.iter().zip(shapes.windows(2)).enumerate() {
+            run.check()?;
             let (before, after) = (elements(&shapes[0])?, elements(&shapes[1])?);
             let beyond = last_move.is_none_or(|last| index >= last);
             if step.op.is_in_place() {
@@ -115,7 +116,7 @@ impl Sequence {
                     Place::B => &mut b[..before],
                     Place::Input | Place::Out => &mut *out,
                 };
-                step.op.run_in_place(isa, &shapes[0], values);
+                step.op.run_in_place(run.isa, &shapes[0], values);
                 continue;
             }
             let next = match place {
@@ -131,7 +132,7 @@ impl Sequence {
                 (_, Place::A) => (input, &mut a[..after]),
                 (_, _) => (input, &mut *out),
             };
-            step.named(step.op.run(isa, &shapes[0], from, rest, to))?;
+            step.named(step.op.run(run, &shapes[0], from, rest, to))?;
             place = next;
         }
         if place == Place::Input {

@@ -2,6 +2,7 @@
 
 use crate::image::Planes;
 use crate::lent::Keeper;
+use crate::pool::{Owner, Pool};
 use crate::{Error, Result};
 
 /// A borrowed array of `f32`, row-major or of any strides.
@@ -97,6 +98,19 @@ impl Tensor {
             // SAFETY: by the constructor's contract, and dense strides reach exactly these `len` values.
             unsafe { std::slice::from_raw_parts(self.start, self.len) }
         })
+    }
+
+    /// The same values in dense memory of `pool`; the keeper of these is dropped.
+    ///
+    /// # Errors
+    /// Those of the pool.
+    pub fn copied(self, pool: &Pool, owner: Owner) -> Result<Self> {
+        let mut buffer = pool.allocate_for_overwrite(self.len.saturating_mul(size_of::<f32>()), owner)?;
+        match self.as_dense() {
+            Some(values) => buffer.as_f32_mut()?.copy_from_slice(values),
+            None => self.gather(buffer.as_f32_mut()?),
+        }
+        Planes { buffer, shape: self.shape }.try_into()
     }
 
     /// Writes the values, row-major, to `out`, which has [`Tensor::len`] elements.

@@ -4,7 +4,8 @@ use proptest::prelude::*;
 
 use super::kernels::isa::Isa;
 use super::*;
-use crate::{Error, Result};
+use crate::interrupt::tests::Countdown;
+use crate::{Error, Interrupt, Result};
 
 /// Normally distributed values, the same for the same seed.
 pub(crate) fn noise(count: usize, seed: u64) -> Vec<f32> {
@@ -343,5 +344,29 @@ fn a_build_without_quantized_ops_says_so() {
     for precision in [Precision::Int8, Precision::Int4] {
         let refused = message(Model::pack(&everything(), precision, PackOptions::default()));
         assert!(refused.contains("quantized-ops"), "{refused}");
+    }
+}
+
+#[test]
+fn a_run_stops_at_the_first_look_that_says_so_in_every_precision() {
+    for precision in precisions() {
+        let model = Model::pack(&everything(), precision, PackOptions::default()).unwrap();
+        let shape = [2, 3, 8, 12];
+        let input = noise(shape.iter().product(), 4);
+        let mut scratch = vec![0.0; model.scratch_len(&shape).unwrap()];
+        let mut out = vec![0.0; model.output_shape(&shape).unwrap().iter().product()];
+        let mut stopped = 0;
+        loop {
+            let countdown = Countdown::from(stopped);
+            let outcome = model.run_unless(&Interrupt::by(countdown.clone()), &input, &shape, &mut scratch, &mut out);
+            assert_eq!(countdown.ignored(), 0, "{precision} went on");
+            match outcome {
+                Ok(()) => break,
+                Err(error) => assert_eq!(error, Error::Cancelled),
+            }
+            stopped += 1;
+        }
+        assert!(stopped >= 20, "{precision} looked {stopped} times only");
+        assert!(same_bits(&out, &run(&model, &input, &shape).unwrap()), "{precision}");
     }
 }

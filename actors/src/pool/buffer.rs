@@ -60,6 +60,14 @@ impl Buffer {
         self.released = true;
     }
 
+    /// A plain lease of as many bytes, for the same owner and from the same pool, to be overwritten.
+    ///
+    /// # Errors
+    /// As [`Pool::allocate`](super::Pool::allocate).
+    pub fn same_sized(&self) -> Result<Self> {
+        Self::lease(&self.core, self.len, self.owner, AllocOptions::for_overwrite())
+    }
+
     /// The lease's id, unique for the pool's life.
     pub fn id(&self) -> LeaseId {
         self.id

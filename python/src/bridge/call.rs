@@ -7,9 +7,9 @@ mod callbacks;
 pub(super) mod coroutine;
 mod settled;
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -22,6 +22,7 @@ use pyo3::types::{PyTuple, PyType};
 
 pub(super) use self::callbacks::{Callback, Callbacks};
 use self::settled::Settled;
+use super::loan::Terms;
 use super::node::{Life, Node};
 use super::{loops, release, sleep, spin};
 use crate::errors::classes::{DeadlineExceeded, InvalidInput, RuntimeClosed};
@@ -47,13 +48,21 @@ pub(crate) struct Call {
     node: Arc<Node>,
     /// Part of asyncio's protocol: set when a task is to wait, cleared by that task.
     blocking: AtomicBool,
+    /// Set once, if it has borrowed anything.
+    terms: OnceLock<Terms>,
     face: Mutex<Face>,
 }
 
 impl Call {
     pub(super) fn new(node: Arc<Node>, event_loop: Option<Py<PyAny>>) -> Self {
         let face = Face { event_loop, ..Face::default() };
-        Self { node, blocking: AtomicBool::new(true), face: Mutex::new(face) }
+        Self { node, blocking: AtomicBool::new(true), terms: OnceLock::new(), face: Mutex::new(face) }
+    }
+
+    /// Remembers what was borrowed for the call.
+    pub(crate) fn has_borrowed(&self, terms: Terms) {
+        // A call borrows once.
+        let _ = self.terms.set(terms);
     }
 
     /// The loop that the call belongs to, if it does already.
@@ -287,8 +296,8 @@ impl Call {
         compared.map(|()| removed)
     }
 
-    /// Cancels the call if it has no result yet, and says whether it did. Work that has begun is finished in
-    /// the background and its result dropped; work that has not begun is skipped.
+    /// Cancels the call if it has no result yet, and says whether it did. Work that has not begun is skipped; work
+    /// that has begun stops soon, or is finished in the background and its result dropped.
     #[pyo3(signature = (msg=None))]
     fn cancel(slf: &Bound<'_, Self>, msg: Option<Py<PyAny>>) -> PyResult<bool> {
         let call = slf.get();
@@ -340,6 +349,22 @@ impl Call {
             self.sleep(py, timeout)?;
         }
         self.outcome(py)
+    }
+
+    /// A call that is done when the work reads its inputs no more: you may write to them again.
+    fn copied<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, Self>> {
+        match self.terms.get() {
+            Some(terms) => terms.inputs.wait(py, "copied"),
+            None => super::ready(py, "copied", super::Outcome::Unit),
+        }
+    }
+
+    /// A call that is done when the work touches no memory of yours any more, neither its inputs nor ``out``.
+    fn released<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, Self>> {
+        match self.terms.get() {
+            Some(terms) => terms.all.wait(py, "released"),
+            None => super::ready(py, "released", super::Outcome::Unit),
+        }
     }
 
     /// The exception that the call raised, or None. Raises ``asyncio.InvalidStateError`` if it is not done.

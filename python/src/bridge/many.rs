@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::AcqRel;
 
+use ironcliw_actors::{Interrupt, Signal};
 use parking_lot::Mutex;
 use pyo3::prelude::*;
 use pyo3::types::PyList;
@@ -46,9 +47,8 @@ impl Part {
         }
     }
 
-    /// Nobody waits for the values any more, or one of the others has failed.
     pub(super) fn is_cancelled(&self) -> bool {
-        self.all.whole.lock().as_ref().is_none_or(Completer::is_cancelled)
+        self.all.is_set()
     }
 
     /// As [`Completer::is_called_off`]; a failure of one of the others counts as a word.
@@ -56,8 +56,19 @@ impl Part {
         self.all.whole.lock().as_ref().is_none_or(Completer::is_called_off)
     }
 
+    pub(super) fn interrupt(&self) -> Interrupt {
+        Interrupt::by(self.all.clone())
+    }
+
     pub(super) fn name(&self) -> Option<&'static str> {
         self.all.whole.lock().as_ref().and_then(Completer::name)
+    }
+}
+
+/// To the work: nobody waits for the values any more, or one of the others has failed.
+impl Signal for All {
+    fn is_set(&self) -> bool {
+        self.whole.lock().as_ref().is_none_or(Completer::is_cancelled)
     }
 }
 

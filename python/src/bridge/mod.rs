@@ -16,6 +16,7 @@
 
 mod call;
 mod forward;
+mod loan;
 mod loops;
 mod many;
 mod node;
@@ -30,6 +31,7 @@ mod wake;
 use pyo3::prelude::*;
 
 pub(crate) use call::Call;
+pub(crate) use loan::{Loan, Terms};
 pub(crate) use many::many;
 pub(crate) use node::Completer;
 pub(crate) use outcome::{Failure, Outcome};

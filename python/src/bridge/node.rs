@@ -15,6 +15,7 @@ use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8};
 use std::sync::{Arc, OnceLock};
 
+use ironcliw_actors::{Interrupt, Signal};
 use parking_lot::Mutex;
 use pyo3::Py;
 
@@ -187,6 +188,14 @@ impl Node {
     }
 }
 
+/// To the work: its result is not wanted any more, because the call was cancelled or dropped, or because somebody else (a
+/// deadline) has answered it.
+impl Signal for Node {
+    fn is_set(&self) -> bool {
+        matches!(self.life(), Life::Done | Life::Cancelled)
+    }
+}
+
 /// The worker's end of a call: cheap to move, completes from any thread without the GIL.
 ///
 /// Dropped without an outcome it answers with `ActorStopped`, so no call hangs because a message was lost.
@@ -237,6 +246,15 @@ impl Completer {
             End::Whole(node) => node.life() == Life::Cancelled,
             End::Part(part) => part.is_cancelled(),
         })
+    }
+
+    /// For the work to ask whether it is still wanted: one atomic load.
+    pub(crate) fn interrupt(&self) -> Interrupt {
+        match &self.0 {
+            None => Interrupt::never(),
+            Some(End::Whole(node)) => Interrupt::by(node.clone()),
+            Some(End::Part(part)) => part.interrupt(),
+        }
     }
 
     /// True once Python has cancelled the call in so many words. For work that is wanted for what it does, whether or not

@@ -3,16 +3,16 @@
 use std::cell::RefCell;
 
 use jpeg_encoder::{ChromaSubsamplingMethod, ColorType, Encoder, ImageBuffer, JpegColorType, rgb_to_ycbcr};
-use zune_core::bytestream::ZCursor;
 use zune_core::colorspace::ColorSpace;
 use zune_core::options::DecoderOptions;
 use zune_jpeg::JpegDecoder;
 
 use super::jpeg_stream::{Frame, seal};
+use super::polled::{PolledCursor, PolledWriter};
 use super::{DecodeOptions, Format, Header, claimed_size, refuse};
 use crate::image::size::{Channels, MAX_SIDE};
 use crate::image::view::ImageView;
-use crate::{Error, Result};
+use crate::{Error, Interrupt, Result};
 
 pub(super) fn probe(bytes: &[u8], options: &DecodeOptions) -> Result<Header> {
     let frame = Frame::read(bytes)?;
@@ -29,7 +29,8 @@ pub(super) fn probe(bytes: &[u8], options: &DecodeOptions) -> Result<Header> {
     })
 }
 
-pub(super) fn decode_into(bytes: &[u8], header: &Header, out: &mut [u8]) -> Result<()> {
+pub(super) fn decode_into(bytes: &[u8], header: &Header, out: &mut [u8], interrupt: &Interrupt) -> Result<()> {
+    interrupt.check()?;
     let sealed = seal(bytes)?;
     let options = DecoderOptions::new_fast()
         .set_strict_mode(true)
@@ -37,7 +38,7 @@ pub(super) fn decode_into(bytes: &[u8], header: &Header, out: &mut [u8]) -> Resu
         .set_max_height(MAX_SIDE)
         .jpeg_set_out_colorspace(ColorSpace::RGB);
     let options = if cfg!(feature = "simd-accel") { options } else { options.set_use_unsafe(false) };
-    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(&sealed), options);
+    let mut decoder = JpegDecoder::new_with_options(PolledCursor::new(&sealed, interrupt), options);
     let damaged = |error| refuse(Format::Jpeg, format!("{error:?}"));
     decoder.decode_headers().map_err(damaged)?;
     let claimed = (header.size.width(), header.size.height());
@@ -47,11 +48,11 @@ pub(super) fn decode_into(bytes: &[u8], header: &Header, out: &mut [u8]) -> Resu
     decoder.decode_into(out).map_err(damaged)
 }
 
-pub(super) fn encode(view: &ImageView<'_>, quality: u8) -> Result<Vec<u8>> {
+pub(super) fn encode(view: &ImageView<'_>, quality: u8, interrupt: &Interrupt) -> Result<Vec<u8>> {
     // Sides fit: the largest a `Size` allows is JPEG's own limit.
     let (width, height) = (view.width() as u16, view.height() as u16);
     let mut out = Vec::with_capacity(view.size().pixels() / 4 + 1024);
-    let mut encoder = Encoder::new(&mut out, quality);
+    let mut encoder = Encoder::new(PolledWriter::new(&mut out, interrupt), quality);
     // As libjpeg; the encoder's own default takes one chroma sample of four and aliases.
     encoder.set_chroma_subsampling_method(ChromaSubsamplingMethod::Average);
     let result = match (dense(view), view.channels()) {

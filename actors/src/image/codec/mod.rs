@@ -13,10 +13,11 @@
 mod jpeg;
 mod jpeg_stream;
 mod png;
+mod polled;
 
 use super::size::{Channels, MAX_PIXELS, MAX_SIDE, Size, check_output};
 use super::view::ImageView;
-use crate::{Error, Result};
+use crate::{Error, Interrupt, Result};
 
 /// A file format that can be decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -130,12 +131,14 @@ pub fn probe(bytes: &[u8], options: &DecodeOptions) -> Result<Header> {
 /// # Errors
 /// [`Error::Decode`] when the data is truncated, damaged or not what `header` says;
 /// [`Error::InvalidInput`] when `out` has another length.
-pub fn decode_into(bytes: &[u8], header: &Header, out: &mut [u8]) -> Result<()> {
+pub fn decode_into(bytes: &[u8], header: &Header, out: &mut [u8], interrupt: &Interrupt) -> Result<()> {
     check_output(out.len(), header.output_bytes())?;
-    match header.format {
-        Format::Jpeg => jpeg::decode_into(bytes, header, out),
-        Format::Png => png::decode_into(bytes, header, out),
-    }
+    let outcome = match header.format {
+        Format::Jpeg => jpeg::decode_into(bytes, header, out, interrupt),
+        Format::Png => png::decode_into(bytes, header, out, interrupt),
+    };
+    // To the decoder an interrupt is a reader that fails.
+    if outcome.is_err() { interrupt.check().and(outcome) } else { outcome }
 }
 
 /// Decodes a file into a buffer of its own: [`probe`] and [`decode_into`] in one call.
@@ -145,16 +148,18 @@ pub fn decode_into(bytes: &[u8], header: &Header, out: &mut [u8]) -> Result<()> 
 pub fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<(Size, Vec<u8>)> {
     let header = probe(bytes, options)?;
     let mut out = vec![0; header.output_bytes()];
-    decode_into(bytes, &header, &mut out)?;
+    decode_into(bytes, &header, &mut out, &Interrupt::never())?;
     Ok((header.size, out))
 }
 
 /// Writes an image of 1, 3 or 4 channels as a file.
 ///
 /// ```
+/// use ironcliw_actors::Interrupt;
 /// use ironcliw_actors::image::{Channels, ImageView, codec};
 /// let pixels = [200u8; 4 * 2 * 3];
-/// let file = codec::encode(&ImageView::dense(&pixels, 4, 2, Channels::Rgb)?, codec::Encoding::Png)?;
+/// let view = ImageView::dense(&pixels, 4, 2, Channels::Rgb)?;
+/// let file = codec::encode(&view, codec::Encoding::Png, &Interrupt::never())?;
 /// let (size, decoded) = codec::decode(&file, &codec::DecodeOptions::default())?;
 /// assert_eq!((size.width(), size.height()), (4, 2));
 /// assert_eq!(decoded, pixels);
@@ -162,15 +167,17 @@ pub fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<(Size, Vec<u8>)> 
 /// ```
 ///
 /// # Errors
-/// [`Error::InvalidInput`] when JPEG's quality is not in 1 to 100.
-pub fn encode(view: &ImageView<'_>, encoding: Encoding) -> Result<Vec<u8>> {
-    match encoding {
-        Encoding::Png => png::encode(view),
+/// [`Error::InvalidInput`] when JPEG's quality is not in 1 to 100; [`Error::Cancelled`] when interrupted, except while the PNG
+/// of a dense image is compressed.
+pub fn encode(view: &ImageView<'_>, encoding: Encoding, interrupt: &Interrupt) -> Result<Vec<u8>> {
+    let outcome = match encoding {
+        Encoding::Png => png::encode(view, interrupt),
         Encoding::Jpeg { quality } => {
             check_quality(quality)?;
-            jpeg::encode(view, quality)
+            jpeg::encode(view, quality, interrupt)
         }
-    }
+    };
+    if outcome.is_err() { interrupt.check().and(outcome) } else { outcome }
 }
 
 fn check_quality(quality: u8) -> Result<()> {

@@ -4,11 +4,12 @@ use std::io::{Cursor, Write};
 
 use png::{BitDepth, ColorType, Compression, Decoder, Encoder, Transformations};
 
+use super::polled::PolledReader;
 use super::{DecodeOptions, Format, Header, claimed_size, refuse};
 use crate::image::kernels::convert::convert_row;
 use crate::image::size::Channels;
 use crate::image::view::ImageView;
-use crate::{Error, Result};
+use crate::{Error, Interrupt, Result};
 
 /// The most bytes that deflate can make of one: 258 bytes from two bits, as zlib's documentation derives it.
 const DEFLATE_RATIO_MAX: u64 = 1032;
@@ -34,8 +35,8 @@ pub(super) fn probe(bytes: &[u8], options: &DecodeOptions) -> Result<Header> {
     })
 }
 
-pub(super) fn decode_into(bytes: &[u8], header: &Header, out: &mut [u8]) -> Result<()> {
-    let mut decoder = Decoder::new(Cursor::new(bytes));
+pub(super) fn decode_into(bytes: &[u8], header: &Header, out: &mut [u8], interrupt: &Interrupt) -> Result<()> {
+    let mut decoder = Decoder::new(PolledReader::new(bytes, interrupt));
     decoder.set_transformations(Transformations::EXPAND | Transformations::STRIP_16);
     decoder.set_ignore_text_chunk(true);
     decoder.set_ignore_iccp_chunk(true);
@@ -82,13 +83,15 @@ fn to_rgb(colors: ColorType, row: &[u8], out: &mut [u8]) {
     }
 }
 
-pub(super) fn encode(view: &ImageView<'_>) -> Result<Vec<u8>> {
+pub(super) fn encode(view: &ImageView<'_>, interrupt: &Interrupt) -> Result<Vec<u8>> {
+    interrupt.check()?;
     let mut out = Vec::with_capacity(view.bytes() / 2 + 1024);
-    write(view, &mut out).map_err(|error| Error::invalid(format!("the image cannot be written as PNG: {error}")))?;
+    write(view, &mut out, interrupt)
+        .map_err(|error| Error::invalid(format!("the image cannot be written as PNG: {error}")))?;
     Ok(out)
 }
 
-fn write(view: &ImageView<'_>, out: &mut Vec<u8>) -> Result<(), png::EncodingError> {
+fn write(view: &ImageView<'_>, out: &mut Vec<u8>, interrupt: &Interrupt) -> Result<(), png::EncodingError> {
     let mut encoder = Encoder::new(out, view.width() as u32, view.height() as u32);
     encoder.set_depth(BitDepth::Eight);
     encoder.set_compression(Compression::Fast);
@@ -103,8 +106,8 @@ fn write(view: &ImageView<'_>, out: &mut Vec<u8>) -> Result<(), png::EncodingErr
     } else {
         let mut rows = writer.stream_writer()?;
         let mut scratch = Vec::new();
-        for y in 0..view.height() {
-            rows.write_all(view.row(y, &mut scratch))?;
+        for step in interrupt.steps(0..view.height(), view.row_bytes()) {
+            rows.write_all(view.row(step.map_err(std::io::Error::other)?, &mut scratch))?;
         }
         rows.finish()?;
     }

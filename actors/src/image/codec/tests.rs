@@ -180,7 +180,7 @@ fn a_truncated_or_damaged_png_is_an_error() {
     let pixels = picture(61, 47, Channels::Rgb);
     for channels in [Channels::Gray, Channels::Rgb] {
         let view = ImageView::dense(&pixels[..61 * 47 * channels.count()], 61, 47, channels).unwrap();
-        let file = encode(&view, Encoding::Png).unwrap();
+        let file = encode(&view, Encoding::Png, &Interrupt::never()).unwrap();
         for cut in (0..file.len()).step_by(file.len() / 40).chain(file.len() - 20..file.len()) {
             let error = decode(&file[..cut], &OPTIONS).expect_err("cut");
             assert!(matches!(error, Error::Decode { .. }), "cut at {cut}: {error:?}");
@@ -216,7 +216,9 @@ fn a_header_that_promises_more_than_the_file_can_hold_is_refused_at_once() {
         assert!(matches!(error, Error::Decode { format: "PNG", .. }), "{error:?}");
     }
     let options = DecodeOptions { max_pixels: 100 };
-    let small = encode(&ImageView::dense(&[0; 101], 101, 1, Channels::Gray).unwrap(), Encoding::Png).unwrap();
+    let small =
+        encode(&ImageView::dense(&[0; 101], 101, 1, Channels::Gray).unwrap(), Encoding::Png, &Interrupt::never())
+            .unwrap();
     let message = probe(&small, &options).unwrap_err().to_string();
     assert!(message.contains("101x1") && message.contains("100 pixels"), "{message}");
 }
@@ -242,7 +244,8 @@ fn a_png_round_trip_keeps_every_byte_of_every_slice() {
     for channels in [Channels::Gray, Channels::Rgb, Channels::Rgba] {
         let pixels = noise(23 * 9 * channels.count(), 4);
         for (name, view) in sliced(&pixels, 23, 9, channels) {
-            let (size, decoded) = decode(&encode(&view, Encoding::Png).unwrap(), &OPTIONS).unwrap();
+            let (size, decoded) =
+                decode(&encode(&view, Encoding::Png, &Interrupt::never()).unwrap(), &OPTIONS).unwrap();
             assert_eq!(size, view.size());
             let rgb: Vec<u8> = bytes_of(&view)
                 .chunks_exact(channels.count())
@@ -261,8 +264,8 @@ fn a_jpeg_of_a_slice_is_the_jpeg_of_its_copy_and_close_to_the_pixels() {
             let copy = bytes_of(&view);
             let dense = ImageView::of(&copy, view.size(), channels).unwrap();
             let quality = Encoding::Jpeg { quality: 95 };
-            let (_, a) = decode(&encode(&view, quality).unwrap(), &OPTIONS).unwrap();
-            let (_, b) = decode(&encode(&dense, quality).unwrap(), &OPTIONS).unwrap();
+            let (_, a) = decode(&encode(&view, quality, &Interrupt::never()).unwrap(), &OPTIONS).unwrap();
+            let (_, b) = decode(&encode(&dense, quality, &Interrupt::never()).unwrap(), &OPTIONS).unwrap();
             // The encoder has several conversions to YCbCr, which may round apart.
             let apart = a.iter().zip(&b).map(|(a, b)| a.abs_diff(*b)).max().unwrap();
             assert!(apart <= 6, "{name} {channels:?}: {apart}");
@@ -279,17 +282,19 @@ fn names_and_qualities_are_checked() {
     assert!(Encoding::from_name("gif", None).is_err());
     assert!(Encoding::from_name("jpeg", Some(0)).is_err());
     let view = ImageView::dense(&[1], 1, 1, Channels::Gray).unwrap();
-    assert!(encode(&view, Encoding::Jpeg { quality: 101 }).is_err());
+    assert!(encode(&view, Encoding::Jpeg { quality: 101 }, &Interrupt::never()).is_err());
 }
 
 #[test]
 fn a_header_of_another_file_is_refused() {
-    let one = encode(&ImageView::dense(&[0; 6], 3, 2, Channels::Gray).unwrap(), Encoding::Png).unwrap();
-    let other = encode(&ImageView::dense(&[0; 6], 2, 3, Channels::Gray).unwrap(), Encoding::Png).unwrap();
+    let one =
+        encode(&ImageView::dense(&[0; 6], 3, 2, Channels::Gray).unwrap(), Encoding::Png, &Interrupt::never()).unwrap();
+    let other =
+        encode(&ImageView::dense(&[0; 6], 2, 3, Channels::Gray).unwrap(), Encoding::Png, &Interrupt::never()).unwrap();
     let header = probe(&one, &OPTIONS).unwrap();
     let mut out = vec![0; header.output_bytes()];
-    assert!(matches!(decode_into(&other, &header, &mut out), Err(Error::Decode { .. })));
-    assert!(matches!(decode_into(&one, &header, &mut out[1..]), Err(Error::InvalidInput(_))));
+    assert!(matches!(decode_into(&other, &header, &mut out, &Interrupt::never()), Err(Error::Decode { .. })));
+    assert!(matches!(decode_into(&one, &header, &mut out[1..], &Interrupt::never()), Err(Error::InvalidInput(_))));
 }
 
 proptest::proptest! {
@@ -305,7 +310,7 @@ proptest::proptest! {
             let mut files: Vec<Vec<u8>> = jpegs(37, 29).into_iter().map(|(_, file)| file).collect();
             let pixels = picture(37, 29, Channels::Rgba);
             let view = ImageView::dense(&pixels, 37, 29, Channels::Rgba).unwrap();
-            files.push(encode(&view, Encoding::Png).unwrap());
+            files.push(encode(&view, Encoding::Png, &Interrupt::never()).unwrap());
             files.push(png_file(4, 1, ::png::ColorType::Indexed, ::png::BitDepth::Two, &[0b00_01_10_11]));
             files
         });

@@ -3,12 +3,15 @@
 //! An operation reads an [`ImageView`](super::ImageView) row by row, so strides cost nothing where rows are dense, and
 //! writes a dense result into the caller's slice, whose length must be exact. Where an operation is worth several code
 //! paths it is a folder: `mod.rs` says the contract and chooses the path, `scalar.rs` is the oracle, `wide.rs` runs on
-//! every machine, `avx2.rs` where the CPU has it. Without the feature `simd-accel` only the scalar paths exist.
+//! every machine, `avx2.rs` where the CPU has it. Each operation looks at an [`Interrupt`](crate::Interrupt) every so many bytes
+//! and then ends with [`Error::Cancelled`](crate::Error::Cancelled), its output half written. Without the feature `simd-accel` only the scalar paths exist.
 
 pub mod analysis;
 pub mod convert;
 pub mod convolve;
 pub mod enhance;
+#[cfg(test)]
+mod interrupt_tests;
 pub mod normalize;
 pub mod resize;
 mod window;

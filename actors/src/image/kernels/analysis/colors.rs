@@ -7,7 +7,7 @@
 use crate::image::Scratch;
 use crate::image::size::Channels;
 use crate::image::view::ImageView;
-use crate::{Error, Result};
+use crate::{Error, Interrupt, Result};
 
 /// The most colours that can be asked for.
 pub const COLORS_MAX: usize = 256;
@@ -23,30 +23,43 @@ const ROUNDS_MAX: usize = 12;
 ///
 /// # Errors
 /// [`Error::InvalidInput`] when `count` is out of range.
-pub fn dominant_colors(src: &ImageView<'_>, count: usize, scratch: &mut Scratch) -> Result<Vec<[u8; 3]>> {
+pub fn dominant_colors(
+    src: &ImageView<'_>,
+    count: usize,
+    scratch: &mut Scratch,
+    interrupt: &Interrupt,
+) -> Result<Vec<[u8; 3]>> {
     if !(1..=COLORS_MAX).contains(&count) {
         return Err(Error::invalid(format!("the number of colours is 1 to {COLORS_MAX}, not {count}")));
     }
-    let mut colors = match exact(src, count.max(EXACT_MAX), scratch) {
+    let mut colors = match exact(src, count.max(EXACT_MAX), scratch, interrupt)? {
         Some(colors) => colors,
-        None => group(&bins(src, scratch), count),
+        None => group(&bins(src, scratch, interrupt)?, count),
     };
     colors.sort_unstable_by_key(|&(color, weight)| (std::cmp::Reverse(weight), color));
     colors.truncate(count);
     Ok(colors.into_iter().map(|(color, _)| color).collect())
 }
 
+/// A colour and the number of its pixels.
+type Counted = ([u8; 3], u64);
+
 /// Every colour with its number of pixels, unless there are more than `limit`.
-fn exact(src: &ImageView<'_>, limit: usize, scratch: &mut Scratch) -> Option<Vec<([u8; 3], u64)>> {
-    let mut colors: Vec<([u8; 3], u64)> = Vec::with_capacity(limit);
+fn exact(
+    src: &ImageView<'_>,
+    limit: usize,
+    scratch: &mut Scratch,
+    interrupt: &Interrupt,
+) -> Result<Option<Vec<Counted>>> {
+    let mut colors: Vec<Counted> = Vec::with_capacity(limit);
     let mut at = 0;
-    for y in 0..src.height() {
-        for color in rgb(src.channels(), src.row(y, &mut scratch.row)) {
+    for step in interrupt.steps(0..src.height(), src.row_bytes()) {
+        for color in rgb(src.channels(), src.row(step?, &mut scratch.row)) {
             // Neighbours mostly share a colour, so the last one found is tried first.
             if colors.get(at).is_none_or(|(known, _)| *known != color) {
                 at = match colors.iter().position(|(known, _)| *known == color) {
                     Some(found) => found,
-                    None if colors.len() == limit => return None,
+                    None if colors.len() == limit => return Ok(None),
                     None => {
                         colors.push((color, 0));
                         colors.len() - 1
@@ -56,7 +69,7 @@ fn exact(src: &ImageView<'_>, limit: usize, scratch: &mut Scratch) -> Option<Vec
             colors[at].1 += 1;
         }
     }
-    Some(colors)
+    Ok(Some(colors))
 }
 
 /// The pixels of a bin: their number and their mean colour.
@@ -65,11 +78,11 @@ struct Bin {
     mean: [f32; 3],
 }
 
-fn bins(src: &ImageView<'_>, scratch: &mut Scratch) -> Vec<Bin> {
+fn bins(src: &ImageView<'_>, scratch: &mut Scratch, interrupt: &Interrupt) -> Result<Vec<Bin>> {
     // A pixel adds the 3 bits of each channel that the bin's index does not say: even MAX_PIXELS of them fit 32 bits.
     let mut counts = vec![[0u32; 4]; 1 << 15];
-    for y in 0..src.height() {
-        for [r, g, b] in rgb(src.channels(), src.row(y, &mut scratch.row)) {
+    for step in interrupt.steps(0..src.height(), src.row_bytes()) {
+        for [r, g, b] in rgb(src.channels(), src.row(step?, &mut scratch.row)) {
             let index = usize::from(r >> 3) << 10 | usize::from(g >> 3) << 5 | usize::from(b >> 3);
             let bin = &mut counts[index];
             for (sum, value) in bin.iter_mut().zip([1, u32::from(r & 7), u32::from(g & 7), u32::from(b & 7)]) {
@@ -78,18 +91,18 @@ fn bins(src: &ImageView<'_>, scratch: &mut Scratch) -> Vec<Bin> {
         }
     }
     let full = counts.iter().enumerate().filter(|(_, bin)| bin[0] > 0);
-    full.map(|(index, &[count, sums @ ..])| Bin {
+    let of = |(index, &[count, sums @ ..]): (usize, &[u32; 4])| Bin {
         weight: u64::from(count),
         mean: std::array::from_fn(|c| {
             let base = (index >> (10 - 5 * c) & 31) << 3;
             base as f32 + sums[c] as f32 / count as f32
         }),
-    })
-    .collect()
+    };
+    Ok(full.map(of).collect())
 }
 
 /// Groups bins around at most `count` colours.
-fn group(bins: &[Bin], count: usize) -> Vec<([u8; 3], u64)> {
+fn group(bins: &[Bin], count: usize) -> Vec<Counted> {
     let mut centers = seeds(bins, count);
     let mut weights = Vec::new();
     for _ in 0..ROUNDS_MAX {
@@ -114,7 +127,7 @@ fn group(bins: &[Bin], count: usize) -> Vec<([u8; 3], u64)> {
             break;
         }
     }
-    let mut colors: Vec<([u8; 3], u64)> = Vec::new();
+    let mut colors: Vec<Counted> = Vec::new();
     for (center, weight) in centers.iter().zip(weights).filter(|(_, weight)| *weight > 0) {
         let color = center.map(|value| value.round() as u8);
         match colors.iter_mut().find(|(known, _)| *known == color) {

@@ -11,6 +11,7 @@ pub use edges::EDGE_THRESHOLD;
 
 use crate::image::Scratch;
 use crate::image::view::ImageView;
+use crate::{Interrupt, Result};
 use edges::Gray;
 
 /// How the gray values of an image are distributed.
@@ -45,18 +46,28 @@ pub struct Layout {
 
 /// The share of pixels, 0 to 1, on an edge: where the magnitude of the Sobel gradient of the gray values is above
 /// [`EDGE_THRESHOLD`]. A flat image has none.
-pub fn edge_density(src: &ImageView<'_>, scratch: &mut Scratch) -> f32 {
+///
+/// # Errors
+/// [`Error::Cancelled`](crate::Error::Cancelled) when interrupted.
+pub fn edge_density(src: &ImageView<'_>, scratch: &mut Scratch, interrupt: &Interrupt) -> Result<f32> {
     let mut gray = Gray::new(src, scratch);
-    let edges: usize = (0..src.height()).map(|y| gray.edges(y)).sum();
-    share(edges, src)
+    let mut edges = 0;
+    for step in interrupt.steps(0..src.height(), 3 * src.row_bytes()) {
+        edges += gray.edges(step?);
+    }
+    Ok(share(edges, src))
 }
 
 /// Mean, deviation and entropy of the gray values, and the density of edges.
-pub fn texture(src: &ImageView<'_>, scratch: &mut Scratch) -> Texture {
+///
+/// # Errors
+/// [`Error::Cancelled`](crate::Error::Cancelled) when interrupted.
+pub fn texture(src: &ImageView<'_>, scratch: &mut Scratch, interrupt: &Interrupt) -> Result<Texture> {
     let mut gray = Gray::new(src, scratch);
     let mut histogram = [0u64; 256];
     let mut edges = 0;
-    for y in 0..src.height() {
+    for step in interrupt.steps(0..src.height(), 3 * src.row_bytes()) {
+        let y = step?;
         edges += gray.edges(y);
         for value in gray.row(y) {
             histogram[usize::from(*value)] += 1;
@@ -69,35 +80,39 @@ pub fn texture(src: &ImageView<'_>, scratch: &mut Scratch) -> Texture {
     };
     let mean = moment(1, 0.0);
     let bits = histogram.iter().filter(|bin| **bin > 0).map(|bin| -share_of(bin) * share_of(bin).log2());
-    Texture {
+    Ok(Texture {
         mean,
         std_dev: moment(2, mean).sqrt(),
         // The sum over one full bin is −0.
         entropy: bits.sum::<f64>().max(0.0),
         edge_density: share(edges, src),
-    }
+    })
 }
 
 /// Shape, brightness of the middle, and the density of edges.
-pub fn spatial_layout(src: &ImageView<'_>, scratch: &mut Scratch) -> Layout {
+///
+/// # Errors
+/// [`Error::Cancelled`](crate::Error::Cancelled) when interrupted.
+pub fn spatial_layout(src: &ImageView<'_>, scratch: &mut Scratch, interrupt: &Interrupt) -> Result<Layout> {
     let (width, height) = (src.width(), src.height());
     let (columns, rows) = (width / 4..width - width / 4, height / 4..height - height / 4);
     let mut gray = Gray::new(src, scratch);
     let (mut edges, mut sum) = (0, 0u64);
-    for y in 0..height {
+    for step in interrupt.steps(0..height, 3 * src.row_bytes()) {
+        let y = step?;
         edges += gray.edges(y);
         if rows.contains(&y) {
             sum += gray.row(y)[columns.clone()].iter().map(|value| u64::from(*value)).sum::<u64>();
         }
     }
-    Layout {
+    Ok(Layout {
         width,
         height,
         channels: src.channels().count(),
         aspect_ratio: width as f64 / height as f64,
         center_brightness: sum as f64 / (columns.len() * rows.len()) as f64,
         edge_density: share(edges, src),
-    }
+    })
 }
 
 fn share(edges: usize, src: &ImageView<'_>) -> f32 {

@@ -8,7 +8,7 @@ const ALL: [Channels; 3] = [Channels::Gray, Channels::Rgb, Channels::Rgba];
 
 fn gray_of(view: &ImageView<'_>) -> Vec<u8> {
     let mut gray = vec![0; view.size().pixels()];
-    convert(view, Channels::Gray, &mut gray, &mut Scratch::new()).unwrap();
+    convert(view, Channels::Gray, &mut gray, &mut Scratch::new(), &Interrupt::never()).unwrap();
     gray
 }
 
@@ -36,11 +36,11 @@ fn a_flat_image_has_its_colour_and_nothing_else() {
     for (w, h) in [(1, 1), (40, 30)] {
         let pixels = [200u8, 10, 60].repeat(w * h);
         let view = ImageView::dense(&pixels, w, h, Channels::Rgb).unwrap();
-        assert_eq!(dominant_colors(&view, 5, &mut scratch).unwrap(), [[200, 10, 60]]);
-        assert_eq!(edge_density(&view, &mut scratch), 0.0);
-        let texture = texture(&view, &mut scratch);
+        assert_eq!(dominant_colors(&view, 5, &mut scratch, &Interrupt::never()).unwrap(), [[200, 10, 60]]);
+        assert_eq!(edge_density(&view, &mut scratch, &Interrupt::never()).unwrap(), 0.0);
+        let texture = texture(&view, &mut scratch, &Interrupt::never()).unwrap();
         assert_eq!((texture.mean, texture.std_dev, texture.entropy), (73.0, 0.0, 0.0));
-        let layout = spatial_layout(&view, &mut scratch);
+        let layout = spatial_layout(&view, &mut scratch, &Interrupt::never()).unwrap();
         assert_eq!((layout.width, layout.height, layout.channels), (w, h, 3));
         assert_eq!(layout.center_brightness, 73.0);
     }
@@ -51,9 +51,9 @@ fn few_colours_are_exact_and_ordered_by_frequency() {
     let colors = [[1u8, 2, 3], [250, 0, 9], [3, 3, 3]];
     let pixels: Vec<u8> = [5, 60, 35].iter().zip(colors).flat_map(|(n, color)| color.repeat(*n)).collect();
     let view = ImageView::dense(&pixels, 10, 10, Channels::Rgb).unwrap();
-    let found = dominant_colors(&view, 9, &mut Scratch::new()).unwrap();
+    let found = dominant_colors(&view, 9, &mut Scratch::new(), &Interrupt::never()).unwrap();
     assert_eq!(found, [colors[1], colors[2], colors[0]]);
-    assert_eq!(dominant_colors(&view, 1, &mut Scratch::new()).unwrap(), [colors[1]]);
+    assert_eq!(dominant_colors(&view, 1, &mut Scratch::new(), &Interrupt::never()).unwrap(), [colors[1]]);
 }
 
 #[test]
@@ -70,14 +70,14 @@ fn many_colours_are_grouped_near_their_centres() {
         }
     }
     let view = ImageView::dense(&pixels, 80, 50, Channels::Rgb).unwrap();
-    let found = dominant_colors(&view, 3, &mut Scratch::new()).unwrap();
+    let found = dominant_colors(&view, 3, &mut Scratch::new(), &Interrupt::never()).unwrap();
     for (found, center) in found.iter().zip(centers) {
         assert!(found.iter().zip(center).all(|(a, b)| a.abs_diff(b) <= 2), "{found:?} for {center:?}");
     }
-    assert_eq!(found, dominant_colors(&view, 3, &mut Scratch::new()).unwrap());
-    assert!(dominant_colors(&view, 0, &mut Scratch::new()).is_err());
-    assert!(dominant_colors(&view, COLORS_MAX + 1, &mut Scratch::new()).is_err());
-    assert!(dominant_colors(&view, COLORS_MAX, &mut Scratch::new()).unwrap().len() <= COLORS_MAX);
+    assert_eq!(found, dominant_colors(&view, 3, &mut Scratch::new(), &Interrupt::never()).unwrap());
+    assert!(dominant_colors(&view, 0, &mut Scratch::new(), &Interrupt::never()).is_err());
+    assert!(dominant_colors(&view, COLORS_MAX + 1, &mut Scratch::new(), &Interrupt::never()).is_err());
+    assert!(dominant_colors(&view, COLORS_MAX, &mut Scratch::new(), &Interrupt::never()).unwrap().len() <= COLORS_MAX);
 }
 
 #[test]
@@ -91,14 +91,14 @@ fn numbers_follow_their_definitions_for_every_slice_and_size() {
                 let count = gray.len() as f64;
                 let mean = gray.iter().sum::<f64>() / count;
                 let variance = gray.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / count;
-                let texture = texture(&view, &mut scratch);
+                let texture = texture(&view, &mut scratch, &Interrupt::never()).unwrap();
                 assert!((texture.mean - mean).abs() < 1e-9, "{name}");
                 assert!((texture.std_dev - variance.sqrt()).abs() < 1e-6, "{name}");
                 assert!((0.0..=8.0).contains(&texture.entropy), "{name}");
                 let density = edges_of(&view);
                 assert_eq!(texture.edge_density, density, "{name} {w}x{h}");
-                assert_eq!(edge_density(&view, &mut scratch), density, "{name}");
-                let layout = spatial_layout(&view, &mut scratch);
+                assert_eq!(edge_density(&view, &mut scratch, &Interrupt::never()).unwrap(), density, "{name}");
+                let layout = spatial_layout(&view, &mut scratch, &Interrupt::never()).unwrap();
                 let (w, h) = (view.width(), view.height());
                 let center = view.crop(w / 4, h / 4, w - 2 * (w / 4), h - 2 * (h / 4)).unwrap();
                 let inside = gray_of(&center);
@@ -114,8 +114,8 @@ fn numbers_follow_their_definitions_for_every_slice_and_size() {
 fn a_step_is_an_edge_on_both_of_its_sides() {
     let pixels: Vec<u8> = (0..100).map(|i| if i % 10 < 5 { 0 } else { 255 }).collect();
     let view = ImageView::dense(&pixels, 10, 10, Channels::Gray).unwrap();
-    assert_eq!(edge_density(&view, &mut Scratch::new()), 0.2);
-    let texture = texture(&view, &mut Scratch::new());
+    assert_eq!(edge_density(&view, &mut Scratch::new(), &Interrupt::never()).unwrap(), 0.2);
+    let texture = texture(&view, &mut Scratch::new(), &Interrupt::never()).unwrap();
     assert_eq!((texture.mean, texture.std_dev, texture.entropy), (127.5, 127.5, 1.0));
 }
 
@@ -128,8 +128,8 @@ fn colours_of_a_slice_are_those_of_its_copy() {
             let dense = ImageView::of(&copy, view.size(), channels).unwrap();
             let mut scratch = Scratch::new();
             assert_eq!(
-                dominant_colors(&view, 4, &mut scratch).unwrap(),
-                dominant_colors(&dense, 4, &mut scratch).unwrap(),
+                dominant_colors(&view, 4, &mut scratch, &Interrupt::never()).unwrap(),
+                dominant_colors(&dense, 4, &mut scratch, &Interrupt::never()).unwrap(),
                 "{name}"
             );
         }

@@ -10,10 +10,10 @@ mod avx2;
 mod scalar;
 
 use super::Isa;
-use crate::Result;
 use crate::image::Scratch;
 use crate::image::size::{Channels, check_output};
 use crate::image::view::ImageView;
+use crate::{Interrupt, Result};
 
 /// Coefficients of R, G and B in 1/65536, which sum to 1.
 const LUMA: [i32; 3] = [19_595, 38_470, 7_471];
@@ -23,14 +23,22 @@ const LUMA: [i32; 3] = [19_595, 38_470, 7_471];
 ///
 /// # Errors
 /// [`Error::InvalidInput`](crate::Error::InvalidInput) when `dst` has another length.
-pub fn convert(src: &ImageView<'_>, to: Channels, dst: &mut [u8], scratch: &mut Scratch) -> Result<()> {
+pub fn convert(
+    src: &ImageView<'_>,
+    to: Channels,
+    dst: &mut [u8],
+    scratch: &mut Scratch,
+    interrupt: &Interrupt,
+) -> Result<()> {
     check_output(dst.len(), src.size().bytes(to))?;
     if src.channels() == to {
         src.copy_to(dst);
         return Ok(());
     }
     let isa = Isa::detect();
-    for (y, out) in dst.chunks_exact_mut(src.width() * to.count()).enumerate() {
+    let row_bytes = src.width() * to.count();
+    for step in interrupt.steps(dst.chunks_exact_mut(row_bytes).enumerate(), row_bytes) {
+        let (y, out) = step?;
         convert_row_with(isa, src.channels(), src.row(y, &mut scratch.row), to, out);
     }
     Ok(())
@@ -91,7 +99,7 @@ mod tests {
             let view = ImageView::dense(&pixels, 61, 17, from).unwrap();
             for to in ALL {
                 let mut dst = vec![7; view.size().bytes(to)];
-                convert(&view, to, &mut dst, &mut scratch).unwrap();
+                convert(&view, to, &mut dst, &mut scratch, &Interrupt::never()).unwrap();
                 for (got, want) in dst.iter().zip(oracle(from, &pixels, to)) {
                     assert!(got.abs_diff(want) <= u8::from(to == Channels::Gray), "{from:?} to {to:?}");
                 }
@@ -135,7 +143,7 @@ mod tests {
             for (name, view) in sliced(&pixels, 21, 6, from) {
                 for to in ALL {
                     let mut dst = vec![0; view.size().bytes(to)];
-                    convert(&view, to, &mut dst, &mut scratch).unwrap();
+                    convert(&view, to, &mut dst, &mut scratch, &Interrupt::never()).unwrap();
                     let mut want = vec![0; dst.len()];
                     scalar::convert_row(from, &bytes_of(&view), to, &mut want);
                     assert_eq!(dst, want, "{name} {from:?} to {to:?}");

@@ -17,38 +17,58 @@ use kernel::Shape;
 
 use super::Isa;
 use super::window::{Ring, reflect101};
-use crate::Result;
 use crate::image::Scratch;
 use crate::image::size::check_output;
 use crate::image::view::ImageView;
+use crate::{Interrupt, Result};
 
 /// Convolves an image; `dst` gets `src.bytes()` bytes of the same shape, without gaps.
 ///
 /// # Errors
 /// [`Error::InvalidInput`](crate::Error::InvalidInput) when `dst` has another length.
-pub fn convolve(src: &ImageView<'_>, kernel: &Kernel, dst: &mut [u8], scratch: &mut Scratch) -> Result<()> {
-    convolve_with(Isa::detect(), src, kernel, dst, scratch)
+pub fn convolve(
+    src: &ImageView<'_>,
+    kernel: &Kernel,
+    dst: &mut [u8],
+    scratch: &mut Scratch,
+    interrupt: &Interrupt,
+) -> Result<()> {
+    convolve_with(Isa::detect(), src, kernel, dst, scratch, interrupt)
 }
 
-fn convolve_with(isa: Isa, src: &ImageView<'_>, kernel: &Kernel, dst: &mut [u8], scratch: &mut Scratch) -> Result<()> {
+fn convolve_with(
+    isa: Isa,
+    src: &ImageView<'_>,
+    kernel: &Kernel,
+    dst: &mut [u8],
+    scratch: &mut Scratch,
+    interrupt: &Interrupt,
+) -> Result<()> {
     check_output(dst.len(), src.bytes())?;
     match &kernel.shape {
-        Shape::Gaussian3 => gaussian::<3>(isa, src, dst, scratch),
-        Shape::Gaussian5 => gaussian::<5>(isa, src, dst, scratch),
-        Shape::Weights { side, weights } => weighted(isa, src, *side, weights, dst, scratch),
+        Shape::Gaussian3 => gaussian::<3>(isa, src, dst, scratch, interrupt),
+        Shape::Gaussian5 => gaussian::<5>(isa, src, dst, scratch, interrupt),
+        Shape::Weights { side, weights } => weighted(isa, src, (*side, weights), dst, scratch, interrupt),
     }
-    Ok(())
 }
 
-fn gaussian<const N: usize>(isa: Isa, src: &ImageView<'_>, dst: &mut [u8], scratch: &mut Scratch) {
+fn gaussian<const N: usize>(
+    isa: Isa,
+    src: &ImageView<'_>,
+    dst: &mut [u8],
+    scratch: &mut Scratch,
+    interrupt: &Interrupt,
+) -> Result<()> {
     let Scratch { rows, sums, .. } = scratch;
     let channels = src.channels().count();
     let mut ring = Ring::new(rows, N, src.row_bytes(), src.height());
-    for (y, out) in dst.chunks_exact_mut(src.row_bytes()).enumerate() {
+    for step in interrupt.steps(dst.chunks_exact_mut(src.row_bytes()).enumerate(), N * src.row_bytes()) {
+        let (y, out) = step?;
         let window = around::<N>(src, y, &mut ring);
         gaussian_sums::<N>(isa, window, channels, sums);
         gaussian_row::<N>(isa, sums, channels, out);
     }
+    Ok(())
 }
 
 /// The `N` rows of an image around row `y`, borrowed where they are dense, else gathered into the ring.
@@ -89,12 +109,20 @@ fn gaussian_row<const N: usize>(isa: Isa, sums: &[u16], channels: usize, out: &m
     }
 }
 
-fn weighted(isa: Isa, src: &ImageView<'_>, side: usize, weights: &[f32], dst: &mut [u8], scratch: &mut Scratch) {
+fn weighted(
+    isa: Isa,
+    src: &ImageView<'_>,
+    (side, weights): (usize, &[f32]),
+    dst: &mut [u8],
+    scratch: &mut Scratch,
+    interrupt: &Interrupt,
+) -> Result<()> {
     let Scratch { row, values, .. } = scratch;
     let channels = src.channels().count();
     let pad = side / 2 * channels;
     let mut ring = Ring::new(values, side, src.row_bytes() + 2 * pad, src.height());
-    for (y, out) in dst.chunks_exact_mut(src.row_bytes()).enumerate() {
+    for step in interrupt.steps(dst.chunks_exact_mut(src.row_bytes()).enumerate(), side * side * src.row_bytes()) {
+        let (y, out) = step?;
         ring.fill(y, &mut |at, padded: &mut [f32]| {
             for (value, byte) in padded[pad..].iter_mut().zip(src.row(at, row)) {
                 *value = f32::from(*byte);
@@ -113,6 +141,7 @@ fn weighted(isa: Isa, src: &ImageView<'_>, side: usize, weights: &[f32], dst: &m
             _ => scalar::weighted(&rows, weights, channels, out, 0),
         }
     }
+    Ok(())
 }
 
 /// The padded rows under a kernel of `side` rows.

@@ -43,7 +43,15 @@ fn gaussians_are_exact_on_every_path_for_every_slice_and_size() {
                     let want = oracle(&view, *side, weights);
                     for isa in Isa::available() {
                         let mut dst = vec![9; view.bytes()];
-                        convolve_with(isa, &view, &Kernel::named(name).unwrap(), &mut dst, &mut scratch).unwrap();
+                        convolve_with(
+                            isa,
+                            &view,
+                            &Kernel::named(name).unwrap(),
+                            &mut dst,
+                            &mut scratch,
+                            &Interrupt::never(),
+                        )
+                        .unwrap();
                         assert_eq!(dst, want, "{name} {slice} {w}x{h} {isa:?}");
                     }
                 }
@@ -58,7 +66,7 @@ fn white_stays_white_under_a_gaussian() {
     let view = ImageView::dense(&pixels, 20, 9, Channels::Gray).unwrap();
     let mut dst = [0; 20 * 9];
     for name in ["gaussian_3x3", "gaussian_5x5", "box_3x3"] {
-        convolve(&view, &Kernel::named(name).unwrap(), &mut dst, &mut Scratch::new()).unwrap();
+        convolve(&view, &Kernel::named(name).unwrap(), &mut dst, &mut Scratch::new(), &Interrupt::never()).unwrap();
         assert_eq!(dst, pixels, "{name}");
     }
 }
@@ -79,7 +87,7 @@ fn weighted_kernels_follow_the_definition_and_paths_agree_bit_for_bit() {
                     let mut first: Option<Vec<u8>> = None;
                     for isa in Isa::available() {
                         let mut dst = vec![9; view.bytes()];
-                        convolve_with(isa, &view, &kernel, &mut dst, &mut scratch).unwrap();
+                        convolve_with(isa, &view, &kernel, &mut dst, &mut scratch, &Interrupt::never()).unwrap();
                         let apart = dst.iter().zip(&want).map(|(a, b)| a.abs_diff(*b)).max();
                         assert!(apart <= Some(1), "{slice} {w}x{h} side {side} {isa:?}");
                         assert_eq!(first.get_or_insert_with(|| dst.clone()), &dst, "{isa:?}");
@@ -94,7 +102,7 @@ fn weighted_kernels_follow_the_definition_and_paths_agree_bit_for_bit() {
 fn every_name_is_a_kernel_and_other_names_list_them() {
     let view = ImageView::dense(&[1, 2, 3], 1, 1, Channels::Rgb).unwrap();
     for name in Kernel::names() {
-        convolve(&view, &Kernel::named(name).unwrap(), &mut [0; 3], &mut Scratch::new()).unwrap();
+        convolve(&view, &Kernel::named(name).unwrap(), &mut [0; 3], &mut Scratch::new(), &Interrupt::never()).unwrap();
     }
     let message = Kernel::named("gausian").unwrap_err().to_string();
     for name in Kernel::names() {

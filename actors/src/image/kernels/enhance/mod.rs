@@ -13,7 +13,7 @@ use super::window::Ring;
 use crate::image::Scratch;
 use crate::image::size::{Channels, check_output};
 use crate::image::view::ImageView;
-use crate::{Error, Result};
+use crate::{Error, Interrupt, Result};
 use median::median_row;
 
 /// The largest amount of sharpening; more only clips.
@@ -27,11 +27,18 @@ const ONE: f32 = 256.0;
 ///
 /// # Errors
 /// [`Error::InvalidInput`] when `strength` is not in 0 to 1 or `dst` has another length.
-pub fn denoise(src: &ImageView<'_>, strength: f32, dst: &mut [u8], scratch: &mut Scratch) -> Result<()> {
+pub fn denoise(
+    src: &ImageView<'_>,
+    strength: f32,
+    dst: &mut [u8],
+    scratch: &mut Scratch,
+    interrupt: &Interrupt,
+) -> Result<()> {
     let strength = fixed("strength", strength, 1.0)?;
     check_output(dst.len(), src.bytes())?;
     let mut ring = Ring::new(&mut scratch.rows, 3, src.row_bytes(), src.height());
-    for (y, out) in dst.chunks_exact_mut(src.row_bytes()).enumerate() {
+    for step in interrupt.steps(dst.chunks_exact_mut(src.row_bytes()).enumerate(), 3 * src.row_bytes()) {
+        let (y, out) = step?;
         denoise_row(Isa::detect(), around(src, y, &mut ring), src.channels(), strength, out);
     }
     Ok(())
@@ -42,12 +49,19 @@ pub fn denoise(src: &ImageView<'_>, strength: f32, dst: &mut [u8], scratch: &mut
 ///
 /// # Errors
 /// [`Error::InvalidInput`] when `amount` is not in 0 to [`SHARPEN_MAX`] or `dst` has another length.
-pub fn sharpen(src: &ImageView<'_>, amount: f32, dst: &mut [u8], scratch: &mut Scratch) -> Result<()> {
+pub fn sharpen(
+    src: &ImageView<'_>,
+    amount: f32,
+    dst: &mut [u8],
+    scratch: &mut Scratch,
+    interrupt: &Interrupt,
+) -> Result<()> {
     let amount = fixed("amount", amount, SHARPEN_MAX)?;
     check_output(dst.len(), src.bytes())?;
     let Scratch { rows, sums, .. } = scratch;
     let mut ring = Ring::new(rows, 3, src.row_bytes(), src.height());
-    for (y, out) in dst.chunks_exact_mut(src.row_bytes()).enumerate() {
+    for step in interrupt.steps(dst.chunks_exact_mut(src.row_bytes()).enumerate(), 3 * src.row_bytes()) {
+        let (y, out) = step?;
         sharpen_row(Isa::detect(), around(src, y, &mut ring), src.channels(), amount, sums, out);
     }
     Ok(())
@@ -63,6 +77,7 @@ pub fn auto_process(
     sharpen_amount: f32,
     dst: &mut [u8],
     scratch: &mut Scratch,
+    interrupt: &Interrupt,
 ) -> Result<()> {
     let strength = fixed("denoise_strength", denoise_strength, 1.0)?;
     let amount = fixed("sharpen_amount", sharpen_amount, SHARPEN_MAX)?;
@@ -73,7 +88,8 @@ pub fn auto_process(
     let (gathered, cleaned) = rows.split_at_mut(3 * row_bytes);
     let mut source = Ring::over(gathered, 3, row_bytes, src.height());
     let mut cleaned = Ring::over(cleaned, 3, row_bytes, src.height());
-    for (y, out) in dst.chunks_exact_mut(row_bytes).enumerate() {
+    for step in interrupt.steps(dst.chunks_exact_mut(row_bytes).enumerate(), 6 * row_bytes) {
+        let (y, out) = step?;
         let window = cleaned.around(y, |at, row| {
             denoise_row(isa, around(src, at, &mut source), channels, strength, row);
         });
@@ -192,13 +208,13 @@ mod tests {
                 for (name, view) in sliced(&pixels, w, h, channels) {
                     let mut dst = vec![9; view.bytes()];
                     for strength in [0.0, 0.25, 1.0] {
-                        denoise(&view, strength, &mut dst, &mut scratch).unwrap();
+                        denoise(&view, strength, &mut dst, &mut scratch, &Interrupt::never()).unwrap();
                         let s = f64::from(strength);
                         let want = oracle(&view, |v, nine| f64::from(v) * (1.0 - s) + median_of(nine) * s);
                         assert_eq!(dst, want, "denoise {strength} {name} {w}x{h} {channels:?}");
                     }
                     for amount in [0.0, 0.5, 2.0] {
-                        sharpen(&view, amount, &mut dst, &mut scratch).unwrap();
+                        sharpen(&view, amount, &mut dst, &mut scratch, &Interrupt::never()).unwrap();
                         let a = f64::from(amount);
                         let want = oracle(&view, |v, nine| f64::from(v) + a * (f64::from(v) - gaussian_of(nine)));
                         assert_eq!(dst, want, "sharpen {amount} {name} {w}x{h} {channels:?}");
@@ -216,11 +232,11 @@ mod tests {
                 let pixels = noise(w * h * channels.count(), 29);
                 for (name, view) in sliced(&pixels, w, h, channels) {
                     let (mut clean, mut want) = (vec![0; view.bytes()], vec![0; view.bytes()]);
-                    denoise(&view, 0.3, &mut clean, &mut scratch).unwrap();
+                    denoise(&view, 0.3, &mut clean, &mut scratch, &Interrupt::never()).unwrap();
                     let cleaned = ImageView::of(&clean, view.size(), channels).unwrap();
-                    sharpen(&cleaned, 0.7, &mut want, &mut scratch).unwrap();
+                    sharpen(&cleaned, 0.7, &mut want, &mut scratch, &Interrupt::never()).unwrap();
                     let mut dst = vec![1; view.bytes()];
-                    auto_process(&view, 0.3, 0.7, &mut dst, &mut scratch).unwrap();
+                    auto_process(&view, 0.3, 0.7, &mut dst, &mut scratch, &Interrupt::never()).unwrap();
                     assert_eq!(dst, want, "{name} {w}x{h}");
                 }
             }
@@ -252,11 +268,11 @@ mod tests {
         pixels[3 * 7 + 3] = 250;
         let view = ImageView::dense(&pixels, 7, 7, Channels::Gray).unwrap();
         let mut dst = [0; 49];
-        denoise(&view, 1.0, &mut dst, &mut Scratch::new()).unwrap();
+        denoise(&view, 1.0, &mut dst, &mut Scratch::new(), &Interrupt::never()).unwrap();
         assert_eq!(dst, [10; 49]);
         let edge: Vec<u8> = (0..49).map(|i| if i % 7 < 3 { 20 } else { 200 }).collect();
         let view = ImageView::dense(&edge, 7, 7, Channels::Gray).unwrap();
-        denoise(&view, 1.0, &mut dst, &mut Scratch::new()).unwrap();
+        denoise(&view, 1.0, &mut dst, &mut Scratch::new(), &Interrupt::never()).unwrap();
         assert_eq!(dst, edge[..]);
     }
 
@@ -265,9 +281,9 @@ mod tests {
         let view = ImageView::dense(&[1], 1, 1, Channels::Gray).unwrap();
         let mut scratch = Scratch::new();
         for bad in [-0.1, 1.1, f32::NAN, f32::INFINITY] {
-            assert!(denoise(&view, bad, &mut [0], &mut scratch).is_err());
-            assert!(sharpen(&view, bad * 10.0, &mut [0], &mut scratch).is_err());
-            assert!(auto_process(&view, bad, 1.0, &mut [0], &mut scratch).is_err());
+            assert!(denoise(&view, bad, &mut [0], &mut scratch, &Interrupt::never()).is_err());
+            assert!(sharpen(&view, bad * 10.0, &mut [0], &mut scratch, &Interrupt::never()).is_err());
+            assert!(auto_process(&view, bad, 1.0, &mut [0], &mut scratch, &Interrupt::never()).is_err());
         }
     }
 }

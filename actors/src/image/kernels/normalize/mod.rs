@@ -8,7 +8,7 @@ use super::Isa;
 use crate::image::Scratch;
 use crate::image::size::{Channels, check_output};
 use crate::image::view::ImageView;
-use crate::{Error, Result};
+use crate::{Error, Interrupt, Result};
 
 /// What [`normalize`] computes for each channel: (x/255 − mean)/std as one multiplication and one addition.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -60,8 +60,14 @@ impl Normalization {
 /// # Errors
 /// [`Error::InvalidInput`] when the image has other channels than `how`, or `dst` another length than
 /// `src.size().bytes(src.channels())` values.
-pub fn normalize(src: &ImageView<'_>, how: &Normalization, dst: &mut [f32], scratch: &mut Scratch) -> Result<()> {
-    normalize_with(Isa::detect(), src, how, dst, scratch)
+pub fn normalize(
+    src: &ImageView<'_>,
+    how: &Normalization,
+    dst: &mut [f32],
+    scratch: &mut Scratch,
+    interrupt: &Interrupt,
+) -> Result<()> {
+    normalize_with(Isa::detect(), src, how, dst, scratch, interrupt)
 }
 
 fn normalize_with(
@@ -70,6 +76,7 @@ fn normalize_with(
     how: &Normalization,
     dst: &mut [f32],
     scratch: &mut Scratch,
+    interrupt: &Interrupt,
 ) -> Result<()> {
     if src.channels() != how.channels {
         return Err(Error::invalid(format!(
@@ -82,7 +89,8 @@ fn normalize_with(
     let width = src.width();
     let mut planes = dst.chunks_exact_mut(src.size().pixels());
     let mut planes: [&mut [f32]; 4] = std::array::from_fn(|_| planes.next().unwrap_or_default());
-    for y in 0..src.height() {
+    for step in interrupt.steps(0..src.height(), src.row_bytes() * size_of::<f32>()) {
+        let y = step?;
         let row = src.row(y, &mut scratch.row);
         let out = planes.each_mut().map(|plane| plane.get_mut(y * width..(y + 1) * width).unwrap_or_default());
         match isa {
@@ -119,7 +127,7 @@ mod tests {
                     let mut reference: Option<Vec<f32>> = None;
                     for isa in Isa::available() {
                         let mut dst = vec![f32::NAN; view.bytes()];
-                        normalize_with(isa, &view, &how, &mut dst, &mut scratch).unwrap();
+                        normalize_with(isa, &view, &how, &mut dst, &mut scratch, &Interrupt::never()).unwrap();
                         for (i, got) in dst.iter().enumerate() {
                             let (c, at) = (i / view.size().pixels(), i % view.size().pixels());
                             let x = f64::from(bytes[at * n + c]) / 255.0;
@@ -139,7 +147,7 @@ mod tests {
         assert_eq!(how, Normalization::new(&[0.5; 3], &[0.5; 3], Channels::Rgb).unwrap());
         let view = ImageView::dense(&[0, 255, 0], 1, 1, Channels::Rgb).unwrap();
         let mut dst = [0.0; 3];
-        normalize(&view, &how, &mut dst, &mut Scratch::new()).unwrap();
+        normalize(&view, &how, &mut dst, &mut Scratch::new(), &Interrupt::never()).unwrap();
         assert_eq!(dst, [-1.0, 1.0, -1.0]);
     }
 
@@ -153,6 +161,6 @@ mod tests {
         assert!(Normalization::new(&[0.5; 2], &[1.0], Channels::Rgb).is_err());
         let how = Normalization::new(&[0.5], &[0.5], Channels::Rgb).unwrap();
         let gray = ImageView::dense(&[1], 1, 1, Channels::Gray).unwrap();
-        assert!(normalize(&gray, &how, &mut [0.0], &mut Scratch::new()).is_err());
+        assert!(normalize(&gray, &how, &mut [0.0], &mut Scratch::new(), &Interrupt::never()).is_err());
     }
 }
