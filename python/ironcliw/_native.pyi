@@ -20,7 +20,7 @@ Rules that hold everywhere:
   `InvalidInput`.
 """
 
-from collections.abc import Awaitable, Callable, Generator, Sequence
+from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
 from contextvars import Context
 from types import GenericAlias, TracebackType
 from typing import Any, Generic, Self, SupportsIndex, TypeVar, TypeVarTuple, final, overload
@@ -468,6 +468,16 @@ class Images:
     def spatial_layout(
         self, image: _Image, *, copy: bool = False, timeout: float | None = None
     ) -> Call[SpatialLayout]: ...
+    def map(
+        self, method: str, images: Iterable[_Image] | Iterable[BytesLike], /, *args: Any, **options: Any
+    ) -> Call[list[Any]]:
+        """Every image through the method of this name, with the same other arguments, behind one awaitable: the
+        results, in order. The first error ends it.
+
+        `await rt.images.map("resize", frames, (224, 224), timeout=1.0)`. The results may be of different shapes;
+        `run` makes one array of results that are alike.
+        """
+
     def run(
         self,
         pipeline: Pipeline,

@@ -18,10 +18,14 @@ use crate::bridge::{Call, Keep, Outcome};
 use crate::errors::to_py_err;
 use crate::lending::Lending;
 use crate::runtime::Inner;
-use crate::work::Work;
+use crate::work::{Many, Work};
 
 #[pyclass(frozen, module = "ironcliw")]
-pub(crate) struct Images(pub(crate) Arc<Inner>);
+pub(crate) struct Images {
+    inner: Arc<Inner>,
+    /// While `map` calls the other methods: what their work is a part of.
+    many: Option<Many>,
+}
 
 /// What every call of a worker may be told beside its job.
 #[derive(Clone, Copy)]
@@ -38,6 +42,10 @@ enum Values<'a> {
 }
 
 impl Images {
+    pub(crate) fn new(inner: Arc<Inner>) -> Self {
+        Self { inner, many: None }
+    }
+
     /// Sends a job whose result is no array.
     fn send<'py>(
         &self,
@@ -95,13 +103,14 @@ impl Images {
         keep_axis: bool,
     ) -> PyResult<Bound<'py, Call>> {
         let timeout = args::timeout(timeout)?;
-        let to = self.0.open()?.images.next_worker();
+        let to = self.inner.open()?.images.next_worker();
         let (lent, array) = out.map(|Out { lent, array }| (lent, array)).unzip();
         let message = move |job, interrupt| Request { job, out: lent, interrupt };
         let convert = move |answer: ironcliw_actors::Result<Answer>| {
             Outcome::from_result(answer, |answer| outcome(answer, keep_axis, array))
         };
-        Work { name, to, lending, input, timeout, message, convert }.submit(py, &self.0)
+        let of = self.many.as_ref();
+        Work { name, of, to, lending, input, timeout, message, convert }.submit(py, &self.inner)
     }
 }
 
@@ -240,8 +249,53 @@ fn amount(value: f64) -> PyResult<f32> {
 const AUTO_DENOISE: f64 = 0.3;
 const AUTO_SHARPEN: f64 = 0.3;
 
+/// What `map` may call: every method that takes one image, or the bytes of one, first.
+const MAPPED: [&str; 13] = [
+    "decode",
+    "encode",
+    "resize",
+    "convert",
+    "normalize",
+    "convolve",
+    "denoise",
+    "sharpen",
+    "auto_process",
+    "dominant_colors",
+    "edge_density",
+    "texture",
+    "spatial_layout",
+];
+
 #[pymethods]
 impl Images {
+    #[pyo3(signature = (method, images, /, *args, **options))]
+    fn map<'py>(
+        &self,
+        py: Python<'py>,
+        method: &str,
+        images: &Bound<'py, PyAny>,
+        args: &Bound<'py, PyTuple>,
+        options: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, Call>> {
+        if !MAPPED.contains(&method) {
+            return Err(invalid(format!("there is nothing to map called {method:?}: {}", MAPPED.join(", "))));
+        }
+        if options.is_some_and(|options| options.contains("out").unwrap_or(false)) {
+            return Err(invalid("map takes no out: it would be one array for many results"));
+        }
+        self.inner.open()?;
+        let images: Vec<Bound<'py, PyAny>> = images.try_iter()?.collect::<PyResult<_>>()?;
+        let (call, many) = Many::begin(py, "images.map", images.len())?;
+        let parts = Bound::new(py, Self { inner: Arc::clone(&self.inner), many: Some(many) })?;
+        for image in images {
+            let args = std::iter::once(image).chain(args.iter());
+            let args = PyTuple::new(py, args.collect::<Vec<_>>())?;
+            // A bad argument ends it all: the call is dropped, and with it what has been queued.
+            parts.call_method(method, args, options)?;
+        }
+        Ok(call)
+    }
+
     #[pyo3(signature = (data, *, copy=false, out=None, timeout=None))]
     fn decode<'py>(
         &self,
@@ -493,7 +547,7 @@ impl Images {
     }
 
     fn __repr__(&self) -> String {
-        format!("<ironcliw.Images: {} workers>", self.0.subsystems.images.workers().len())
+        format!("<ironcliw.Images: {} workers>", self.inner.subsystems.images.workers().len())
     }
 }
 

@@ -321,7 +321,7 @@ impl LoadedModel {
                 None => arrays::from_out(array),
             })
         };
-        Work { name: "inference", to, lending, input, timeout, message, convert }.submit(py, &self.inner)
+        Work { name: "inference", of: None, to, lending, input, timeout, message, convert }.submit(py, &self.inner)
     }
 
     #[getter]

@@ -197,7 +197,7 @@ impl Runtime {
 
     #[getter]
     fn images(&self) -> images::Images {
-        images::Images(Arc::clone(&self.inner))
+        images::Images::new(Arc::clone(&self.inner))
     }
 
     #[getter]

@@ -12,9 +12,11 @@ use ironcliw_actors::inference::Tensor;
 use ironcliw_actors::pool::{Owner, Pool};
 use ironcliw_actors::scheduler::Priority;
 use ironcliw_actors::{Error, Interrupt};
+use parking_lot::Mutex;
 use pyo3::prelude::*;
 
-use crate::bridge::{self, Call, Completer, Failure, Outcome};
+use crate::args::invalid;
+use crate::bridge::{self, Call, Completer, Failure, Outcome, Parts};
 use crate::lending::Lending;
 use crate::runtime::Inner;
 use crate::send::{self, Shared};
@@ -47,6 +49,8 @@ impl Input for Tensor {
 pub(crate) struct Work<'a, A: Actor, I, F, G> {
     /// What `repr` and the errors show.
     pub(crate) name: &'static str,
+    /// If it is one request of a call for many.
+    pub(crate) of: Option<&'a Many>,
     pub(crate) to: &'a Address<A>,
     pub(crate) lending: Lending,
     pub(crate) input: I,
@@ -68,38 +72,61 @@ where
     /// Sends it. The call ends with `convert`'s outcome, or with `DeadlineExceeded` after `timeout`; when it is cancelled,
     /// or its time is up, the work stops.
     pub(crate) fn submit<'py>(self, py: Python<'py>, inner: &Inner) -> PyResult<Bound<'py, Call>> {
-        let Self { name, to, lending, mut input, timeout, message, convert } = self;
+        let Self { name, of, to, lending, mut input, timeout, message, convert } = self;
         let subsystems = inner.open()?;
         let (terms, mut copies) = (lending.terms(), lending.copies);
         // A job of the scheduler that waits for another one may wait for its own thread.
         if copies && (lending.bytes <= INLINE_COPY_MAX || subsystems.scheduler.is_current_thread()) {
             match input.detached(&subsystems.pool, Owner::named(OWNER)) {
                 Ok(copy) => input = copy,
-                Err(error) => return bridge::ready(py, name, Outcome::Error(Failure::from(error))),
+                Err(error) => {
+                    let (call, completer) = begin(py, name, of)?;
+                    completer.complete(Outcome::Error(Failure::from(error)));
+                    return Ok(call);
+                }
             }
             copies = false;
         }
         drop(lending);
-        let call = bridge::submit(py, name, |completer| {
-            let interrupt = completer.interrupt();
-            let asker = Asker::new(completer, timeout, inner, to.path());
-            if !copies {
-                asker.ask(to, message(input, interrupt), timeout, convert);
-                return Ok(());
-            }
-            let (pool, wanted) = (subsystems.pool.clone(), interrupt.clone());
-            let copy = move || wanted.check().and_then(|()| input.detached(&pool, Owner::named(OWNER)));
-            let to = to.clone();
-            let send = move |copied: Result<Result<I, Error>, Error>| match copied.flatten() {
-                Ok(input) => asker.ask(&to, message(input, interrupt), timeout, convert),
-                Err(error) => asker.refuse(error),
-            };
-            subsystems.scheduler.default_pool().priority(Priority::High).submit(copy, send);
-            Ok(())
-        })?;
+        let (call, completer) = begin(py, name, of)?;
         call.get().has_borrowed(terms);
+        let interrupt = completer.interrupt();
+        let asker = Asker::new(completer, timeout, inner, to.path());
+        if !copies {
+            asker.ask(to, message(input, interrupt), timeout, convert);
+            return Ok(call);
+        }
+        let (pool, wanted) = (subsystems.pool.clone(), interrupt.clone());
+        let copy = move || wanted.check().and_then(|()| input.detached(&pool, Owner::named(OWNER)));
+        let to = to.clone();
+        let send = move |copied: Result<Result<I, Error>, Error>| match copied.flatten() {
+            Ok(input) => asker.ask(&to, message(input, interrupt), timeout, convert),
+            Err(error) => asker.refuse(error),
+        };
+        subsystems.scheduler.default_pool().priority(Priority::High).submit(copy, send);
         Ok(call)
     }
+}
+
+/// A call for many requests that are being made.
+pub(crate) struct Many {
+    call: Py<Call>,
+    parts: Mutex<Parts>,
+}
+
+impl Many {
+    pub(crate) fn begin<'py>(py: Python<'py>, name: &'static str, count: usize) -> PyResult<(Bound<'py, Call>, Self)> {
+        let (call, parts) = bridge::many(py, name, count)?;
+        Ok((call.clone(), Self { call: call.unbind(), parts: Mutex::new(parts) }))
+    }
+}
+
+/// The call that the work is for, and the handle that answers its part.
+fn begin<'py>(py: Python<'py>, name: &'static str, of: Option<&Many>) -> PyResult<(Bound<'py, Call>, Completer)> {
+    let Some(many) = of else { return bridge::pending(py, name) };
+    let part = many.parts.lock().next();
+    let part = part.ok_or_else(|| invalid("there are more requests than the call is for"))?;
+    Ok((many.call.bind(py).clone(), part))
 }
 
 /// Whoever is to be answered.

@@ -35,6 +35,43 @@ def test_png_of_every_mode_decodes_exactly(rt: ironcliw.Runtime, photo: np.ndarr
     assert levels(image, decoded(out.getvalue())) == 0
 
 
+def test_map_gives_one_awaitable_for_many_images(rt: ironcliw.Runtime, photo: np.ndarray) -> None:
+    frames = [photo[: 40 + 10 * n, :50] for n in range(20)]
+    sizes = rt.images.map("convert", frames, "gray").result(timeout=30)
+    assert [result.shape for result in sizes] == [frame.shape[:2] for frame in frames]
+    for frame, gray in zip(frames, sizes, strict=True):
+        np.testing.assert_array_equal(gray, rt.images.convert(frame, "gray").result())
+    copied = rt.images.map("resize", frames, (20, 10), copy=True, timeout=30)
+    copied.copied().result(timeout=30)
+    assert [result.shape for result in copied.result(timeout=30)] == [(10, 20, 3)] * 20
+    assert rt.images.map("edge_density", iter([])).result(timeout=30) == []
+
+
+def test_the_first_error_of_a_map_is_the_maps(rt: ironcliw.Runtime, photo: np.ndarray) -> None:
+    good = rt.images.encode(photo, "png").result(timeout=30)
+    with pytest.raises(ironcliw.DecodeError):
+        rt.images.map("decode", [good, good[:100], good]).result(timeout=30)
+    for wrong in (
+        lambda: rt.images.map("run", [photo]),
+        lambda: rt.images.map("resize", [photo], (8, 8), out=photo),
+        lambda: rt.images.map("resize", [photo, photo.astype(np.float32)], (8, 8)),
+    ):
+        with pytest.raises(ironcliw.InvalidInput):
+            wrong()
+    with pytest.raises(TypeError):
+        rt.images.map("resize", [photo, None], (8, 8))
+    with pytest.raises(TypeError):
+        rt.images.map("resize", 5, (8, 8))  # type: ignore[arg-type]
+
+
+def test_a_map_that_is_cancelled_gives_everything_back(rt: ironcliw.Runtime, photo: np.ndarray) -> None:
+    live = rt.pool.stats()["total_active"]
+    call = rt.images.map("denoise", [photo] * 300, 1.0)
+    assert call.cancel()
+    call.released().result(timeout=60)
+    assert rt.pool.stats()["total_active"] == live
+
+
 def test_a_16_bit_png_decodes_to_its_high_bytes(rt: ironcliw.Runtime) -> None:
     deep = np.arange(64 * 64, dtype=np.uint16).reshape(64, 64) * 16
     image = rt.images.decode(encoded(deep, "PNG")).result()

@@ -38,6 +38,24 @@ pub struct WorkerCounts {
     pressure: PublishedPressure,
     /// The next job is to crash, with its message in hand.
     armed: AtomicBool,
+    /// A job is in hand.
+    busy: AtomicBool,
+}
+
+/// Whoever holds it has a job in hand; a panic ends that too.
+struct AtWork(Arc<WorkerCounts>);
+
+impl AtWork {
+    fn begin(counts: &Arc<WorkerCounts>) -> Self {
+        counts.busy.store(true, Ordering::Relaxed);
+        Self(counts.clone())
+    }
+}
+
+impl Drop for AtWork {
+    fn drop(&mut self) {
+        self.0.busy.store(false, Ordering::Relaxed);
+    }
 }
 
 /// A worker's counts at one moment.
@@ -60,6 +78,11 @@ pub struct WorkerStats {
 }
 
 impl WorkerCounts {
+    /// Whether a job is in hand now.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.busy.load(Ordering::Relaxed)
+    }
+
     /// The counts now.
     pub fn stats(&self) -> WorkerStats {
         WorkerStats {
@@ -334,6 +357,7 @@ impl Handler<Job> for ImageWorker {
 
 impl Handler<Request> for ImageWorker {
     async fn handle(&mut self, request: Request, _: &mut Context<Self>) -> Result<Answer> {
+        let _at_work = AtWork::begin(&self.counts);
         self.crash_if_armed();
         let outcome = self.run(request).await;
         self.counts.jobs.fetch_add(1, Ordering::Relaxed);

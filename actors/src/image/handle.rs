@@ -3,16 +3,17 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use ironcliw::{Address, least_loaded};
+use ironcliw::Address;
 
 use super::{Answer, ImageWorker, Request, WorkerCounts, WorkerStats};
 use crate::{Interrupt, Result};
 
-/// A cheap handle to the image workers. Each job goes to the worker with the fewest jobs waiting, in turn among equals.
+/// A cheap handle to the image workers. Each job goes to the worker with the fewest jobs, the one in hand included. Among
+/// equals it is the one that had the last job: its thread may still be awake, its caches warm, and the others sleep on.
 #[derive(Clone)]
 pub struct Images {
     workers: Arc<[(Address<ImageWorker>, Arc<WorkerCounts>)]>,
-    turn: Arc<AtomicUsize>,
+    last: Arc<AtomicUsize>,
 }
 
 impl std::fmt::Debug for Images {
@@ -24,13 +25,23 @@ impl std::fmt::Debug for Images {
 impl Images {
     pub(crate) fn new(workers: Vec<(Address<ImageWorker>, Arc<WorkerCounts>)>) -> Self {
         assert!(!workers.is_empty(), "a router needs workers");
-        Self { workers: workers.into(), turn: Arc::default() }
+        Self { workers: workers.into(), last: Arc::default() }
     }
 
     /// The worker that is to have the next job.
     pub fn next_worker(&self) -> &Address<ImageWorker> {
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        least_loaded(self.workers(), turn).expect("there is a worker")
+        let last = self.last.load(Ordering::Relaxed);
+        let living = (last..self.workers.len()).chain(0..last).filter(|&index| self.workers[index].0.is_alive());
+        let jobs = |index: &usize| {
+            let (worker, counts) = &self.workers[*index];
+            worker.depth() + usize::from(counts.is_busy())
+        };
+        // The first of equals; if none lives any one says so.
+        let next = living.min_by_key(jobs).unwrap_or(last);
+        if next != last {
+            self.last.store(next, Ordering::Relaxed);
+        }
+        &self.workers[next].0
     }
 
     /// Runs a job and waits for its answer. Dropping the future calls the job off: it is skipped if it waits, and stops

@@ -7,9 +7,9 @@ mod callbacks;
 pub(super) mod coroutine;
 mod settled;
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -22,9 +22,9 @@ use pyo3::types::{PyTuple, PyType};
 
 pub(super) use self::callbacks::{Callback, Callbacks};
 use self::settled::Settled;
-use super::loan::Terms;
+use super::loan::{Term, Terms};
 use super::node::{Life, Node};
-use super::{loops, release, sleep, spin};
+use super::{loops, many, release, sleep, spin};
 use crate::errors::classes::{DeadlineExceeded, InvalidInput, RuntimeClosed};
 
 /// How long a blocked `result()` sleeps before it looks for signals: what Ctrl-C waits at most.
@@ -48,21 +48,34 @@ pub(crate) struct Call {
     node: Arc<Node>,
     /// Part of asyncio's protocol: set when a task is to wait, cleared by that task.
     blocking: AtomicBool,
-    /// Set once, if it has borrowed anything.
-    terms: OnceLock<Terms>,
+    /// What has been borrowed for it.
+    terms: Mutex<Vec<Terms>>,
     face: Mutex<Face>,
 }
 
 impl Call {
     pub(super) fn new(node: Arc<Node>, event_loop: Option<Py<PyAny>>) -> Self {
         let face = Face { event_loop, ..Face::default() };
-        Self { node, blocking: AtomicBool::new(true), terms: OnceLock::new(), face: Mutex::new(face) }
+        Self { node, blocking: AtomicBool::new(true), terms: Mutex::default(), face: Mutex::new(face) }
     }
 
-    /// Remembers what was borrowed for the call.
+    /// Remembers what was borrowed for the call, or for one of its requests.
     pub(crate) fn has_borrowed(&self, terms: Terms) {
-        // A call borrows once.
-        let _ = self.terms.set(terms);
+        self.terms.lock().push(terms);
+    }
+
+    /// A call that is done when all that was borrowed is given back, or that part of each loan that `which` names.
+    fn when_over<'py>(
+        &self,
+        py: Python<'py>,
+        name: &'static str,
+        which: impl Fn(&Terms) -> &Term,
+    ) -> PyResult<Bound<'py, Self>> {
+        // Not under the lock: making a call may run Python code. What is borrowed after this is not waited for.
+        let count = self.terms.lock().len();
+        let (call, parts) = many::joint(py, name, count)?;
+        self.terms.lock().iter().zip(parts).for_each(|(terms, part)| which(terms).tell(part));
+        Ok(call)
     }
 
     /// The loop that the call belongs to, if it does already.
@@ -353,18 +366,12 @@ impl Call {
 
     /// A call that is done when the work reads its inputs no more: you may write to them again.
     fn copied<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, Self>> {
-        match self.terms.get() {
-            Some(terms) => terms.inputs.wait(py, "copied"),
-            None => super::ready(py, "copied", super::Outcome::Unit),
-        }
+        self.when_over(py, "copied", |terms| &terms.inputs)
     }
 
     /// A call that is done when the work touches no memory of yours any more, neither its inputs nor ``out``.
     fn released<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, Self>> {
-        match self.terms.get() {
-            Some(terms) => terms.all.wait(py, "released"),
-            None => super::ready(py, "released", super::Outcome::Unit),
-        }
+        self.when_over(py, "released", |terms| &terms.all)
     }
 
     /// The exception that the call raised, or None. Raises ``asyncio.InvalidStateError`` if it is not done.

@@ -6,9 +6,8 @@
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
-use pyo3::prelude::*;
 
-use super::{Call, Completer, Outcome};
+use super::{Completer, Outcome};
 
 /// A share of a loan.
 #[derive(Clone)]
@@ -50,16 +49,16 @@ impl Loan {
 pub(crate) struct Term(Weak<Shares>);
 
 impl Term {
-    /// A call that is done when the loan is over.
-    pub(super) fn wait<'py>(&self, py: Python<'py>, name: &'static str) -> PyResult<Bound<'py, Call>> {
-        let Some(shares) = self.0.upgrade() else {
-            return super::ready(py, name, Outcome::Unit);
-        };
-        let (call, completer) = super::pending(py, name)?;
-        let mut waiting = shares.waiting.lock();
-        waiting.retain(|other| !other.is_cancelled());
-        waiting.push(completer);
-        Ok(call)
+    /// Completes `waiting` when the loan is over.
+    pub(super) fn tell(&self, waiting: Completer) {
+        match self.0.upgrade() {
+            None => waiting.complete(Outcome::Unit),
+            Some(shares) => {
+                let mut others = shares.waiting.lock();
+                others.retain(|other| !other.is_cancelled());
+                others.push(waiting);
+            }
+        }
     }
 }
 

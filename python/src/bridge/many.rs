@@ -17,8 +17,18 @@ use super::node::Completer;
 use super::outcome::Outcome;
 use super::{Call, pending};
 
+/// What the call's value is.
+#[derive(Clone, Copy)]
+enum Value {
+    /// The list of the requests' values.
+    List,
+    /// `None`: the requests have none either.
+    Nothing,
+}
+
 /// What the requests share.
 struct All {
+    value: Value,
     /// Taken by the last value or by the first error.
     whole: Mutex<Option<Completer>>,
     /// In the order of the requests; each is written by its own [`Part`].
@@ -42,8 +52,7 @@ impl Part {
         *all.outcomes[self.index].lock() = Some(outcome);
         // Each has stored its outcome before it counts itself, and the last one sees them all.
         if all.missing.fetch_sub(1, AcqRel) == 1 {
-            let values = Arc::clone(all);
-            all.finish(|| Outcome::value(move |py| values.list(py)));
+            all.succeed();
         }
     }
 
@@ -73,6 +82,14 @@ impl Signal for All {
 }
 
 impl All {
+    fn succeed(self: &Arc<Self>) {
+        let values = Arc::clone(self);
+        self.finish(|| match values.value {
+            Value::List => Outcome::value(move |py| values.list(py)),
+            Value::Nothing => Outcome::Unit,
+        });
+    }
+
     fn finish(&self, outcome: impl FnOnce() -> Outcome) {
         let whole = self.whole.lock().take();
         if let Some(whole) = whole {
@@ -93,16 +110,46 @@ impl All {
 /// A call in flight for `count` requests, and the handles that answer them, in order.
 ///
 /// A handle that is dropped answers `ActorStopped`, and the call with it. Without requests the call is answered already.
-pub(crate) fn many<'py>(
-    py: Python<'py>,
-    name: &'static str,
-    count: usize,
-) -> PyResult<(Bound<'py, Call>, impl Iterator<Item = Completer> + use<>)> {
+pub(crate) fn many<'py>(py: Python<'py>, name: &'static str, count: usize) -> PyResult<(Bound<'py, Call>, Parts)> {
+    begin(py, name, count, Value::List)
+}
+
+/// The same where nobody wants the values: the call's is `None`.
+pub(super) fn joint<'py>(py: Python<'py>, name: &'static str, count: usize) -> PyResult<(Bound<'py, Call>, Parts)> {
+    begin(py, name, count, Value::Nothing)
+}
+
+fn begin<'py>(py: Python<'py>, name: &'static str, count: usize, value: Value) -> PyResult<(Bound<'py, Call>, Parts)> {
     let (call, completer) = pending(py, name)?;
     let outcomes = (0..count).map(|_| Mutex::new(None)).collect();
-    let all = Arc::new(All { whole: Mutex::new(Some(completer)), outcomes, missing: count.into() });
+    let all = Arc::new(All { value, whole: Mutex::new(Some(completer)), outcomes, missing: count.into() });
     if count == 0 {
-        all.finish(|| Outcome::value(|py| Ok(PyList::empty(py).into_any().unbind())));
+        all.succeed();
     }
-    Ok((call, (0..count).map(move |index| Completer::part(Part { all: Arc::clone(&all), index }))))
+    Ok((call, Parts { all, next: 0 }))
+}
+
+/// The handles of the requests. Those that are never taken answer as if they were dropped.
+pub(crate) struct Parts {
+    all: Arc<All>,
+    next: usize,
+}
+
+impl Iterator for Parts {
+    type Item = Completer;
+
+    fn next(&mut self) -> Option<Completer> {
+        let index = self.next;
+        if index == self.all.outcomes.len() {
+            return None;
+        }
+        self.next += 1;
+        Some(Completer::part(Part { all: Arc::clone(&self.all), index }))
+    }
+}
+
+impl Drop for Parts {
+    fn drop(&mut self) {
+        self.for_each(drop);
+    }
 }

@@ -32,7 +32,7 @@ use pyo3::prelude::*;
 
 pub(crate) use call::Call;
 pub(crate) use loan::{Loan, Terms};
-pub(crate) use many::many;
+pub(crate) use many::{Parts, many};
 pub(crate) use node::Completer;
 pub(crate) use outcome::{Failure, Outcome};
 pub(crate) use release::Keep;
