@@ -91,7 +91,7 @@ impl Images {
         self.send_image(name, image, options, same, job)
     }
 
-    #[allow(clippy::too_many_arguments)]
+    #[allow(clippy::too_many_arguments)] // What a call consists of.
     fn submit<'py>(
         &self,
         py: Python<'py>,
