@@ -43,7 +43,7 @@ mod _native {
     #[pymodule_export]
     use super::runtime::Runtime;
     #[pymodule_export]
-    use super::scheduler::Scheduler;
+    use super::scheduler::{Job, Scheduler, current_job};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
