@@ -455,6 +455,9 @@ class Inference:
 
         NaN and infinity are `InvalidInput`."""
 
+def _set_log_levels(levels: Sequence[tuple[str, int]]) -> None:
+    """The level from which on each logger takes records. For `ironcliw._logs`."""
+
 def current_job() -> Job:
     """The job whose function this thread runs.
 

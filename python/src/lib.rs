@@ -39,6 +39,8 @@ mod _native {
     #[pymodule_export]
     use super::leaks::{LeakReport, Leaks};
     #[pymodule_export]
+    use super::logs::set_log_levels;
+    #[pymodule_export]
     use super::pool::Pool;
     #[pymodule_export]
     use super::runtime::Runtime;
@@ -50,6 +52,8 @@ mod _native {
         super::logs::install();
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
         super::bridge::register(module)?;
+        // What is registered last ends first, and may log.
+        super::logs::register(module.py())?;
         super::scheduler::register(module.py())
     }
 }
