@@ -7,7 +7,10 @@ import contextlib
 import contextvars
 import gc
 import io
+import os
 import queue
+import subprocess
+import sys
 import threading
 import time
 import weakref
@@ -538,3 +541,91 @@ def test_nothing_is_kept_of_a_call_that_has_ended(one: ironcliw.Runtime) -> None
         assert [ref() for ref in gone if ref() is not None] == []
 
     asyncio.run(main())
+
+
+PRELUDE = """
+import asyncio, os, signal, sys, threading, time
+import ironcliw
+rt = ironcliw.Runtime(scheduler_threads=2, image_workers=1)
+def until_cancelled(begun=None):
+    if begun: begun.set()
+    while not ironcliw.current_job().cancelled: time.sleep(0.005)
+    print("ended", flush=True)
+"""
+
+EXITS = {
+    "a function asks whether it is wanted": (
+        "begun = threading.Event(); rt.scheduler.run(until_cancelled, begun); begun.wait()",
+        (0, "ended\n", ""),
+    ),
+    "a map is half done": (
+        "call = rt.scheduler.map(lambda n: time.sleep(0.01), range(10_000), chunk=10); time.sleep(0.1)",
+        (0, "", ""),
+    ),
+    "progress is under way": (
+        """
+def work():
+    for n in range(10**9):
+        ironcliw.current_job().check(); ironcliw.current_job().progress(n)
+async def main():
+    global call
+    call = rt.scheduler.run(work, progress=lambda done, total: None)
+    await asyncio.sleep(0.1)
+asyncio.run(main())
+""",
+        (0, "", ""),
+    ),
+    "the loop of a call was closed before its answer": (
+        """
+async def main():
+    return rt.scheduler.run(time.sleep, 0.1, progress=print)
+call = asyncio.run(main())
+assert call.result(10) is None
+""",
+        (0, "", ""),
+    ),
+}
+
+
+def finish(program: str, seconds: float = 40) -> tuple[int, str, str]:
+    done = subprocess.run(
+        [sys.executable, "-X", "faulthandler", "-W", "error", "-c", PRELUDE + program],
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("situation", EXITS)
+def test_the_process_exits_promptly_when(situation: str) -> None:
+    program, expected = EXITS[situation]
+    begin = time.monotonic()
+    assert finish(program) == expected
+    assert time.monotonic() - begin < 20
+
+
+@pytest.mark.parametrize(
+    "blocking", ["threading.Event().wait", "lambda: time.sleep(5.3)", "lambda: os.read(r, 1)"]
+)
+def test_a_function_that_never_ends_holds_the_exit_up_for_a_bounded_time_and_is_named(blocking: str) -> None:
+    program = f"r, w = os.pipe()\nrt.scheduler.run({blocking}); time.sleep(0.1)"
+    begin = time.monotonic()
+    code, out, err = finish(program)
+    assert (code, out) == (0, "") and time.monotonic() - begin < 30
+    assert "functions still run on the scheduler" in err and err.count("\n") == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_a_child_forked_while_a_function_runs_does_not_wait_for_it() -> None:
+    program = """
+import warnings; warnings.simplefilter("ignore", DeprecationWarning)
+begun = threading.Event(); call = rt.scheduler.run(until_cancelled, begun); begun.wait()
+begin = time.monotonic()
+child = os.fork()
+if child == 0: sys.exit(4)
+code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+print(code, time.monotonic() - begin < 4, flush=True)
+call.cancel()
+"""
+    assert finish(program) == (0, "4 True\nended\n", "")
