@@ -25,6 +25,7 @@ import numpy.typing as npt
 from typing_extensions import Buffer as BytesLike
 
 from ironcliw.types import (
+    BuildInfo,
     Format,
     LeakKind,
     LeakLevel,
@@ -455,6 +456,7 @@ class Inference:
 
         NaN and infinity are `InvalidInput`."""
 
+def _build_info() -> BuildInfo: ...
 def _set_log_levels(levels: Sequence[tuple[str, int]]) -> None:
     """The level from which on each logger takes records. For `ironcliw._logs`."""
 

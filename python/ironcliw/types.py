@@ -295,6 +295,23 @@ class ThreadSnapshot(TypedDict):
     """Whether the system did pin it."""
 
 
+class BuildInfo(TypedDict):
+    """What the native module was built as and found when it was asked: for `ironcliw doctor`."""
+
+    rustc: str
+    target: str
+    profile: str
+    """`release` or `debug`."""
+    assertions: bool
+    features: list[str]
+    allocator: str
+    abi3: bool
+    """One wheel for many versions of CPython."""
+    memory_limit: int | None
+    """Bytes that this process may use, the control group's limit included; None where the system does not
+    say."""
+
+
 class CpuSnapshot(TypedDict):
     """The machine, as the runtime sees it."""
 

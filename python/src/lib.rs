@@ -10,6 +10,7 @@ mod args;
 mod arrays;
 mod bridge;
 mod buffer;
+mod build_info;
 mod errors;
 mod images;
 mod inference;
@@ -32,6 +33,8 @@ mod _native {
 
     #[pymodule_export]
     use super::buffer::Buffer;
+    #[pymodule_export]
+    use super::build_info::build_info;
     #[pymodule_export]
     use super::images::{Images, Pipeline};
     #[pymodule_export]
