@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, cast
 
 from ..console import table
 from .advice import Remark, remarks
@@ -41,8 +41,9 @@ def is_broken(found: list[Remark]) -> bool:
 
 
 def show(facts: Facts, found: list[Remark]) -> None:
+    sections = cast(dict[str, dict[str, Any]], facts)
     for section, title in TITLES.items():
-        rows = facts[section]
+        rows = sections[section]
         if rows:
             print(title)
             table([(name.replace("_", " "), readable(name, value)) for name, value in rows.items()])
