@@ -112,7 +112,8 @@ def held(rt: ironcliw.Runtime, pool: str | None = None) -> threading.Event:
 @pytest.fixture
 def one() -> Iterator[ironcliw.Runtime]:
     """A runtime whose scheduler has one thread: what is queued behind a held one waits."""
-    with ironcliw.Runtime(scheduler_threads=1, image_workers=1) as runtime:
+    # Not nice: other programs of the machine are not to decide how long a test takes.
+    with ironcliw.Runtime(scheduler_threads=1, image_workers=1, niceness=0, pin=False) as runtime:
         yield runtime
 
 
@@ -286,6 +287,48 @@ def test_after_a_cancellation_no_progress_is_told(rt: ironcliw.Runtime) -> None:
         assert told == []
 
     asyncio.run(main())
+
+
+def test_a_progress_callback_may_look_at_its_call(rt: ironcliw.Runtime) -> None:
+    async def main() -> None:
+        seen: list[object] = []
+
+        def look(done: int, total: int) -> None:
+            if call.done():
+                with pytest.raises(asyncio.InvalidStateError, match="being taken"):
+                    call.result()
+            seen.append(done)
+
+        def work() -> str:
+            ironcliw.current_job().progress(1)
+            return "the result"
+
+        call = rt.scheduler.run(work, progress=look)
+        assert eventually(call.done)
+        assert await call == "the result" == call.result() and seen == [1]
+
+    asyncio.run(main())
+
+
+def test_a_call_that_its_own_progress_callback_holds_is_not_kept(rt: ironcliw.Runtime) -> None:
+    async def main(reports: int) -> weakref.ref[Thing]:
+        def work() -> None:
+            for n in range(reports):
+                ironcliw.current_job().progress(n)
+
+        holder, calls = Thing(), []
+        call = rt.scheduler.run(work, progress=lambda *_, held=(holder, calls): held)
+        calls.append(call)
+        # Nobody takes the result.
+        await asyncio.to_thread(eventually, call.done)
+        await asyncio.sleep(0.12)
+        return weakref.ref(holder)
+
+    for reports in (0, 1, 100):
+        gone = asyncio.run(main(reports))
+        rt.ping().result(timeout=10)
+        gc.collect()
+        assert gone() is None
 
 
 def test_an_error_of_the_progress_callback_is_the_loops_and_not_the_jobs(rt: ironcliw.Runtime) -> None:

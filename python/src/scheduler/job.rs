@@ -68,6 +68,11 @@ impl Core {
         self.answer.as_ref().is_some_and(|answer| answer.is_called_off() || self.has_expired() || door::is_closed())
     }
 
+    /// Whether the function has ended, or nobody wants it to.
+    pub(super) fn has_ended(&self) -> bool {
+        self.is_finished.load(Acquire) || self.is_cancelled()
+    }
+
     fn has_expired(&self) -> bool {
         self.deadline.is_some_and(|deadline| deadline <= Instant::now())
     }

@@ -79,8 +79,18 @@ impl Progress {
     /// The job's thread, before the call is answered.
     pub(super) fn settle(core: &Arc<Core>, py: Python<'_>) {
         let Some(progress) = &core.progress else { return };
-        let listener = progress.0.lock().listener.clone();
-        let Some(listener) = listener.filter(|listener| listener.home.is_none()) else { return };
+        let (listener, is_told) = {
+            let state = progress.0.lock();
+            (state.listener.clone(), state.latest.is_none())
+        };
+        let Some(listener) = listener else { return };
+        if listener.home.is_some() {
+            // What is not told yet is so by whoever takes the result, or by the loop's handle.
+            if is_told {
+                progress.end();
+            }
+            return;
+        }
         // Complaints of such a listener do not come here.
         let _ = progress.tell(core, py);
         progress.end();
@@ -192,7 +202,11 @@ struct Look(Arc<Core>);
 impl Look {
     fn __call__(&self, py: Python<'_>) -> PyResult<()> {
         let Some(progress) = &self.0.progress else { return Ok(()) };
-        if !progress.tell(&self.0, py)? {
+        let told = progress.tell(&self.0, py);
+        if self.0.has_ended() {
+            progress.end();
+        }
+        if !told? {
             return Ok(());
         }
         let listener = progress.0.lock().listener.clone();
