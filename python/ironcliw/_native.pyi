@@ -65,6 +65,8 @@ __all__ = [
     "Runtime",
     "Scheduler",
     "__version__",
+    "_build_info",
+    "_set_log_levels",
     "current_job",
 ]
 
