@@ -15,17 +15,17 @@ PREEMPTIONS ?= 2
 RUST_SOURCES := Cargo.toml Cargo.lock $(shell find src actors python -name '*.rs' -o -name Cargo.toml)
 PEERS := benches/python/peers
 PEERS_SOURCES := Cargo.toml Cargo.lock $(shell find $(PEERS) -name '*.rs' -o -name '*.toml')
-PYTHON_SOURCES := python/ironcliw python/jarvis_rust_core examples tests/python benches/python
+PYTHON_SOURCES := python/ironcliw python/jarvis_rust_core examples tests/python benches/python .ci
 
 # The bindings' features, one at a time: each must build without the others.
 FEATURES := python-bindings,simd-accel python-bindings,mimalloc python-bindings,quantized-ops python-bindings,endpoint \
-	python-bindings,trace-messages
+	python-bindings,trace-messages python-bindings,abi3
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 .PHONY: help build run test test-rust test-python loom asan lint lint-rust lint-python fmt doc features bench bench-actors \
-	bench-await clean
+	bench-await wheel sdist test-wheel test-sdist clean
 
 help: ## list the targets
 	@echo 'make TARGET [PYTHON=python3.12] [IMAGES=folder]'
@@ -67,7 +67,8 @@ lint-rust: ## the same of the crates
 lint-python: $(VENV)/.native $(VENV)/.demo $(VENV)/.test ## the same of the packages, and the stubs against the extension
 	$(BIN)/ruff check $(PYTHON_SOURCES)
 	$(BIN)/ruff format --check $(PYTHON_SOURCES)
-	$(BIN)/mypy --strict python/ironcliw python/jarvis_rust_core examples
+	$(BIN)/mypy --strict python/ironcliw python/jarvis_rust_core examples .ci
+	$(BIN)/basedpyright --pythonpath $(BIN)/python
 	$(BIN)/python -m mypy.stubtest ironcliw._native --mypy-config-file pyproject.toml --allowlist tests/python/stubtest.allow \
 	--ignore-unused-allowlist
 
@@ -86,6 +87,19 @@ bench-actors: ## messages, asks, actors and Savina's programs, against actix, ka
 
 bench-await: $(VENV)/.native $(VENV)/.bench $(VENV)/.peers ## awaits, against pyo3-async-runtimes, threads, pykka and Ray
 	PYTHONPATH=benches/python $(BIN)/python -m awaits
+
+# One wheel for CPython 3.11 and later.
+wheel: $(VENV)/.build ## make dist/*.whl
+	$(BIN)/maturin build --release --locked --out dist --interpreter $(BIN)/python
+
+sdist: $(VENV)/.build ## make dist/*.tar.gz
+	$(BIN)/python .ci/packaging.py sdist
+
+test-wheel: wheel ## run the tests of the packages on the wheel, with every CPython that is found
+	$(BIN)/python .ci/packaging.py test-wheel
+
+test-sdist: sdist ## build the source distribution in an empty folder
+	$(BIN)/python .ci/packaging.py test-sdist
 
 features: ## check that each cargo feature builds alone, and none
 	$(CARGO) check --locked -p ironcliw --no-default-features

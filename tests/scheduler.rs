@@ -251,6 +251,31 @@ fn dropping_or_cancelling_what_waits_for_a_queued_job_skips_it() {
 }
 
 #[test]
+fn a_job_that_is_asked_for_and_not_wanted_any_more_is_counted_as_cancelled() {
+    let house = house();
+    let pool = house.pool(PoolSpec::new("one").threads(1));
+    let held = hold(&pool);
+    let wanted = Arc::new(AtomicBool::new(true));
+    let (tell, told) = channel();
+    for result in 0..2 {
+        let (wanted, tell) = (wanted.clone(), tell.clone());
+        let is_wanted = move || wanted.load(Ordering::SeqCst) || result == 0;
+        pool.submit_if(is_wanted, move || result, move |answer| tell.send(answer).unwrap());
+    }
+    let tell_panic = tell.clone();
+    pool.submit_if(|| panic!("cannot say"), || 2, move |answer| tell_panic.send(answer).unwrap());
+    wanted.store(false, Ordering::SeqCst);
+    drop(held);
+    house.pass(&pool);
+    let answers: Vec<_> = told.try_iter().collect();
+    assert_eq!(answers, [Ok(0), Err(Error::Cancelled), Err(Error::Cancelled)]);
+    let stats = pool.stats();
+    assert_eq!((stats.cancelled, stats.completed), (2, 3));
+    assert_adds_up(&stats);
+    house.close();
+}
+
+#[test]
 fn a_running_job_learns_from_its_token_that_its_waiter_has_gone() {
     let house = house();
     let ((begin, begun), (tell, learnt)) = (channel(), channel());

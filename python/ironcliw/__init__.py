@@ -20,6 +20,7 @@ from ironcliw._native import (
     Call,
     Images,
     Inference,
+    Job,
     LeakReport,
     Leaks,
     LoadedModel,
@@ -29,6 +30,7 @@ from ironcliw._native import (
     Runtime,
     Scheduler,
     __version__,
+    current_job,
 )
 from ironcliw.errors import (
     ActorPanicked,
@@ -58,6 +60,7 @@ __all__ = [
     "Images",
     "Inference",
     "InvalidInput",
+    "Job",
     "LeakReport",
     "Leaks",
     "LoadedModel",
@@ -71,4 +74,5 @@ __all__ = [
     "RuntimeClosed",
     "Scheduler",
     "__version__",
+    "current_job",
 ]

@@ -31,6 +31,7 @@ from typing_extensions import Buffer as BytesLike
 from typing_extensions import CapsuleType
 
 from ironcliw.types import (
+    BuildInfo,
     Format,
     LeakKind,
     LeakLevel,
@@ -38,6 +39,8 @@ from ironcliw.types import (
     PoolStats,
     Precision,
     Pressure,
+    Priority,
+    Remaining,
     SchedulerStats,
     Snapshot,
     SpatialLayout,
@@ -45,6 +48,7 @@ from ironcliw.types import (
     Texture,
 )
 
+_S = TypeVar("_S")
 _T = TypeVar("_T")
 _T_co = TypeVar("_T_co", covariant=True)
 _Ts = TypeVarTuple("_Ts")
@@ -57,6 +61,7 @@ __all__ = [
     "Call",
     "Images",
     "Inference",
+    "Job",
     "LeakReport",
     "Leaks",
     "LoadedModel",
@@ -66,6 +71,9 @@ __all__ = [
     "Runtime",
     "Scheduler",
     "__version__",
+    "_build_info",
+    "_set_log_levels",
+    "current_job",
 ]
 
 __version__: str
@@ -604,11 +612,119 @@ class Inference:
 
         NaN and infinity are `InvalidInput`."""
 
+def _build_info() -> BuildInfo: ...
+def _set_log_levels(levels: Sequence[tuple[str, int]]) -> None:
+    """The level from which on each logger takes records. For `ironcliw._logs`."""
+
+def current_job() -> Job:
+    """The job whose function this thread runs.
+
+    Outside of one it is an idle job: never cancelled, and nobody hears its progress. So a function that
+    asks may be called directly as well.
+    """
+
+@final
+class Job:
+    """A call of `rt.scheduler.run` or `map`, as its function sees it: `ironcliw.current_job()`.
+
+    A function that runs cannot be interrupted; one that takes long asks `cancelled` or `check()` now and
+    then.
+    """
+
+    @property
+    def name(self) -> str | None: ...
+    @property
+    def pool(self) -> str: ...
+    @property
+    def priority(self) -> Priority: ...
+    @property
+    def cancelled(self) -> bool:
+        """Nobody wants the result: the call was cancelled or its timeout has passed, another item of the
+        `map` failed, or the interpreter exits. A call that was merely dropped is wanted still."""
+
+    @property
+    def remaining(self) -> float | None:
+        """Seconds until the timeout; None without one."""
+
+    def check(self) -> None:
+        """Raises if `cancelled`: `DeadlineExceeded` after the timeout, else `asyncio.CancelledError`."""
+
+    def progress(self, done: Any, total: Any = None) -> None:
+        """Tells the call's `progress` callback. Cheap in an inner loop: the newest report is passed on, at
+        most once in 50 ms, and the last one before the result. In the function of a `map`, whose items are
+        counted for it, leave it alone."""
+
 @final
 class Scheduler:
-    """A work-stealing pool of threads: `rt.scheduler`."""
+    """Work-stealing pools of threads for Python functions: `rt.scheduler`.
 
-    def run(self, fn: Callable[[*_Ts], _T], /, *args: *_Ts, timeout: float | None = None) -> Call[_T]:
-        """Calls `fn(*args)` on a thread of the pool; what it raises passes through unchanged."""
+    The threads hold the GIL while Python code runs. Functions that release it (numpy, zlib, files) run in
+    parallel; pure Python takes turns with the event loop, and is better off in processes.
+    """
 
-    def stats(self) -> SchedulerStats: ...
+    def run(
+        self,
+        fn: Callable[[*_Ts], _T],
+        /,
+        *args: *_Ts,
+        priority: Priority = "normal",
+        timeout: float | None = None,
+        name: str | None = None,
+        progress: Callable[[Any, Any], object] | bool | None = None,
+        pool: str | None = None,
+    ) -> Call[_T]:
+        """Calls `fn(*args)` on a thread of the pool, in a copy of the caller's context; what it raises
+        passes through unchanged. For keyword arguments use `functools.partial`.
+
+        Cancelled, or past its `timeout`, it is skipped if it has not begun; if it has, `current_job()`
+        tells it. `progress(done, total)` hears what the function reports to `current_job().progress`, on
+        the event loop's thread if one runs here, else on the function's; with `True` it is a bar on
+        standard error, if that is a terminal. Called on a thread of the same pool, `fn` is run at once.
+        """
+
+    def map(
+        self,
+        fn: Callable[[_S], _T],
+        iterable: Iterable[_S],
+        /,
+        *,
+        chunk: int | None = None,
+        priority: Priority = "normal",
+        timeout: float | None = None,
+        name: str | None = None,
+        progress: Callable[[int, int], object] | bool | None = None,
+        pool: str | None = None,
+    ) -> Call[list[_T]]:
+        """Calls `fn` with each item and gives the results in the order of the items.
+
+        `chunk` items are one job; unless told, there are four jobs a thread. The first exception is the
+        call's, and the items not begun are skipped. `progress` hears how many items are done, of how many.
+        """
+
+    def create_pool(
+        self,
+        name: str,
+        *,
+        threads: int | None = None,
+        pin: bool | None = None,
+        cores: Sequence[int] | None = None,
+        niceness: int | None = None,
+        queue: int | None = None,
+    ) -> Call[None]:
+        """A pool with threads of its own, one for each allowed core unless told, for `pool=name` of `run`
+        and `map`.
+
+        `queue`: jobs that may wait before another is refused with `MailboxFull`. A name that is taken is
+        `InvalidInput`.
+        """
+
+    def resize_pool(self, name: str, threads: int) -> Call[None]:
+        """Another number of threads, while it works. What runs ends where it is; nothing is lost or run
+        twice."""
+
+    def remove_pool(self, name: str, *, remaining: Remaining = "run") -> Call[None]:
+        """Takes no more jobs; those that wait are run, or with `"refuse"` raise `ActorStopped`. Does not
+        wait for it."""
+
+    def stats(self) -> SchedulerStats:
+        """Of the default pool in short and of every pool in full, at once."""

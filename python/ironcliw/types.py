@@ -26,6 +26,12 @@ LeakLevel: TypeAlias = Literal["disabled", "simple", "advanced", "paranoid"]
 LeakKind: TypeAlias = Literal["dropped_unreleased", "too_old"]
 """A tracked buffer that died without a release, or a lease that is held for too long."""
 
+Priority: TypeAlias = Literal["high", "normal", "low"]
+"""How urgent a job is. The more urgent is begun first; the others are passed over only so often."""
+
+Remaining: TypeAlias = Literal["run", "refuse"]
+"""What becomes of the jobs that wait when their pool is removed."""
+
 Status: TypeAlias = Literal["running", "degraded", "closing", "closed"]
 """`degraded`: an actor does not run, or the root has given up."""
 
@@ -62,18 +68,105 @@ class PoolStats(TypedDict):
     size_classes: list[SizeClass]
 
 
+class Times(TypedDict):
+    """How long something took, recorded in buckets that double."""
+
+    count: int
+    sum_s: float
+    p50_s: float | None
+    """The median, never too small and less than twice too large; None if nothing was recorded."""
+    p99_s: float | None
+    buckets: list[int]
+    """How many took so many bits, in nanoseconds: entry 0 counts zeros, entry `n` those from 2**(n-1) to
+    below 2**n ns."""
+
+
+class QueuedJobs(TypedDict):
+    """Jobs that wait, by priority."""
+
+    high: int
+    normal: int
+    low: int
+
+
+class Steals(TypedDict):
+    """Work that one thread of a pool had and another took, as far as it can be known."""
+
+    jobs: int
+    tasks: int
+    joins: int
+
+
+class SchedulerWorker(TypedDict):
+    """One thread of a scheduler's pool."""
+
+    name: str
+    wanted_core: int | None
+    """The core it was to be pinned to."""
+    pinned_core: int | None
+    """The core it was found to be pinned to."""
+
+
+class SchedulerPoolStats(TypedDict):
+    """One pool of the scheduler. A job that was taken in is in exactly one count: it has ended in one of
+    five ways, or it waits or runs."""
+
+    name: str
+    submitted: int
+    rejected: int
+    """Refused at once, because the queue was full; in no other count."""
+    started: int
+    completed: int
+    """Ended with a result or an exception."""
+    panicked: int
+    """Ended with a panic of native code."""
+    cancelled: int
+    """Skipped, because nobody wanted them any more."""
+    expired: int
+    """Skipped, because their timeout had passed."""
+    refused: int
+    """Left undone by the end of the pool."""
+    running: int
+    async_alive: int
+    """Async jobs of Rust code that have not ended."""
+    queued: QueuedJobs
+    queue_capacity: int
+    threads: int
+    """None once it was closed."""
+    resizes: int
+    uptime_s: float
+    busy_s: float
+    """Seconds that jobs held threads, added up."""
+    utilisation: float
+    """The same as a share of what the threads could have given, 0 to 1."""
+    wait: Times
+    """How long jobs waited."""
+    run: Times
+    """How long they ran."""
+    steals: Steals
+    workers: list[SchedulerWorker]
+
+
 class SchedulerStats(TypedDict):
-    """What `Scheduler.stats()` answers."""
+    """What `Scheduler.stats()` answers: the default pool in short, and every pool in full."""
 
     active_tasks: int
-    """Tasks that run now."""
+    """Jobs that run now."""
     total_spawned: int
     total_completed: int
-    """Tasks that ended, with a result or an exception."""
+    """Jobs that ended: with a result or an exception, or before they began."""
+    total_panicked: int
     active_workers: int
     """Threads of the pool."""
     queue_depth: int
-    """Tasks that wait for a thread."""
+    """Jobs that wait for a thread."""
+    busy_s: float
+    """Seconds that jobs held threads, added up."""
+    waited_s: float
+    """Seconds that jobs waited, added up."""
+    workers: list[SchedulerWorker]
+    pools: list[SchedulerPoolStats]
+    """`default` first, then by name."""
 
 
 class Texture(TypedDict):
@@ -200,6 +293,23 @@ class ThreadSnapshot(TypedDict):
     """The core that it was asked to stay on."""
     pinned: bool
     """Whether the system did pin it."""
+
+
+class BuildInfo(TypedDict):
+    """What the native module was built as and found when it was asked: for `ironcliw doctor`."""
+
+    rustc: str
+    target: str
+    profile: str
+    """`release` or `debug`."""
+    assertions: bool
+    features: list[str]
+    allocator: str
+    abi3: bool
+    """One wheel for many versions of CPython."""
+    memory_limit: int | None
+    """Bytes that this process may use, the control group's limit included; None where the system does not
+    say."""
 
 
 class CpuSnapshot(TypedDict):

@@ -10,6 +10,7 @@ mod args;
 mod arrays;
 mod bridge;
 mod buffer;
+mod build_info;
 mod dlpack;
 mod errors;
 mod images;
@@ -38,17 +39,21 @@ mod _native {
     #[pymodule_export]
     use super::buffer::Buffer;
     #[pymodule_export]
+    use super::build_info::build_info;
+    #[pymodule_export]
     use super::images::{Images, Pipeline};
     #[pymodule_export]
     use super::inference::{Inference, LoadedModel, Model};
     #[pymodule_export]
     use super::leaks::{LeakReport, Leaks};
     #[pymodule_export]
+    use super::logs::set_log_levels;
+    #[pymodule_export]
     use super::pool::Pool;
     #[pymodule_export]
     use super::runtime::Runtime;
     #[pymodule_export]
-    use super::scheduler::Scheduler;
+    use super::scheduler::{Job, Scheduler, current_job};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -56,6 +61,8 @@ mod _native {
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
         super::process::register(module.py())?;
         super::bridge::register(module)?;
+        // What is registered last ends first, and may log.
+        super::logs::register(module.py())?;
         super::scheduler::register(module.py())
     }
 }

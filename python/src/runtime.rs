@@ -13,7 +13,7 @@ use crate::args::{self, invalid};
 use crate::bridge::{self, Call, Completer, Failure, Outcome};
 use crate::errors::{self, to_py_err};
 use crate::process::Process;
-use crate::{images, inference, leaks, pool, scheduler, send, snapshot};
+use crate::{images, inference, leaks, logs, pool, scheduler, send, snapshot};
 
 /// The least memory a runtime is of any use with.
 const MEMORY_LIMIT_MIN: usize = 64;
@@ -181,6 +181,7 @@ impl Runtime {
             config.scheduler_threads = count;
         }
         config.memory_limit = args::optional_count(memory_limit, "memory_limit", MEMORY_LIMIT_MIN)?;
+        logs::start(py)?;
         let inner = py.detach(|| build(builder, config, endpoint)).map_err(to_py_err)?;
         Ok(Self { inner: std::mem::ManuallyDrop::new(Arc::new(inner)) })
     }

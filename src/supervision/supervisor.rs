@@ -338,7 +338,7 @@ impl Task {
         let info = cell.info();
         let what = if entry.restarted {
             let reason = info.last_exit().unwrap_or_default();
-            info!(path = info.path(), reason, "restarted");
+            warn!(path = info.path(), reason, "restarted");
             What::Restarted { reason }
         } else {
             What::Started
@@ -373,7 +373,8 @@ impl Task {
         let Some(cell) = self.end_incarnation(child, &reason) else { return };
         let info = cell.info();
         self.runtime.events().exited(info, &reason);
-        if reason.is_failure() {
+        // A panic was an error in the log when it was caught.
+        if reason.is_failure() && !matches!(reason, ExitReason::Panicked(_)) {
             warn!(path = info.path(), %reason, "a child failed");
         }
         let failure = reason.is_failure();

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
@@ -99,16 +98,11 @@ def test_an_endpoint_that_cannot_be_served_is_a_complaint(
     complaint(capsys, "run", str(folder), "--endpoint", "203.0.113.1:80")
 
 
-def test_doctor_and_version() -> None:
-    for arguments, expected in (["doctor"], "CPU features"), (["--version"], "ironcliw "):
-        done = subprocess.run(
-            [sys.executable, "-m", "ironcliw", *arguments],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            env=os.environ,
-        )
-        assert done.returncode == 0 and expected in done.stdout and done.stderr == ""
+def test_version() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "ironcliw", "--version"], capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stderr) == (0, "") and done.stdout.startswith("ironcliw ")
 
 
 # The parts

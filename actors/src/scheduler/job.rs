@@ -43,6 +43,34 @@ where
     }
 }
 
+/// A job that whoever waits for it may have given up without a word to its token: it is asked for when its turn has come.
+pub(crate) struct Asked<W, F, A> {
+    pub(crate) is_wanted: W,
+    pub(crate) job: Job<F, A>,
+}
+
+impl<T, W, F, A> Work for Asked<W, F, A>
+where
+    W: FnOnce() -> bool + Send,
+    F: FnOnce(&CancelToken) -> T + Send,
+    A: FnOnce(Result<T>) + Send,
+{
+    fn run(self: Box<Self>, turn: Turn) -> Option<Slot> {
+        let Self { is_wanted, job } = *self;
+        // One that cannot say is not wanted either.
+        if ironcliw::catch_panic(is_wanted).unwrap_or(false) {
+            return Box::new(job).run(turn);
+        }
+        let slot = turn.end(End::Cancelled);
+        Box::new(job).refuse(Error::Cancelled);
+        slot
+    }
+
+    fn refuse(self: Box<Self>, why: Error) {
+        Box::new(self.job).refuse(why);
+    }
+}
+
 /// What a panic is to whoever waits for its job.
 pub(crate) fn panicked(core: Option<&std::sync::Arc<Core>>, reason: String) -> Error {
     tracing::error!(reason, "a job panicked");

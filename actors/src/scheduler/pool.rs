@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::core::Core;
-use super::job::{Job, JobHandle};
+use super::job::{Asked, Job, JobHandle};
 use super::token::Deadline;
 use super::work::{Entry, Work};
 use super::{CancelToken, PoolStats, Priority, task};
@@ -105,6 +105,22 @@ impl Pool {
         tell: impl FnOnce(Result<T>) + Send + 'static,
     ) {
         if let Err((why, mut refused)) = self.admit(self.new_token(), Job { run: move |_: &CancelToken| job(), tell })
+            && let Some(entry) = refused.next()
+        {
+            entry.work.refuse(why);
+        }
+    }
+
+    /// [`Pool::submit`] of a job that may have been given up when its turn comes: it is run only if `is_wanted` says so then,
+    /// and is counted as cancelled and told [`Error::Cancelled`] if not. For callers whose waiters hold no token.
+    pub fn submit_if<T: 'static>(
+        &self,
+        is_wanted: impl FnOnce() -> bool + Send + 'static,
+        job: impl FnOnce() -> T + Send + 'static,
+        tell: impl FnOnce(Result<T>) + Send + 'static,
+    ) {
+        let job = Job { run: move |_: &CancelToken| job(), tell };
+        if let Err((why, mut refused)) = self.admit(self.new_token(), Asked { is_wanted, job })
             && let Some(entry) = refused.next()
         {
             entry.work.refuse(why);

@@ -55,7 +55,13 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--workers", type=positive, help="image workers (default: by the cores)")
     run.add_argument("--endpoint", metavar="HOST:PORT", help="serve the supervision endpoint meanwhile")
 
-    commands.add_parser("doctor", help="versions, CPU features, cores and pinning")
+    doctor = commands.add_parser(
+        "doctor",
+        help="versions, CPU features, cores and pinning, memory",
+        description="Starts a runtime and says what it sees of this machine, with advice where a change "
+        "would pay. Exits with 1 if something is broken; a warning is not.",
+    )
+    doctor.add_argument("--json", action="store_true", help="for a program to read")
     return top
 
 
@@ -66,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.command == "doctor":
             from .doctor import doctor
 
-            return doctor()
+            return doctor(as_json=arguments.json)
         from .vision import run
 
         return run(

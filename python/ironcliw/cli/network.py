@@ -118,7 +118,7 @@ class ConvBlock:
         scale = self.gamma / np.sqrt(self.variance + np.float32(BATCH_NORM_EPSILON))
         folded = (self.weights * scale).reshape(KERNEL, KERNEL, -1, len(scale))
         return ConvWeights(
-            np.ascontiguousarray(folded.transpose(3, 2, 0, 1)),
+            np.ascontiguousarray(folded.transpose(3, 2, 0, 1), dtype=np.float32),
             (self.beta - self.mean * scale).astype(np.float32),
         )
 

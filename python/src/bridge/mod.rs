@@ -63,6 +63,11 @@ pub(crate) fn submit<'py>(
     Ok(call)
 }
 
+/// The event loop that runs on this thread.
+pub(crate) fn running_loop(py: Python<'_>) -> PyResult<Option<Bound<'_, PyAny>>> {
+    loops::running(py)
+}
+
 /// A call that is answered already: awaiting it does not go through the event loop.
 pub(crate) fn ready<'py>(py: Python<'py>, name: &'static str, outcome: Outcome) -> PyResult<Bound<'py, Call>> {
     let (call, completer) = pending(py, name)?;

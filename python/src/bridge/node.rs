@@ -138,8 +138,11 @@ impl Node {
 
     /// Python: the call is gone, so nobody can ask for the result any more.
     pub(super) fn drop_interest(&self) {
-        self.dropped.store(true, Relaxed);
-        self.cancel();
+        // One that was cancelled before stays so: no other thread has the call, so this is not a race.
+        if self.life() != Life::Cancelled {
+            self.dropped.store(true, Relaxed);
+            self.cancel();
+        }
     }
 
     /// Python: asks to be woken in `sleep` when the life state becomes final. False if it is final already.

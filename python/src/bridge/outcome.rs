@@ -65,7 +65,7 @@ impl Outcome {
     }
 
     /// The Python object, or the exception to raise.
-    pub(super) fn into_python(self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+    pub(crate) fn into_python(self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         match self {
             Self::Unit => Ok(py.None()),
             Self::U64(number) => Ok(number.into_pyobject(py)?.into_any().unbind()),

@@ -1,9 +1,11 @@
 //! The Python object that an outcome became, kept for whoever asks again.
 
+use std::cell::RefCell;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use pyo3::exceptions::PyBaseException;
+use pyo3::exceptions::asyncio::InvalidStateError;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::PyTraceback;
@@ -14,6 +16,32 @@ use crate::bridge::outcome::Outcome;
 
 /// How long a thread waits before it looks again whether another has finished the conversion. A rare case.
 const CONVERSION_POLL: Duration = Duration::from_millis(1);
+
+thread_local! {
+    /// The nodes whose outcomes this thread is converting. A conversion may run Python code, and that may ask for the very
+    /// result: it would wait for itself.
+    static CONVERTING: RefCell<Vec<*const Node>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The thread converts this node's outcome until it is dropped.
+struct Converting;
+
+impl Converting {
+    fn begin(node: &Node) -> Self {
+        CONVERTING.with_borrow_mut(|nodes| nodes.push(node));
+        Self
+    }
+
+    fn is_here(node: &Node) -> bool {
+        CONVERTING.with_borrow(|nodes| nodes.iter().any(|found| std::ptr::eq(*found, node)))
+    }
+}
+
+impl Drop for Converting {
+    fn drop(&mut self) {
+        CONVERTING.with_borrow_mut(Vec::pop);
+    }
+}
 
 /// A converted outcome.
 pub(super) enum Settled {
@@ -81,7 +109,10 @@ fn settle(py: Python<'_>, node: &Node, face: &Mutex<Face>) -> PyResult<Settled> 
             }
         };
         if let Some(outcome) = taken {
-            let settled = match outcome.into_python(py) {
+            let converting = Converting::begin(node);
+            let converted = outcome.into_python(py);
+            drop(converting);
+            let settled = match converted {
                 Ok(value) => Settled::Value(value),
                 Err(error) => {
                     let traceback = error.traceback(py).map(Bound::unbind);
@@ -93,6 +124,9 @@ fn settle(py: Python<'_>, node: &Node, face: &Mutex<Face>) -> PyResult<Settled> 
         }
         if let Some(settled) = &face.lock().settled {
             return Ok(settled.clone_ref(py));
+        }
+        if Converting::is_here(node) {
+            return Err(InvalidStateError::new_err(format!("the result of {} is being taken", node.name)));
         }
         // Another thread has taken the outcome and is converting it.
         py.detach(|| std::thread::sleep(CONVERSION_POLL));
