@@ -433,7 +433,11 @@ impl Handle {
         }
     }
 
-    async fn user(&self) -> Result<SupervisorRef, Error> {
+    /// The supervisor of embedders' actors, which is made when it is first needed.
+    ///
+    /// # Errors
+    /// [`Error::RuntimeClosed`] after the shutdown.
+    pub async fn user(&self) -> Result<SupervisorRef, Error> {
         if let Some(user) = self.present_user() {
             return Ok(user);
         }

@@ -16,6 +16,8 @@ dictionary, `ironcliw.testing` what a test of a supervised program needs.
 """
 
 from ironcliw._native import (
+    ActorContext,
+    ActorRef,
     Buffer,
     Call,
     Images,
@@ -28,8 +30,10 @@ from ironcliw._native import (
     Pool,
     Runtime,
     Scheduler,
+    Supervisor,
     __version__,
 )
+from ironcliw.actor import Actor, Backoff, MemoryPressure
 from ironcliw.errors import (
     ActorPanicked,
     ActorRestarting,
@@ -43,12 +47,17 @@ from ironcliw.errors import (
     ModelError,
     PoolExhausted,
     RuntimeClosed,
+    StartFailed,
 )
 
 __all__ = [
+    "Actor",
+    "ActorContext",
     "ActorPanicked",
+    "ActorRef",
     "ActorRestarting",
     "ActorStopped",
+    "Backoff",
     "Buffer",
     "BufferReleased",
     "Call",
@@ -62,6 +71,7 @@ __all__ = [
     "Leaks",
     "LoadedModel",
     "MailboxFull",
+    "MemoryPressure",
     "Model",
     "ModelError",
     "Pipeline",
@@ -70,5 +80,7 @@ __all__ = [
     "Runtime",
     "RuntimeClosed",
     "Scheduler",
+    "StartFailed",
+    "Supervisor",
     "__version__",
 ]

@@ -95,7 +95,7 @@ fn cpu<'py>(py: Python<'py>, snapshot: &ironcliw::Snapshot) -> PyResult<Bound<'p
 }
 
 /// JSON as plain Python objects.
-fn to_python<'py>(py: Python<'py>, value: &Value) -> PyResult<Bound<'py, PyAny>> {
+pub(crate) fn to_python<'py>(py: Python<'py>, value: &Value) -> PyResult<Bound<'py, PyAny>> {
     Ok(match value {
         Value::Null => py.None().into_bound(py),
         Value::Bool(value) => value.into_pyobject(py)?.to_owned().into_any(),

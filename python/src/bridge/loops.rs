@@ -6,6 +6,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use pyo3::exceptions::{PyKeyboardInterrupt, PySystemExit};
@@ -23,9 +24,62 @@ use super::{forward, release};
 /// a microsecond, so a full batch stays near a millisecond.
 const BATCH: usize = 1024;
 
+/// How long one drain goes on with what its own work has brought about.
+const TURN: Duration = Duration::from_millis(1);
+
+/// What shares a loop's drain with the completions: the actors of one runtime that live on the loop.
+pub(crate) trait Resident: Send + Sync {
+    /// Does what there is to do, for a moment, and says whether there is more. An error is an interrupt that must end the loop's
+    /// run.
+    fn turn(&self, py: Python<'_>) -> PyResult<bool>;
+
+    /// Whether there is something to do.
+    fn has_work(&self) -> bool;
+
+    /// Whether it will never have anything to do again.
+    fn is_over(&self) -> bool;
+
+    /// The loop is closed or gone, and its drain is not called again.
+    fn close(&self);
+}
+
+pub(super) type Residents = Arc<Mutex<Vec<Arc<dyn Resident>>>>;
+
+/// A loop that may have residents.
+pub(crate) struct Home {
+    queue: Arc<Queue>,
+    residents: Residents,
+}
+
+impl Home {
+    /// What has the loop call its drain, on any thread.
+    pub(crate) fn waker(&self) -> impl Fn() + Send + Sync + use<> {
+        let queue = Arc::clone(&self.queue);
+        move || queue.wake()
+    }
+
+    /// Adds a resident. One that comes after the loop's end is told so at once.
+    pub(crate) fn move_in(&self, resident: Arc<dyn Resident>) {
+        self.residents.lock().push(Arc::clone(&resident));
+        if self.queue.is_closed() {
+            resident.close();
+        }
+    }
+}
+
+/// The home that `event_loop` is, to be asked for on its thread.
+pub(crate) fn home_of(event_loop: &Bound<'_, PyAny>) -> PyResult<Home> {
+    let queue = queue_of(event_loop)?;
+    let loops = LOOPS.lock();
+    let entry = loops.get(&event_loop.as_ptr().addr()).filter(|entry| Arc::ptr_eq(&entry.queue, &queue));
+    let residents = entry.map(|entry| Arc::clone(&entry.residents)).unwrap_or_default();
+    Ok(Home { queue, residents })
+}
+
 struct Entry {
     event_loop: Py<PyWeakrefReference>,
     queue: Arc<Queue>,
+    residents: Residents,
     /// For a loop that cannot watch a descriptor and so cannot own its drain.
     _drain: Option<Py<Drain>>,
 }
@@ -35,7 +89,7 @@ struct Entry {
 static LOOPS: LazyLock<Mutex<HashMap<usize, Entry>>> = LazyLock::new(Mutex::default);
 
 /// The event loop that runs on this thread.
-pub(super) fn running(py: Python<'_>) -> PyResult<Option<Bound<'_, PyAny>>> {
+pub(crate) fn running(py: Python<'_>) -> PyResult<Option<Bound<'_, PyAny>>> {
     static GET: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let found = GET.import(py, "asyncio", "_get_running_loop")?.call0()?;
     Ok((!found.is_none()).then_some(found))
@@ -51,9 +105,10 @@ pub(super) fn queue_of(event_loop: &Bound<'_, PyAny>) -> PyResult<Arc<Queue>> {
     {
         return Ok(Arc::clone(&entry.queue));
     }
-    let (queue, drain) = open(event_loop)?;
-    let entry =
-        Entry { event_loop: PyWeakrefReference::new(event_loop)?.unbind(), queue: Arc::clone(&queue), _drain: drain };
+    let residents = Residents::default();
+    let (queue, drain) = open(event_loop, &residents)?;
+    let event_loop = PyWeakrefReference::new(event_loop)?.unbind();
+    let entry = Entry { event_loop, queue: Arc::clone(&queue), residents, _drain: drain };
     let stale = LOOPS.lock().insert(key, entry);
     // Dropped here, after the lock: it may run Python code.
     drop(stale);
@@ -71,25 +126,25 @@ fn forget(key: usize, queue: &Arc<Queue>) {
 }
 
 /// Gives the loop a queue and a drain, by the best means that it has.
-fn open(event_loop: &Bound<'_, PyAny>) -> PyResult<(Arc<Queue>, Option<Py<Drain>>)> {
+fn open(event_loop: &Bound<'_, PyAny>, residents: &Residents) -> PyResult<(Arc<Queue>, Option<Py<Drain>>)> {
     #[cfg(unix)]
-    if let Some(queue) = watch(event_loop)? {
+    if let Some(queue) = watch(event_loop, residents)? {
         return Ok((queue, None));
     }
-    let (queue, drain) = forward::open(event_loop)?;
+    let (queue, drain) = forward::open(event_loop, Arc::clone(residents))?;
     Ok((queue, Some(drain)))
 }
 
 /// Has the loop watch a descriptor. None if it is a loop that cannot.
 #[cfg(unix)]
-fn watch(event_loop: &Bound<'_, PyAny>) -> PyResult<Option<Arc<Queue>>> {
+fn watch(event_loop: &Bound<'_, PyAny>, residents: &Residents) -> PyResult<Option<Arc<Queue>>> {
     use pyo3::exceptions::PyNotImplementedError;
 
     let py = event_loop.py();
     let descriptor = super::wake::Descriptor::new()?;
     let watched = descriptor.watched();
     let queue = Arc::new(Queue::new(Box::new(descriptor)));
-    let drain = Bound::new(py, Drain::new(event_loop, Arc::clone(&queue)))?;
+    let drain = Bound::new(py, Drain::new(event_loop, Arc::clone(&queue), Arc::clone(residents)))?;
     // In an empty context: the loop would keep the first caller's context variables alive for good.
     let added = empty_context(py)?
         .call_method1(intern!(py, "run"), (event_loop.getattr(intern!(py, "add_reader"))?, watched, drain));
@@ -113,11 +168,12 @@ pub(super) struct Drain {
     queue: Arc<Queue>,
     /// Taken from the queue and not resumed yet: the rest of a full batch, or what an interrupt left.
     backlog: Mutex<VecDeque<Arc<Node>>>,
+    residents: Residents,
 }
 
 impl Drain {
-    pub(super) fn new(event_loop: &Bound<'_, PyAny>, queue: Arc<Queue>) -> Self {
-        Self { key: event_loop.as_ptr().addr(), queue, backlog: Mutex::default() }
+    pub(super) fn new(event_loop: &Bound<'_, PyAny>, queue: Arc<Queue>, residents: Residents) -> Self {
+        Self { key: event_loop.as_ptr().addr(), queue, backlog: Mutex::default(), residents }
     }
 
     /// Refuses later completions and lets go of the calls that nobody will resume.
@@ -127,39 +183,80 @@ impl Drain {
         for node in left {
             drop(node.take_owner());
         }
+        let residents = std::mem::take(&mut *self.residents.lock());
+        residents.iter().for_each(|resident| resident.close());
         forget(self.key, &self.queue);
     }
 }
 
 #[pymethods]
 impl Drain {
-    /// Resumes what has completed, at most one batch of it.
+    /// Resumes what has completed, at most one batch of it, and gives the residents their turns. What they answer is resumed here
+    /// as well, and what that sends them is handled: a question and its answer take no round of the loop.
     fn __call__(&self, py: Python<'_>) -> PyResult<()> {
-        {
-            let mut backlog = self.backlog.lock();
-            self.queue.take(|node| backlog.push_back(node));
-        }
+        self.take_in();
         release::drain(py);
-        let mut resumed = Ok(());
-        for _ in 0..BATCH {
-            // One at a time: what is resumed may raise, or run the loop and so this drain again.
-            let Some(node) = self.backlog.lock().pop_front() else {
-                return Ok(());
-            };
-            resumed = resume(py, &node);
-            if resumed.is_err() {
-                self.backlog.lock().push_front(node);
-                break;
+        let mut left = BATCH;
+        let until = Instant::now() + TURN;
+        loop {
+            let resumed = self.resume_backlog(py, &mut left);
+            let turned = resumed.and_then(|()| self.give_turns(py));
+            let is_asked_for = self.has_work();
+            match turned {
+                Ok(false) if !is_asked_for => return Ok(()),
+                Ok(_) if left > 0 && Instant::now() < until => {}
+                turned => {
+                    self.queue.wake();
+                    return turned.map(|_| ());
+                }
+            }
+            if self.queue.has_some() {
+                self.take_in();
             }
         }
-        if !self.backlog.lock().is_empty() {
-            self.queue.wake();
-        }
-        resumed
     }
 
     fn __repr__(&self) -> String {
         format!("<ironcliw completion queue of loop {:#x}>", self.key)
+    }
+}
+
+impl Drain {
+    fn take_in(&self) {
+        let mut backlog = self.backlog.lock();
+        self.queue.take(|node| backlog.push_back(node));
+    }
+
+    fn has_work(&self) -> bool {
+        !self.backlog.lock().is_empty()
+            || self.queue.has_some()
+            || self.residents.lock().iter().any(|resident| resident.has_work())
+    }
+
+    fn resume_backlog(&self, py: Python<'_>, left: &mut usize) -> PyResult<()> {
+        while *left > 0 {
+            // One at a time: what is resumed may raise, or run the loop and so this drain again.
+            let Some(node) = self.backlog.lock().pop_front() else { break };
+            if let Err(interrupt) = resume(py, &node) {
+                self.backlog.lock().push_front(node);
+                return Err(interrupt);
+            }
+            *left -= 1;
+        }
+        Ok(())
+    }
+
+    /// Whether a resident has more to do.
+    fn give_turns(&self, py: Python<'_>) -> PyResult<bool> {
+        let mut is_left = false;
+        let count = self.residents.lock().len();
+        for index in 0..count {
+            // Not under the lock: handlers may do anything.
+            let Some(resident) = self.residents.lock().get(index).cloned() else { break };
+            is_left |= resident.turn(py)?;
+        }
+        self.residents.lock().retain(|resident| !resident.is_over());
+        Ok(is_left)
     }
 }
 

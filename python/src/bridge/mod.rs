@@ -28,6 +28,7 @@ mod wake;
 use pyo3::prelude::*;
 
 pub(crate) use call::Call;
+pub(crate) use loops::{Home, Resident, home_of, running};
 pub(crate) use node::Completer;
 pub(crate) use outcome::{Failure, Outcome};
 pub(crate) use release::Keep;

@@ -14,7 +14,9 @@
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8};
 use std::sync::{Arc, OnceLock};
+use std::task::Waker;
 
+use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
 use pyo3::Py;
 
@@ -67,6 +69,8 @@ pub(super) struct Node {
     pub(super) name: &'static str,
     /// Nobody asked for a cancellation: the call was merely dropped.
     dropped: AtomicBool,
+    /// Work that is under way and wants to hear when the call has ended without it.
+    watcher: AtomicWaker,
 }
 
 /// A call's shared state and the one handle that may complete it.
@@ -79,6 +83,7 @@ pub(super) fn pair(name: &'static str) -> (Arc<Node>, Completer) {
         owner: Mutex::new(None),
         name,
         dropped: AtomicBool::new(false),
+        watcher: AtomicWaker::new(),
     });
     (Arc::clone(&node), Completer(Some(node)))
 }
@@ -147,8 +152,11 @@ impl Node {
                 Err(now) => state = now,
             }
         }
-        if state & SLEEPER != 0 && to != WAITING {
-            sleep::wake(self);
+        if to != WAITING {
+            self.watcher.wake();
+            if state & SLEEPER != 0 {
+                sleep::wake(self);
+            }
         }
         Some(life_of(state))
     }
@@ -196,6 +204,13 @@ impl Completer {
 }
 
 impl Completer {
+    /// Has `waker` woken when the call is cancelled, or dropped.
+    pub(crate) fn watch(&self, waker: &Waker) {
+        if let Some(node) = &self.0 {
+            node.watcher.register(waker);
+        }
+    }
+
     /// True once Python has cancelled the call in so many words. For work that is wanted for what it does, whether or not
     /// anybody waits for its result.
     pub(crate) fn is_called_off(&self) -> bool {

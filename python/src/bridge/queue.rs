@@ -93,6 +93,12 @@ impl Queue {
         }
     }
 
+    /// Whether there is something to take.
+    pub(super) fn has_some(&self) -> bool {
+        let head = self.head.load(Acquire);
+        !head.is_null() && head != closed()
+    }
+
     pub(super) fn is_closed(&self) -> bool {
         self.head.load(Acquire) == closed()
     }

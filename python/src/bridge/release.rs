@@ -74,6 +74,11 @@ impl Keep {
         Self(Some(object.clone().unbind()))
     }
 
+    /// The object, for a look.
+    pub(crate) fn bind<'py>(&self, py: Python<'py>) -> Option<&Bound<'py, PyAny>> {
+        self.0.as_ref().map(|object| object.bind(py))
+    }
+
     /// Takes the object out, on a thread that holds the GIL.
     pub(crate) fn into_inner(mut self, _py: Python<'_>) -> Option<Py<PyAny>> {
         self.0.take()
