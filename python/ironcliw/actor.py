@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import sys
 import threading
-from collections.abc import Awaitable
+from collections import deque
+from collections.abc import Awaitable, Coroutine
+from contextvars import Context
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -77,6 +80,33 @@ class MemoryPressure:
 async def _awaited(awaitable: Awaitable[Any]) -> Any:
     """A coroutine of whatever else a handler returns."""
     return await awaitable
+
+
+if sys.version_info >= (3, 12):
+
+    def _start_task(
+        loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, Any], context: Context | None
+    ) -> asyncio.Future[Any]:
+        """A task that has taken its first step: one that never suspends is done. A loop's own factory is respected."""
+        if loop.get_task_factory() is not None:
+            return loop.create_task(coroutine, context=context)
+        return asyncio.Task(coroutine, loop=loop, context=context, eager_start=True)
+
+else:
+
+    def _start_task(
+        loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, Any], context: Context | None
+    ) -> asyncio.Future[Any]:
+        """The same. 3.11 has no `eager_start`: its own loops take the first step out of the loop's queue, where it has
+        just been put as the last, and run it now; others (uvloop) run it in their next round."""
+        task = loop.create_task(coroutine, context=context)
+        ready = getattr(loop, "_ready", None)
+        if type(ready) is deque and ready and asyncio.current_task(loop) is None:
+            handle = ready[-1]
+            if getattr(handle._callback, "__self__", None) is task:
+                ready.pop()
+                handle._run()
+        return task
 
 
 # Loops of actors' own

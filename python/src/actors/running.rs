@@ -1,7 +1,7 @@
 //! A Python call that is under way: a hook or a handler, at once or as an asyncio task.
 //!
-//! A task's first step is taken right here where asyncio can do that (CPython 3.12 and later: `eager_start`), so that a
-//! coroutine that never suspends takes no round of the loop. The future of a task that suspends is woken by the task's own
+//! A task's first step is taken right here where asyncio can do that (`_start_task` in `ironcliw/actor.py`), so that a coroutine
+//! that never suspends takes no round of the loop. The future of a task that suspends is woken by the task's own
 //! callback, which gives the actor its turn at once. Dropped, it cancels the task.
 
 use std::future::Future;
@@ -17,7 +17,7 @@ use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::types::PyTuple;
 
 use super::host::Host;
 use crate::send::Shared;
@@ -190,24 +190,12 @@ fn as_coroutine<'py>(awaitable: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny
     WRAP.import(py, "ironcliw.actor", "_awaited")?.call1((awaitable,))
 }
 
-/// Makes a task of a coroutine, and takes its first step where asyncio can. A loop's own way of making tasks is respected.
+/// Makes a task of a coroutine, and takes its first step where asyncio can: `ironcliw.actor` knows how.
 fn start_task<'py>(
     coroutine: &Bound<'py, PyAny>,
     context: Option<&Bound<'py, PyAny>>,
     event_loop: &Bound<'py, PyAny>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    static TASK: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    static EAGER: PyOnceLock<bool> = PyOnceLock::new();
-    let py = coroutine.py();
-    let options = PyDict::new(py);
-    if let Some(context) = context {
-        options.set_item(intern!(py, "context"), context)?;
-    }
-    let is_eager = *EAGER.get_or_init(py, || py.version_info() >= (3, 12));
-    if is_eager && event_loop.call_method0(intern!(py, "get_task_factory"))?.is_none() {
-        options.set_item(intern!(py, "loop"), event_loop)?;
-        options.set_item(intern!(py, "eager_start"), true)?;
-        return TASK.import(py, "asyncio", "Task")?.call((coroutine,), Some(&options));
-    }
-    event_loop.call_method(intern!(py, "create_task"), (coroutine,), Some(&options))
+    static START: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    START.import(coroutine.py(), "ironcliw.actor", "_start_task")?.call1((event_loop, coroutine, context))
 }
