@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use ironcliw_actors::pool::{AllocOptions, AllocateWhenFree, LeaseKind, Owner, PoolStats, Pressure, SizeClass, Subscribe, Trim};
+use ironcliw_actors::pool::{
+    AllocOptions, AllocateWhenFree, LeaseKind, Owner, PoolStats, Pressure, SizeClass, Subscribe, Trim,
+};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 

@@ -43,9 +43,9 @@ use crate::observe::Busy;
 use crate::sync::Ordering;
 use crate::ticks;
 
+pub(crate) use guest::{Guest, guest};
 #[cfg(feature = "testkit")]
 pub(crate) use in_place::in_place;
-pub(crate) use guest::{Guest, guest};
 pub(crate) use place::Place;
 
 use place::RunQueue;

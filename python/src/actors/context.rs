@@ -86,12 +86,7 @@ impl ActorContext {
     }
 
     /// Returns the loop's handle.
-    fn tell_later<'py>(
-        &self,
-        py: Python<'py>,
-        delay: f64,
-        message: &Bound<'py, PyAny>,
-    ) -> PyResult<Bound<'py, PyAny>> {
+    fn tell_later<'py>(&self, py: Python<'py>, delay: f64, message: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         if !delay.is_finite() || delay < 0.0 {
             return Err(invalid(format!("delay must be a number of seconds from 0 on, not {delay}")));
         }

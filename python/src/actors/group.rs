@@ -19,7 +19,10 @@ enum Stage {
     /// Described only.
     New(ironcliw::Supervisor, Parent),
     Starting,
-    Started { itself: SupervisorRef, above: SupervisorRef },
+    Started {
+        itself: SupervisorRef,
+        above: SupervisorRef,
+    },
 }
 
 #[pyclass(module = "ironcliw", frozen, weakref)]
@@ -38,7 +41,12 @@ pub(crate) struct Rules<'a, 'py> {
 }
 
 impl Supervisor {
-    pub(crate) fn new(realm: &Arc<Realm>, parent: Parent, name: &Bound<'_, PyAny>, rules: &Rules<'_, '_>) -> PyResult<Self> {
+    pub(crate) fn new(
+        realm: &Arc<Realm>,
+        parent: Parent,
+        name: &Bound<'_, PyAny>,
+        rules: &Rules<'_, '_>,
+    ) -> PyResult<Self> {
         realm.check()?;
         let name = spawn::checked_name(name)?;
         let strategy = match rules.strategy {
@@ -51,7 +59,8 @@ impl Supervisor {
             }
         };
         let max = args::count(rules.max_restarts, "max_restarts", 0)?;
-        let max = u32::try_from(max).map_err(|_| invalid(format!("max_restarts must be less than 2**32, not {max}")))?;
+        let max =
+            u32::try_from(max).map_err(|_| invalid(format!("max_restarts must be less than 2**32, not {max}")))?;
         let within = seconds(rules.within, "within")?;
         let spec = ironcliw::Supervisor::new(&name)
             .strategy(strategy)
@@ -200,6 +209,7 @@ pub(crate) fn new_group(
     let py = name.py();
     let five = 5_u32.into_pyobject(py)?.into_any();
     let ten = 10.0_f64.into_pyobject(py)?.into_any();
-    let rules = Rules { strategy, max_restarts: max_restarts.unwrap_or(&five), within: within.unwrap_or(&ten), restart };
+    let rules =
+        Rules { strategy, max_restarts: max_restarts.unwrap_or(&five), within: within.unwrap_or(&ten), restart };
     Supervisor::new(realm, parent, name, &rules)
 }

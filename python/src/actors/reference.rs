@@ -193,10 +193,13 @@ impl ActorRef {
 
     fn stop<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, Call>> {
         self.realm.check()?;
-        let record = self.record.clone();
+        let (address, record) = (self.address.clone(), self.record.clone());
         spawn::on_clock(py, "stop", &self.realm.handle, async move {
             // Of one that has stopped, another may have the path by now: that one is not meant.
-            record.parent.stop_child(&record.path).await;
+            if address.is_alive() {
+                record.parent.stop_child(&record.path).await;
+            }
+            address.stopped().await;
             Outcome::Unit
         })
     }

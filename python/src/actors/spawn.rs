@@ -231,7 +231,11 @@ fn backoff(value: &Bound<'_, PyAny>) -> PyResult<Backoff> {
         if pair.len() != 2 {
             return Err(invalid("backoff as a tuple is (min, max), in seconds"));
         }
-        Backoff { min: seconds(&pair.get_item(0)?, "backoff's min")?, max: seconds(&pair.get_item(1)?, "backoff's max")?, ..given }
+        Backoff {
+            min: seconds(&pair.get_item(0)?, "backoff's min")?,
+            max: seconds(&pair.get_item(1)?, "backoff's max")?,
+            ..given
+        }
     } else {
         let factor: f64 = value.getattr("factor")?.extract()?;
         if !factor.is_finite() || factor < 1.0 {

@@ -144,15 +144,22 @@ fn watch(event_loop: &Bound<'_, PyAny>, residents: &Residents) -> PyResult<Optio
     let descriptor = super::wake::Descriptor::new()?;
     let watched = descriptor.watched();
     let queue = Arc::new(Queue::new(Box::new(descriptor)));
-    let drain = Bound::new(py, Drain::new(event_loop, Arc::clone(&queue), Arc::clone(residents)))?;
-    // In an empty context: the loop would keep the first caller's context variables alive for good.
-    let added = empty_context(py)?
-        .call_method1(intern!(py, "run"), (event_loop.getattr(intern!(py, "add_reader"))?, watched, drain));
-    match added {
-        Ok(_) => Ok(Some(queue)),
+    let mut drain = Drain::new(event_loop, Arc::clone(&queue), Arc::clone(residents));
+    drain.watched = Some(watched);
+    match add_reader(event_loop, watched, &Bound::new(py, drain)?) {
+        Ok(()) => Ok(Some(queue)),
         Err(error) if error.is_instance_of::<PyNotImplementedError>(py) => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// Has the loop call the drain. In an empty context: the loop would keep the first caller's context variables alive for good.
+#[cfg(unix)]
+fn add_reader(event_loop: &Bound<'_, PyAny>, watched: std::os::fd::RawFd, drain: &Bound<'_, Drain>) -> PyResult<()> {
+    let py = event_loop.py();
+    let add = event_loop.getattr(intern!(py, "add_reader"))?;
+    empty_context(py)?.call_method1(intern!(py, "run"), (add, watched, drain))?;
+    Ok(())
 }
 
 #[cfg(unix)]
@@ -169,11 +176,21 @@ pub(super) struct Drain {
     /// Taken from the queue and not resumed yet: the rest of a full batch, or what an interrupt left.
     backlog: Mutex<VecDeque<Arc<Node>>>,
     residents: Residents,
+    /// The descriptor that the loop watches for it, if it does.
+    #[cfg(unix)]
+    watched: Option<std::os::fd::RawFd>,
 }
 
 impl Drain {
     pub(super) fn new(event_loop: &Bound<'_, PyAny>, queue: Arc<Queue>, residents: Residents) -> Self {
-        Self { key: event_loop.as_ptr().addr(), queue, backlog: Mutex::default(), residents }
+        Self {
+            key: event_loop.as_ptr().addr(),
+            queue,
+            backlog: Mutex::default(),
+            residents,
+            #[cfg(unix)]
+            watched: None,
+        }
     }
 
     /// Refuses later completions and lets go of the calls that nobody will resume.
@@ -193,7 +210,22 @@ impl Drain {
 impl Drain {
     /// Resumes what has completed, at most one batch of it, and gives the residents their turns. What they answer is resumed here
     /// as well, and what that sends them is handled: a question and its answer take no round of the loop.
-    fn __call__(&self, py: Python<'_>) -> PyResult<()> {
+    fn __call__(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let called = slf.get().call(slf.py());
+        #[cfg(unix)]
+        if called.is_err() {
+            slf.get().renew(slf);
+        }
+        called
+    }
+
+    fn __repr__(&self) -> String {
+        format!("<ironcliw completion queue of loop {:#x}>", self.key)
+    }
+}
+
+impl Drain {
+    fn call(&self, py: Python<'_>) -> PyResult<()> {
         self.take_in();
         release::drain(py);
         let mut left = BATCH;
@@ -216,12 +248,19 @@ impl Drain {
         }
     }
 
-    fn __repr__(&self) -> String {
-        format!("<ironcliw completion queue of loop {:#x}>", self.key)
+    /// Has the loop watch the descriptor anew. What ends the loop's run keeps the frames that it came through, and with them the
+    /// handle that called the drain: the drain is to end with the loop, however long somebody keeps the exception.
+    #[cfg(unix)]
+    fn renew(&self, this: &Bound<'_, Self>) {
+        let py = this.py();
+        let event_loop = running(py).ok().flatten().filter(|found| found.as_ptr().addr() == self.key);
+        if let (Some(event_loop), Some(watched)) = (event_loop, self.watched)
+            && let Err(error) = add_reader(&event_loop, watched, this)
+        {
+            error.write_unraisable(py, Some(&event_loop));
+        }
     }
-}
 
-impl Drain {
     fn take_in(&self) {
         let mut backlog = self.backlog.lock();
         self.queue.take(|node| backlog.push_back(node));

@@ -128,8 +128,11 @@ impl Node {
 
     /// Python: the call is gone, so nobody can ask for the result any more.
     pub(super) fn drop_interest(&self) {
-        self.dropped.store(true, Relaxed);
-        self.cancel();
+        // One that was cancelled before stays so: this is what its last owner does in either case.
+        if matches!(self.life(), Life::Pending | Life::Waiting) {
+            self.dropped.store(true, Relaxed);
+            self.cancel();
+        }
     }
 
     /// Python: asks to be woken in `sleep` when the life state becomes final. False if it is final already.
