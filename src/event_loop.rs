@@ -38,7 +38,7 @@ use crate::{Error, Handle};
 ///
 /// let runtime = Runtime::builder().workers(1).build()?;
 /// let (wake, woken) = mpsc::channel();
-/// let mut event_loop = EventLoop::new(runtime.handle(), "main", move || drop(wake.send(())))?;
+/// let mut event_loop = EventLoop::new(runtime.handle(), "main", move || wake.send(()).unwrap_or_default())?;
 ///
 /// let child = Child::new("label", || Label(String::new())).placement(event_loop.placement());
 /// let handle = runtime.handle().clone();

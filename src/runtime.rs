@@ -18,7 +18,7 @@ use crate::clock;
 use crate::in_hand::InHand;
 use crate::mailbox::{Mailbox, Signal};
 use crate::names::Names;
-use crate::observe::{ActorState, Deadlocks, EventLog, Info, Looks, Section, Snapshot, Wait, cycles};
+use crate::observe::{ActorState, Deadlocks, EventLog, Info, Looks, Section, Snapshot, SupervisionEvent, Wait, cycles};
 use crate::panics::Panicked;
 use crate::registry::Registry;
 use crate::supervision::{Command, GRACE, Supervisor, SupervisorRef, launch};
@@ -348,6 +348,12 @@ impl Handle {
             waits,
             events: self.shared.events.recent(),
         }
+    }
+
+    /// What has happened since somebody has `seen` so many supervision events (0 at first): how many there are by now, and those
+    /// that are new. Who looks too rarely misses some: the last 256 are kept.
+    pub fn events_after(&self, seen: u64) -> (u64, Vec<SupervisionEvent>) {
+        self.shared.events.after(seen)
     }
 
     /// Adds what a subsystem has to show to snapshots and to the endpoint. A later one of the same name takes its place.

@@ -220,6 +220,10 @@ class Runtime:
         supervisor above it.
         """
 
+    def supervision_events(self, to: ActorRef) -> Call[None]:
+        """Has `to` asked with each supervision event from now on, a dictionary as in `Snapshot`'s `events`, until it
+        has stopped. What happens to `to` itself is left out."""
+
     def _crash(self, path: str) -> Call[None]:
         """Makes the actor at `path` panic while it handles a message; the call raises `ActorPanicked`."""
 

@@ -271,6 +271,13 @@ impl Runtime {
         actors::new_group(realm, parent, name, strategy, max_restarts, within, restart)
     }
 
+    fn supervision_events<'py>(
+        slf: &Bound<'py, Self>,
+        to: &Bound<'py, actors::ActorRef>,
+    ) -> PyResult<Bound<'py, Call>> {
+        actors::feed(Self::realm(slf)?, to)
+    }
+
     fn _crash<'py>(&self, py: Python<'py>, path: &str) -> PyResult<Bound<'py, Call>> {
         let subsystems = self.inner.open()?;
         if let Some(call) = actors::crash(py, &self.inner.realm, path)? {

@@ -959,6 +959,29 @@ def test_a_rust_actor_tells_a_python_actor_of_memory_pressure() -> None:
     run(main, memory_limit=16 << 20)
 
 
+def test_a_rust_actor_asks_a_python_actor_with_each_supervision_event() -> None:
+    async def main(rt: ironcliw.Runtime) -> None:
+        probe = await testing.probe(rt, name="listener")
+        victim = await rt.spawn(Counter, name="victim", backoff=NONE)
+        await rt.supervision_events(probe.ref)
+        with pytest.raises(ironcliw.ActorPanicked):
+            await victim.ask(ValueError("on record"))
+        exited = await probe.next()
+        assert (exited["event"], exited["path"], exited["failure"]) == ("exited", "user/victim", True)
+        assert "ValueError: on record" in exited["reason"]
+        assert (await probe.next())["event"] == "restarted"
+        await victim.stop()
+        await probe.ref.stop()
+        for _ in range(100):
+            if not any("events-" in actor["path"] for actor in rt.snapshot()["actors"]):
+                break
+            await asyncio.sleep(0.01)
+        else:
+            pytest.fail("the feed outlives its listener")
+
+    run(main)
+
+
 # Bad input
 
 

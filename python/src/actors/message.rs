@@ -2,7 +2,6 @@
 
 use ironcliw::Message;
 use pyo3::prelude::*;
-use pyo3::types::PyString;
 
 use crate::bridge::{Keep, Outcome};
 use crate::send::Shared;
@@ -69,11 +68,5 @@ impl PyReply {
     pub(super) fn into_outcome(self) -> Outcome {
         let Self(value) = self;
         Outcome::value(move |py| Ok(value.into_inner(py).unwrap_or_else(|| py.None())))
-    }
-
-    /// As text, with a Python thread's help: for native askers whose question has a word for an answer.
-    #[allow(dead_code, reason = "for embedders")]
-    pub(crate) fn text(&self, py: Python<'_>) -> Option<String> {
-        self.0.bind(py)?.cast::<PyString>().ok().map(|text| text.to_string())
     }
 }

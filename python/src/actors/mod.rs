@@ -31,12 +31,14 @@
 //! | `host.rs` | the loops that actors live on, and what follows when one closes |
 //! | `message.rs`, `answer.rs` | what travels to the actor, and the way back |
 //! | `record.rs` | what is known of an actor across its incarnations |
+//! | `feed.rs` | a Rust actor that asks a Python one |
 //! | `spawn.rs` | from keywords to a child |
 //! | `reference.rs`, `group.rs`, `context.rs` | what Python sees |
 
 mod actor;
 mod answer;
 mod context;
+mod feed;
 mod group;
 mod host;
 mod message;
@@ -47,11 +49,13 @@ mod spawn;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 
 use parking_lot::Mutex;
 use pyo3::prelude::*;
 
-use crate::bridge::{Call, Keep};
+use crate::bridge::{Call, Keep, Outcome};
 use crate::errors;
 
 pub(crate) use actor::PyActor;
@@ -104,4 +108,14 @@ impl Realm {
 pub(crate) fn crash<'py>(py: Python<'py>, realm: &Realm, path: &str) -> PyResult<Option<Bound<'py, Call>>> {
     let Some(address) = realm.handle.find::<PyActor>(path) else { return Ok(None) };
     reference::crash_at(py, address).map(Some)
+}
+
+/// Has the actor asked to hear each supervision event from now on.
+pub(crate) fn feed<'py>(realm: &Realm, to: &Bound<'py, ActorRef>) -> PyResult<Bound<'py, Call>> {
+    static NUMBERS: AtomicU64 = AtomicU64::new(1);
+    let (handle, to, py) = (realm.handle.clone(), to.get().address.clone(), to.py());
+    spawn::on_clock(py, "supervision_events", &realm.handle, async move {
+        let fed = feed::spawn(&handle, to, NUMBERS.fetch_add(1, Relaxed)).await;
+        Outcome::from_result(fed, |()| Outcome::Unit)
+    })
 }
