@@ -2,10 +2,10 @@
 
     Camera ◀── Preparer ◀── Analyst ◀── Recorder        each asks the one before it
 
-The camera's frames are JPEGs. The preparer has the runtime's image workers decode, shrink and normalise them; the
-analyst follows the brightest spot; the recorder keeps what was found. Two frames are damaged. Each costs the preparer
-its life, and by the group's rule, rest-for-one, those behind it are made anew as well: what they know came through it.
-The camera, in front of it, goes on where it was.
+The camera's frames are JPEGs. The preparer has the runtime's image workers decode, shrink and normalise
+them; the analyst follows the brightest spot; the recorder keeps what was found. Two frames are damaged. Each
+costs the preparer its life, and by the group's rule, rest-for-one, those behind it are made anew as well:
+what they know came through it. The camera, in front of it, goes on where it was.
 """
 
 import asyncio
@@ -137,14 +137,18 @@ async def main() -> None:
             analyst = await group.spawn(Analyst, findings, preparer, name="analyst", backoff=quickly)
             await group.spawn(Recorder, findings, analyst, done, name="recorder", backoff=quickly)
             await asyncio.wait_for(done.wait(), 60.0)
-            status, handled = group.status(), camera.status()["handled"]
+            status = group.status()
         leaks = await rt.leaks.check()
 
-    print(f"{len(findings.spots)} of {FRAMES} frames analysed, lost {findings.lost}, camera asked {handled} times")
+    print(
+        f"{len(findings.spots)} of {FRAMES} frames analysed, lost {findings.lost}, camera asked {handled} times"
+    )
     for line in findings.log:
         print("  ", line)
     print("   the spot went from", findings.spots[0], "to", findings.spots[FRAMES - 1])
-    print(f"group: {status['restarts']} restarts, {status['budget_left']} more within {status['within_s']:.0f} s")
+    print(
+        f"group: {status['restarts']} restarts, {status['budget_left']} more within {status['within_s']:.0f} s"
+    )
     print(f"leaks: {leaks}; {time.perf_counter() - began:.1f} s")
 
 

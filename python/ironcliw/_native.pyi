@@ -188,18 +188,19 @@ class Runtime:
         loop: LoopChoice = "current",
         supervisor: Supervisor | None = None,
     ) -> Call[ActorRef]:
-        """Starts an actor written in Python: an instance of `cls(*args, **kwargs)` under supervision. Its reference,
-        once `on_start` is done.
+        """Starts an actor written in Python: an instance of `cls(*args, **kwargs)` under supervision. Its
+        reference, once `on_start` is done.
 
-        Raises `StartFailed` with the exception of `__init__` or a hook as its `__cause__`, and `InvalidInput` for a
-        name that a sibling has. `name`: the end of its path, by default its class's and a number. `restart`: whether
-        it is made anew after any end (`"permanent"`), after a crash (`"transient"`) or never (`"temporary"`).
-        `backoff`: how long to wait before that, `(min, max)` in seconds or a `Backoff`; by default 50 ms doubling to
-        10 s, with jitter. `mailbox`: messages that may wait. `overflow`: what a full one does. `shutdown`: seconds that
-        the message in hand gets when the actor is stopped. `stuck_after`: seconds for which a handler may hold the
-        loop before the actor is reported as stuck. `loop`: handlers run on the event loop that runs here, or on one of
-        the actor's own in a thread of its own, which ends with it. `supervisor`: a group; else the one of all that
-        name none.
+        Raises `StartFailed` with the exception of `__init__` or a hook as its `__cause__`, and
+        `InvalidInput` for a name that a sibling has. `name`: the end of its path, by default its class's and
+        a number. `restart`: whether it is made anew after any end (`"permanent"`), after a crash
+        (`"transient"`) or never (`"temporary"`). `backoff`: how long to wait before that, `(min, max)` in
+        seconds or a `Backoff`; by default 50 ms doubling to 10 s, with jitter. `mailbox`: messages that may
+        wait. `overflow`: what a full one does. `shutdown`: seconds that the message in hand gets when the
+        actor is stopped. `stuck_after`: seconds for which a handler may hold the loop before the actor is
+        reported as stuck. `loop`: handlers run on the event loop that runs here, or on one of the actor's
+        own in a thread of its own, which ends with it. `supervisor`: a group; else the one of all that name
+        none.
         """
 
     def supervisor(
@@ -214,15 +215,15 @@ class Runtime:
     ) -> Supervisor:
         """Describes a group of actors; `async with` starts it, and stops it at the end.
 
-        `strategy`: which of them are restarted when one fails: that one, all, or that one and those that were
-        spawned after it. More than `max_restarts` in any `within` seconds, and the group gives up: it stops its
-        actors in reverse order. `restart`: whether it is then started again, which counts as a failure to the
-        supervisor above it.
+        `strategy`: which of them are restarted when one fails: that one, all, or that one and those that
+        were spawned after it. More than `max_restarts` in any `within` seconds, and the group gives up: it
+        stops its actors in reverse order. `restart`: whether it is then started again, which counts as a
+        failure to the supervisor above it.
         """
 
     def supervision_events(self, to: ActorRef) -> Call[None]:
-        """Has `to` asked with each supervision event from now on, a dictionary as in `Snapshot`'s `events`, until it
-        has stopped. What happens to `to` itself is left out."""
+        """Has `to` asked with each supervision event from now on, a dictionary as in `Snapshot`'s `events`,
+        until it has stopped. What happens to `to` itself is left out."""
 
     def _crash(self, path: str) -> Call[None]:
         """Makes the actor at `path` panic while it handles a message; the call raises `ActorPanicked`."""
@@ -545,13 +546,13 @@ class ActorRef:
         """Sends any object, and answers with what `on_message` returns.
 
         Raises `ActorPanicked` if the handler raised, with that as its `__cause__`; `ActorStopped`;
-        `ActorRestarting`; `MailboxFull`; `DeadlineExceeded`. When the time is over, or the call is cancelled, the
-        message is skipped, or the task of its handler is cancelled.
+        `ActorRestarting`; `MailboxFull`; `DeadlineExceeded`. When the time is over, or the call is
+        cancelled, the message is skipped, or the task of its handler is cancelled.
         """
 
     def tell(self, message: Any, /) -> Call[None]:
-        """Sends without an answer. The message is on its way when this returns; the call is done when the mailbox has
-        taken it, and may be dropped."""
+        """Sends without an answer. The message is on its way when this returns; the call is done when the
+        mailbox has taken it, and may be dropped."""
 
     def ask_many(
         self, messages: Iterable[Any], /, *, timeout: float | None = None, return_exceptions: bool = False
@@ -563,8 +564,8 @@ class ActorRef:
         """
 
     def tell_many(self, messages: Iterable[Any], /) -> Call[int]:
-        """Tells each message, in order; how many there were, once the mailbox has taken the last. One that is refused
-        ends it: those before it were sent, those behind it are not."""
+        """Tells each message, in order; how many there were, once the mailbox has taken the last. One that
+        is refused ends it: those before it were sent, those behind it are not."""
 
     def stop(self) -> Call[None]:
         """Stops it for good, once it has handled what is queued. Done when it is gone."""
@@ -600,8 +601,8 @@ class ActorContext:
         """`RuntimeClosed` if it is gone: an actor does not keep it."""
 
     def stop(self) -> None:
-        """Ends this instance after the message in hand. A permanent actor is made anew, any other has stopped for
-        good."""
+        """Ends this instance after the message in hand. A permanent actor is made anew, any other has
+        stopped for good."""
 
     def tell_later(self, delay: float, message: Any) -> TimerHandle:
         """Tells the actor itself, after so many seconds, unless this instance ends before. The handle has
@@ -645,8 +646,8 @@ class Supervisor:
         """As `Runtime.supervisor`, in this group."""
 
     def stop(self) -> Call[None]:
-        """Stops its actors in reverse start order, each once it has handled what is queued. Done when they are
-        gone."""
+        """Stops its actors in reverse start order, each once it has handled what is queued. Done when they
+        are gone."""
 
     def status(self) -> SupervisorSnapshot:
         """What there is to see; also once it has stopped."""

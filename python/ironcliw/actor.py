@@ -26,10 +26,10 @@ __all__ = ["Actor", "Backoff", "MemoryPressure"]
 class Actor:
     """State that messages change, one at a time.
 
-    Every hook, and `on_message`, may be a plain method or an `async def`. They run on the actor's event loop.
-    What they raise is a crash: whoever asked gets `ActorPanicked` with the exception as its `__cause__`, and the
-    actor's supervisor makes a new instance, with the same arguments. State that is to outlive a crash belongs
-    elsewhere.
+    Every hook, and `on_message`, may be a plain method or an `async def`. They run on the actor's event
+    loop. What they raise is a crash: whoever asked gets `ActorPanicked` with the exception as its
+    `__cause__`, and the actor's supervisor makes a new instance, with the same arguments. State that is to
+    outlive a crash belongs elsewhere.
     """
 
     context: ActorContext
@@ -45,8 +45,8 @@ class Actor:
         raise NotImplementedError(f"{type(self).__qualname__} has no on_message")
 
     def on_stop(self) -> Awaitable[None] | None:
-        """After the last message of an instance that was told to stop, or to restart for a neighbour's sake. Not
-        after a crash: then the state cannot be trusted."""
+        """After the last message of an instance that was told to stop, or to restart for a neighbour's sake.
+        Not after a crash: then the state cannot be trusted."""
         return None
 
     def on_restart(self, reason: BaseException | None, /) -> Awaitable[None] | None:
@@ -59,8 +59,8 @@ class Actor:
 class Backoff:
     """How long to wait before the n-th restart in a row: a random share of `min * factor**n`, at most `max`.
 
-    Times are in seconds. Without `jitter` it is the whole of it. An instance that lived for `reset_after` makes
-    the next failure count as the first.
+    Times are in seconds. Without `jitter` it is the whole of it. An instance that lived for `reset_after`
+    makes the next failure count as the first.
     """
 
     min: float = 0.05
@@ -87,7 +87,8 @@ if sys.version_info >= (3, 12):
     def _start_task(
         loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, Any], context: Context | None
     ) -> asyncio.Future[Any]:
-        """A task that has taken its first step: one that never suspends is done. A loop's own factory is respected."""
+        """A task that has taken its first step: one that never suspends is done. A loop's own factory is
+        respected."""
         if loop.get_task_factory() is not None:
             return loop.create_task(coroutine, context=context)
         return asyncio.Task(coroutine, loop=loop, context=context, eager_start=True)
@@ -97,8 +98,9 @@ else:
     def _start_task(
         loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, Any], context: Context | None
     ) -> asyncio.Future[Any]:
-        """The same. 3.11 has no `eager_start`: its own loops take the first step out of the loop's queue, where it has
-        just been put as the last, and run it now; others (uvloop) run it in their next round."""
+        """The same. 3.11 has no `eager_start`: its own loops take the first step out of the loop's queue,
+        where it has just been put as the last, and run it now; others (uvloop) run it in their next
+        round."""
         task = loop.create_task(coroutine, context=context)
         ready = getattr(loop, "_ready", None)
         if type(ready) is deque and ready and asyncio.current_task(loop) is None:

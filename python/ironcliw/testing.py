@@ -48,8 +48,9 @@ class Probe(Generic[_T]):
         self._heard: deque[_T] = deque()
         self._came = asyncio.Event()
 
-    async def next(self, timeout: float = 5.0) -> _T:
-        """The next message: one that has come, or the first that does. `AssertionError` if none does in time."""
+    async def next(self, timeout: float = 5.0) -> _T:  # noqa: ASYNC109
+        """The next message: one that has come, or the first that does. `AssertionError` if none does in
+        time."""
         try:
             async with asyncio.timeout(timeout):
                 while not self._heard:
@@ -59,7 +60,7 @@ class Probe(Generic[_T]):
             raise AssertionError(f"{self.ref.path} heard nothing within {timeout} s") from None
         return self._heard.popleft()
 
-    async def expect(self, message: _T, timeout: float = 5.0) -> None:
+    async def expect(self, message: _T, timeout: float = 5.0) -> None:  # noqa: ASYNC109
         """Waits for the next message, which must be equal to this one."""
         heard = await self.next(timeout)
         assert heard == message, f"{self.ref.path} heard {heard!r}, and not {message!r}"
@@ -87,9 +88,7 @@ class _ProbeActor(Actor):
         return self._answer(message) if callable(self._answer) else self._answer
 
 
-async def probe(
-    target: Runtime | Supervisor, *, name: str | None = None, answer: Any = None
-) -> Probe[Any]:
+async def probe(target: Runtime | Supervisor, *, name: str | None = None, answer: Any = None) -> Probe[Any]:
     """A `Probe` under a runtime or in a group. `answer`: what it answers, or a function of the message."""
     made: Probe[Any] = Probe()
     made.ref = await target.spawn(_ProbeActor, made, answer, name=name, backoff=(0.0, 0.0), mailbox=4096)

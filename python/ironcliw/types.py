@@ -34,7 +34,8 @@ Restart: TypeAlias = Literal["permanent", "transient", "temporary"]
 """When an actor or a group that ended is started again: always, after a failure, never."""
 
 Overflow: TypeAlias = Literal["block", "reject", "drop_newest", "drop_oldest"]
-"""What a full mailbox does with one more message: its sender waits, it is refused, it or the oldest is dropped."""
+"""What a full mailbox does with one more message: its sender waits, it is refused, it or the oldest is
+dropped."""
 
 Strategy: TypeAlias = Literal["one_for_one", "one_for_all", "rest_for_one"]
 """Which actors of a group are restarted when one fails."""

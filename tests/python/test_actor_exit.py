@@ -1,4 +1,5 @@
-"""Interpreters that exit while actors written in Python are alive: promptly, silently, with the code they should."""
+"""Interpreters that exit while actors written in Python are alive: promptly, silently, with the code they
+should."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Actors written in Python: one message at a time, supervised by the runtime, on the loop that spawned them."""
+"""Actors written in Python: one message at a time, supervised by the runtime, on the loop that spawned
+them."""
 
 from __future__ import annotations
 
@@ -6,12 +7,14 @@ import asyncio
 import contextvars
 import gc
 import os
+import subprocess
 import sys
 import threading
 import time
 import traceback
 import weakref
 from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import ironcliw
@@ -201,14 +204,19 @@ def test_an_exception_is_a_crash_that_costs_its_asker_only() -> None:
         answers = await asyncio.gather(*calls, return_exceptions=True)
         error = answers[2]
         assert answers == [1, 2, error, 1, 2]
-        assert isinstance(error, ironcliw.ActorPanicked) and str(error) == "user/counter crashed: ValueError: boom"
+        assert (
+            isinstance(error, ironcliw.ActorPanicked)
+            and str(error) == "user/counter crashed: ValueError: boom"
+        )
         cause = error.__cause__
         assert isinstance(cause, ValueError)
         assert "on_message" in "".join(traceback.format_exception(cause))
 
         status = ref.status()
         assert (status["restarts"], status["failures"], status["state"]) == (1, 1, "running")
-        event = next(e for e in rt.snapshot()["events"] if e["path"] == "user/counter" and e["event"] == "exited")
+        event = next(
+            e for e in rt.snapshot()["events"] if e["path"] == "user/counter" and e["event"] == "exited"
+        )
         assert event["failure"] and "Traceback" in event["reason"] and "raise message" in event["reason"]
 
     run(main)
@@ -252,11 +260,14 @@ def test_a_restart_makes_a_new_instance_with_the_same_arguments_which_is_told_wh
     ]
 
 
-@pytest.mark.parametrize(("restart", "after_stop", "after_crash"), [
-    ("permanent", True, True),
-    ("transient", False, True),
-    ("temporary", False, False),
-])
+@pytest.mark.parametrize(
+    ("restart", "after_stop", "after_crash"),
+    [
+        ("permanent", True, True),
+        ("transient", False, True),
+        ("temporary", False, False),
+    ],
+)
 def test_the_restart_policy_decides(restart: Any, after_stop: bool, after_crash: bool) -> None:
     async def main(rt: ironcliw.Runtime) -> None:
         ref = await rt.spawn(Counter, restart=restart, backoff=NONE)
@@ -298,7 +309,9 @@ def test_a_start_that_fails_is_the_spawners(where: str) -> None:
                 raise OSError("no camera")
 
     async def main(rt: ironcliw.Runtime) -> None:
-        with pytest.raises(ironcliw.StartFailed, match="user/broken did not start: OSError: no camera") as caught:
+        with pytest.raises(
+            ironcliw.StartFailed, match="user/broken did not start: OSError: no camera"
+        ) as caught:
             await rt.spawn(Broken, name="broken")
         assert isinstance(caught.value.__cause__, OSError)
         assert isinstance(caught.value, ironcliw.Error)
@@ -395,7 +408,7 @@ def test_an_ask_that_is_merely_dropped_lets_its_handler_end() -> None:
     async def main(rt: ironcliw.Runtime) -> None:
         ref = await rt.spawn(Counter)
         call = ref.ask(slow)
-        while ref.status()["queued"]:
+        while ref.status()["queued"]:  # noqa: ASYNC110
             await asyncio.sleep(0)
         await asyncio.sleep(0.005)
         del call
@@ -479,15 +492,19 @@ def test_a_full_mailbox_does_what_it_is_told() -> None:
             gate = asyncio.Event()
             ref = await rt.spawn(Gate, gate, mailbox=2, overflow=overflow)
             held = ref.ask("hold")
-            while ref.status()["queued"] or not Gate.holds:
+            while ref.status()["queued"] or not Gate.holds:  # noqa: ASYNC110
                 await asyncio.sleep(0.001)
             calls = [ref.ask(number) for number in range(5)]
             told = [ref.tell("told") for _ in range(2)]
             gate.set()
             found = await asyncio.gather(*calls, return_exceptions=True)
-            assert [type(one) if isinstance(one, Exception) else one for one in found][:3] == answers[:3], overflow
+            assert [type(one) if isinstance(one, Exception) else one for one in found][:3] == answers[:3], (
+                overflow
+            )
             if overflow != "drop_oldest":
-                assert [type(one) if isinstance(one, Exception) else one for one in found] == answers, overflow
+                assert [type(one) if isinstance(one, Exception) else one for one in found] == answers, (
+                    overflow
+                )
             await asyncio.gather(*told, return_exceptions=True)
             if overflow == "reject":
                 assert isinstance(told[0].exception(), ironcliw.MailboxFull)
@@ -563,7 +580,11 @@ def test_leaving_a_group_stops_its_actors_in_reverse_order() -> None:
             assert [ref.path for ref in refs] == [f"user/pipeline/{name}" for name in "abc"]
             assert group.path == "user/pipeline" and "3 children" in repr(group)
             status = group.status()
-            assert (status["strategy"], status["max_restarts"], status["within_s"]) == ("rest_for_one", 3, 5.0)
+            assert (status["strategy"], status["max_restarts"], status["within_s"]) == (
+                "rest_for_one",
+                3,
+                5.0,
+            )
             async with group.supervisor("inner") as inner:
                 below = await inner.spawn(Recorder, log, name="d")
                 assert below.path == "user/pipeline/inner/d"
@@ -781,7 +802,8 @@ def test_a_reference_is_of_use_in_any_thread_and_any_loop() -> None:
             return list(await asyncio.gather(*[ref.ask(1) for _ in range(50)]))
 
         results = await asyncio.gather(
-            asyncio.to_thread(from_a_thread), *[asyncio.to_thread(asyncio.run, from_a_loop()) for _ in range(4)]
+            asyncio.to_thread(from_a_thread),
+            *[asyncio.to_thread(asyncio.run, from_a_loop()) for _ in range(4)],
         )
         assert await ref.ask(0) == 202
         assert all(results)
@@ -935,7 +957,7 @@ def test_a_forked_child_is_told_so() -> None:
                 code = 0
             finally:
                 os._exit(code)
-        assert os.waitpid(child, 0)[1] == 0
+        assert os.waitpid(child, 0)[1] == 0  # noqa: ASYNC222
         assert await ref.ask(1) == 1
 
     run(main)
@@ -1010,7 +1032,14 @@ def test_bad_input_is_refused_by_the_call_itself() -> None:
         ):
             with pytest.raises(ironcliw.InvalidInput, match=message):
                 rt.spawn(Counter, **options)
-        for options in ({"mailbox": "many"}, {"supervisor": 3}, {"kwargs": 3}, {"backoff": 3}, {"start": 3}, {"name": 3}):
+        for options in (
+            {"mailbox": "many"},
+            {"supervisor": 3},
+            {"kwargs": 3},
+            {"backoff": 3},
+            {"start": 3},
+            {"name": 3},
+        ):
             with pytest.raises((TypeError, AttributeError)):
                 rt.spawn(Counter, **options)
         with pytest.raises(TypeError, match="go into kwargs"):
@@ -1093,3 +1122,17 @@ def test_what_is_left_behind_is_named() -> None:
 def _no_thread_is_left() -> Iterator[None]:
     yield
     assert eventually(lambda: not any("ironcliw-own" in thread.name for thread in threading.enumerate()))
+
+
+# The example
+
+
+def test_the_pipelines_example_loses_its_damaged_frames_and_nothing_else() -> None:
+    example = Path(__file__).parents[2] / "examples" / "supervised_pipeline.py"
+    done = subprocess.run([sys.executable, "-W", "error", example], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "58 of 60 frames analysed, lost [20, 41]" in done.stdout
+    assert done.stdout.count("preparer restarted, DecodeError") == 2
+    assert done.stdout.count("recorder restarted") == 2
+    assert "camera restarted" not in done.stdout
+    assert "leaks: []" in done.stdout
