@@ -140,15 +140,11 @@ async def main() -> None:
             status = group.status()
         leaks = await rt.leaks.check()
 
-    print(
-        f"{len(findings.spots)} of {FRAMES} frames analysed, lost {findings.lost}, camera asked {handled} times"
-    )
+    print(f"{len(findings.spots)} of {FRAMES} frames analysed, lost {findings.lost}")
     for line in findings.log:
         print("  ", line)
     print("   the spot went from", findings.spots[0], "to", findings.spots[FRAMES - 1])
-    print(
-        f"group: {status['restarts']} restarts, {status['budget_left']} more within {status['within_s']:.0f} s"
-    )
+    print(f"group: {status['restarts']} restarts; it bears {status['budget_left']} more failures")
     print(f"leaks: {leaks}; {time.perf_counter() - began:.1f} s")
 
 

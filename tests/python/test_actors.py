@@ -1129,7 +1129,9 @@ def _no_thread_is_left() -> Iterator[None]:
 
 def test_the_pipelines_example_loses_its_damaged_frames_and_nothing_else() -> None:
     example = Path(__file__).parents[2] / "examples" / "supervised_pipeline.py"
-    done = subprocess.run([sys.executable, "-W", "error", example], capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", example], capture_output=True, text=True, timeout=120
+    )
     assert (done.returncode, done.stderr) == (0, "")
     assert "58 of 60 frames analysed, lost [20, 41]" in done.stdout
     assert done.stdout.count("preparer restarted, DecodeError") == 2

@@ -18,6 +18,9 @@ use super::running::{Ended, Running};
 use crate::bridge::Keep;
 use crate::errors::classes;
 
+/// Makes the contexts of an actor's incarnations.
+pub(super) type ContextMaker = Box<dyn Fn(Python<'_>) -> PyResult<Py<ActorContext>> + Send + Sync>;
+
 /// What every incarnation is made of.
 pub(super) struct Recipe {
     pub(super) class: Keep,
@@ -27,7 +30,7 @@ pub(super) struct Recipe {
     pub(super) host: Arc<Host>,
     pub(super) record: Arc<Record>,
     /// Makes the incarnation's context.
-    pub(super) make_context: Box<dyn Fn(Python<'_>) -> PyResult<Py<ActorContext>> + Send + Sync>,
+    pub(super) make_context: ContextMaker,
 }
 
 /// One incarnation of an actor that is written in Python. It lives on its loop's thread.

@@ -12,7 +12,7 @@ use pyo3::types::PyList;
 use super::message::PyReply;
 use super::record::{Record, because, in_a_line};
 use crate::bridge::{Failure, Keep, Outcome};
-use crate::errors::{self, classes, to_py_err};
+use crate::errors::{classes, to_py_err};
 use crate::send::Shared;
 
 /// Why there is no answer, with what only this side knows: the exception that the actor raised, or that its loop has closed.
@@ -142,14 +142,4 @@ impl ReplySink<PyReply> for PartSink {
     fn is_closed(&self) -> bool {
         self.of.to.is_closed()
     }
-}
-
-/// A call's deadline, for what is not one question.
-pub(super) fn expire(handle: &ironcliw::Handle, path: &str, to: &Shared, after: std::time::Duration) {
-    crate::send::expire(handle, path, to, after);
-}
-
-/// Runs `work` on the runtime's clock thread and answers a call with it, contained.
-pub(super) fn contained(entry: &str, run: impl FnOnce() -> PyResult<bool>) -> PyResult<bool> {
-    errors::guard(entry, run)
 }

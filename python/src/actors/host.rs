@@ -17,10 +17,9 @@ use parking_lot::Mutex;
 use pyo3::prelude::*;
 
 use super::Realm;
-use super::answer::contained;
 use super::record::Record;
 use crate::bridge::{Home, Resident, home_of};
-use crate::errors::to_py_err;
+use crate::errors::{guard, to_py_err};
 
 pub(crate) struct Host {
     realm: Weak<Realm>,
@@ -171,7 +170,7 @@ impl Resident for Host {
         }
         let turned = {
             let _turn = Turn(self);
-            contained("a turn of actors", || {
+            guard("a turn of actors", || {
                 // SAFETY: this is the thread, and `in_turn` says that there is no other borrow.
                 let event_loop = unsafe { (*self.event_loop.get()).as_mut() };
                 Ok(event_loop.is_some_and(|event_loop| {

@@ -14,13 +14,13 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::PyDict;
 
 use super::actor::PyActor;
-use super::answer::{AnswerSink, Many, PartSink, Refusal, expire};
+use super::answer::{AnswerSink, Many, PartSink, Refusal};
 use super::message::PyMessage;
 use super::record::Record;
 use super::{Realm, spawn};
 use crate::args;
 use crate::bridge::{self, Call, Failure, Outcome};
-use crate::send::Shared;
+use crate::send::{Shared, expire};
 
 #[pyclass(module = "ironcliw", frozen, weakref)]
 pub(crate) struct ActorRef {

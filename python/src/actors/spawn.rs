@@ -12,7 +12,7 @@ use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple, PyType};
 
-use super::actor::{PyActor, Recipe};
+use super::actor::{ContextMaker, PyActor, Recipe};
 use super::context::ActorContext;
 use super::host::{Host, host_of};
 use super::record::Record;
@@ -378,9 +378,6 @@ impl Made {
     }
 }
 
-type ContextMaker = Box<dyn Fn(Python<'_>) -> PyResult<Py<ActorContext>> + Send + Sync>;
-
-/// Makes the contexts of an actor's incarnations.
 fn context_maker(realm: &Arc<Realm>, record: &Arc<Record>, overflow: Overflow) -> ContextMaker {
     let (realm, record) = (realm.clone(), record.clone());
     Box::new(move |py| {
