@@ -140,6 +140,8 @@ enum Home {
         /// Dangles once the thread has ended.
         runs: Weak<()>,
     },
+    /// A thread that is somebody else's: see `event_loop.rs`.
+    Guest(Arc<Stay>),
     /// A task on the test kit's one thread.
     #[cfg(feature = "testkit")]
     Task { task: tokio::task::AbortHandle, is_told: AtomicBool },
@@ -149,6 +151,7 @@ impl Home {
     fn stop(&self) {
         match self {
             Self::Thread { handle, .. } => drop(handle.stop()),
+            Self::Guest(stay) => stay.tell_to_end(),
             #[cfg(feature = "testkit")]
             Self::Task { task, is_told } => {
                 is_told.store(true, Ordering::Relaxed);
@@ -160,6 +163,7 @@ impl Home {
     fn is_alive(&self) -> bool {
         match self {
             Self::Thread { handle, .. } => handle.alive(),
+            Self::Guest(stay) => !stay.is_told(),
             #[cfg(feature = "testkit")]
             Self::Task { task, is_told } => !is_told.load(Ordering::Relaxed) && !task.is_finished(),
         }
@@ -207,6 +211,11 @@ impl Arbiter {
         self.home.is_alive() && !self.is_lost.load(Ordering::Relaxed)
     }
 
+    /// Whether the thread is somebody else's, who ends it.
+    pub(crate) fn is_guest(&self) -> bool {
+        matches!(self.home, Home::Guest(_))
+    }
+
     pub(crate) fn pulse(&self) -> &Arc<Pulse> {
         &self.pulse
     }
@@ -232,6 +241,7 @@ impl Arbiter {
     pub(crate) fn runs(&self) -> bool {
         match &self.home {
             Home::Thread { runs, .. } => runs.strong_count() > 0,
+            Home::Guest(stay) => !stay.is_over(),
             #[cfg(feature = "testkit")]
             Home::Task { task, .. } => !task.is_finished(),
         }
@@ -241,6 +251,8 @@ impl Arbiter {
     pub(crate) fn join(&self, limit: Instant) -> bool {
         let thread = match &self.home {
             Home::Thread { thread, .. } => thread,
+            // Its owner's to end; what has not come back from there is among the lost.
+            Home::Guest(_) => return true,
             // It ends when the caller lets it.
             #[cfg(feature = "testkit")]
             Home::Task { .. } => return true,
@@ -263,10 +275,56 @@ impl Arbiter {
     pub(crate) fn spawn_actix(&self, make: impl FnOnce() + Send + 'static) {
         match &self.home {
             Home::Thread { handle, .. } => drop(handle.spawn_fn(make)),
+            Home::Guest(_) => self.spawner.spawn(vec![Box::pin(async move { make() })]),
             #[cfg(feature = "testkit")]
             Home::Task { .. } => self.spawner.spawn(vec![Box::pin(async move { make() })]),
         }
     }
+}
+
+/// How the owner of a thread that is not ours, and those who know it as an arbiter, tell each other of its end.
+pub(crate) struct Stay {
+    told: AtomicBool,
+    over: AtomicBool,
+    wake: Box<dyn Fn() + Send + Sync>,
+}
+
+impl Stay {
+    pub(crate) fn new(wake: impl Fn() + Send + Sync + 'static) -> Self {
+        Self { told: AtomicBool::new(false), over: AtomicBool::new(false), wake: Box::new(wake) }
+    }
+
+    /// Has the owner look.
+    pub(crate) fn rouse(&self) {
+        (self.wake)();
+    }
+
+    /// No further actor is to live there.
+    pub(crate) fn tell_to_end(&self) {
+        if !self.told.swap(true, Ordering::AcqRel) {
+            self.rouse();
+        }
+    }
+
+    pub(crate) fn is_told(&self) -> bool {
+        self.told.load(Ordering::Acquire)
+    }
+
+    /// Nothing is polled there any more.
+    pub(crate) fn end(&self) {
+        self.told.store(true, Ordering::Release);
+        self.over.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.over.load(Ordering::Acquire)
+    }
+}
+
+/// An arbiter that is no thread of ours, with its executor's end.
+pub(crate) fn guest(name: String, stay: Arc<Stay>, spawner: Spawner) -> Arbiter {
+    let spec = ThreadSpec { name, core: None, niceness: None };
+    Arbiter::new(spec, Found::default(), Home::Guest(stay), spawner)
 }
 
 /// Starts that a supervisor has decided on and that go to their threads together: one call for many actors.

@@ -55,6 +55,7 @@ mod current;
 pub mod endpoint;
 mod envelope;
 mod error;
+mod event_loop;
 mod executor;
 mod fence;
 mod group;
@@ -96,13 +97,14 @@ pub use arbiters::{allowed_cores, pin_current_thread, set_thread_niceness};
 pub use child::{Backoff, Child, DEFAULT_MAILBOX, Overflow, Restart};
 pub use context::{Attached, Context, Link, StreamEnd, TaskHandle, TimerHandle};
 pub use error::Error;
+pub use event_loop::EventLoop;
 pub use group::{Group, GroupAsk, Router, least_loaded};
 pub use observe::{
     ActorSnapshot, ActorState, ArbiterSnapshot, Metric, MetricKind, Section, Snapshot, Summary, SupervisionEvent,
     SupervisorSnapshot, Wait, WaitSnapshot, What,
 };
 pub use panics::catch_panic;
-pub use placement::{Location, Placement};
+pub use placement::{Location, LoopLocation, Placement};
 pub use recipient::{Recipient, RecipientAsk};
 pub use reply::ReplySink;
 pub use runtime::{Builder, Handle, Runtime};

@@ -25,6 +25,8 @@ pub enum Placement {
     Blocking,
     /// The thread of another actor: see [`Placement::with`].
     With(Location),
+    /// A thread that is not the runtime's: see [`EventLoop::placement`](crate::EventLoop::placement).
+    Loop(LoopLocation),
 }
 
 impl Placement {
@@ -109,3 +111,33 @@ impl PartialEq for Location {
 }
 
 impl Eq for Location {}
+
+/// A thread that is not the runtime's, as a place to live: what [`EventLoop::placement`](crate::EventLoop::placement) makes.
+#[derive(Clone)]
+pub struct LoopLocation(Weak<Arbiter>);
+
+impl LoopLocation {
+    pub(crate) fn of(thread: &Arc<Arbiter>) -> Self {
+        Self(Arc::downgrade(thread))
+    }
+
+    /// The thread, if actors may still live there.
+    pub(crate) fn thread(&self) -> Option<Arc<Arbiter>> {
+        self.0.upgrade().filter(|thread| thread.is_alive())
+    }
+}
+
+impl fmt::Debug for LoopLocation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "LoopLocation({})", self.0.upgrade().map_or("ended".to_owned(), |thread| thread.name().to_owned()))
+    }
+}
+
+/// The same thread.
+impl PartialEq for LoopLocation {
+    fn eq(&self, other: &Self) -> bool {
+        Weak::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for LoopLocation {}

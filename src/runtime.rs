@@ -18,7 +18,7 @@ use crate::clock;
 use crate::in_hand::InHand;
 use crate::mailbox::{Mailbox, Signal};
 use crate::names::Names;
-use crate::observe::{ActorState, Deadlocks, EventLog, Info, Looks, Section, Snapshot, Wait, cycles};
+use crate::observe::{ActorState, Deadlocks, EventLog, Info, Looks, Section, Snapshot, SupervisionEvent, Wait, cycles};
 use crate::panics::Panicked;
 use crate::registry::Registry;
 use crate::supervision::{Command, GRACE, Supervisor, SupervisorRef, launch};
@@ -350,6 +350,12 @@ impl Handle {
         }
     }
 
+    /// What has happened since somebody has `seen` so many supervision events (0 at first): how many there are by now, and those
+    /// that are new. Who looks too rarely misses some: the last 256 are kept.
+    pub fn events_after(&self, seen: u64) -> (u64, Vec<SupervisionEvent>) {
+        self.shared.events.after(seen)
+    }
+
     /// Adds what a subsystem has to show to snapshots and to the endpoint. A later one of the same name takes its place.
     /// It is kept until the [`Runtime`] is dropped, and so may hold a handle.
     pub fn register(&self, name: &'static str, section: Arc<dyn Section>) {
@@ -433,7 +439,11 @@ impl Handle {
         }
     }
 
-    async fn user(&self) -> Result<SupervisorRef, Error> {
+    /// The supervisor of embedders' actors, which is made when it is first needed.
+    ///
+    /// # Errors
+    /// [`Error::RuntimeClosed`] after the shutdown.
+    pub async fn user(&self) -> Result<SupervisorRef, Error> {
         if let Some(user) = self.present_user() {
             return Ok(user);
         }

@@ -115,12 +115,22 @@ impl Threads {
         is_usable
     }
 
+    /// Takes in a thread that is somebody else's.
+    pub(crate) fn take_in(&self, guest: Arc<Arbiter>) -> Result<(), Error> {
+        let mut arbiters = self.arbiters.lock();
+        if arbiters.closed {
+            return Err(Error::RuntimeClosed);
+        }
+        arbiters.all.push(guest);
+        Ok(())
+    }
+
     /// An actor leaves its thread, which ends with the last of them. Workers and named threads stay for those to come.
     pub(crate) fn leave(&self, arbiter: &Arc<Arbiter>) {
         let is_unused = {
             let arbiters = self.arbiters.lock();
             let stays = arbiters.common.values().any(|common| Arc::ptr_eq(common, arbiter));
-            arbiter.move_out() && !stays
+            arbiter.move_out() && !stays && !arbiter.is_guest()
         };
         if is_unused {
             self.close(arbiter);
@@ -151,6 +161,10 @@ impl Threads {
                 self.open(own(pinned(index)))
             }
             Placement::Blocking => self.open(own(None)),
+            Placement::Loop(ref there) => there.thread().ok_or_else(|| {
+                let reason = "the event loop that it is to live on has ended".to_owned();
+                Error::Setup { reason }
+            }),
             // The other one is nowhere.
             Placement::With(ref location) => self.place(location.otherwise(), niceness, path),
             Placement::Core(index) => match cores.get(index) {

@@ -16,6 +16,8 @@ dictionary, `ironcliw.testing` what a test of a supervised program needs.
 """
 
 from ironcliw._native import (
+    ActorContext,
+    ActorRef,
     Buffer,
     Call,
     Images,
@@ -29,9 +31,11 @@ from ironcliw._native import (
     Pool,
     Runtime,
     Scheduler,
+    Supervisor,
     __version__,
     current_job,
 )
+from ironcliw.actor import Actor, Backoff, MemoryPressure
 from ironcliw.errors import (
     ActorPanicked,
     ActorRestarting,
@@ -45,12 +49,17 @@ from ironcliw.errors import (
     ModelError,
     PoolExhausted,
     RuntimeClosed,
+    StartFailed,
 )
 
 __all__ = [
+    "Actor",
+    "ActorContext",
     "ActorPanicked",
+    "ActorRef",
     "ActorRestarting",
     "ActorStopped",
+    "Backoff",
     "Buffer",
     "BufferReleased",
     "Call",
@@ -65,6 +74,7 @@ __all__ = [
     "Leaks",
     "LoadedModel",
     "MailboxFull",
+    "MemoryPressure",
     "Model",
     "ModelError",
     "Pipeline",
@@ -73,6 +83,8 @@ __all__ = [
     "Runtime",
     "RuntimeClosed",
     "Scheduler",
+    "StartFailed",
+    "Supervisor",
     "__version__",
     "current_job",
 ]

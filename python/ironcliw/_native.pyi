@@ -20,6 +20,7 @@ Rules that hold everywhere:
   `InvalidInput`.
 """
 
+from asyncio import TimerHandle
 from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
 from contextvars import Context
 from types import GenericAlias, TracebackType
@@ -30,21 +31,28 @@ import numpy.typing as npt
 from typing_extensions import Buffer as BytesLike
 from typing_extensions import CapsuleType
 
+from ironcliw.actor import Actor, Backoff
 from ironcliw.types import (
+    ActorStatus,
     BuildInfo,
     Format,
     LeakKind,
     LeakLevel,
+    LoopChoice,
     Mode,
+    Overflow,
     PoolStats,
     Precision,
     Pressure,
     Priority,
     Remaining,
+    Restart,
     SchedulerStats,
     Snapshot,
     SpatialLayout,
     Status,
+    Strategy,
+    SupervisorSnapshot,
     Texture,
 )
 
@@ -57,6 +65,8 @@ _Image = npt.NDArray[np.uint8]
 _Float = npt.NDArray[np.float32]
 
 __all__ = [
+    "ActorContext",
+    "ActorRef",
     "Buffer",
     "Call",
     "Images",
@@ -70,6 +80,7 @@ __all__ = [
     "Pool",
     "Runtime",
     "Scheduler",
+    "Supervisor",
     "__version__",
     "_build_info",
     "_set_log_levels",
@@ -191,6 +202,59 @@ class Runtime:
         Calls in flight then raise `ActorStopped`; arrays and buffers stay valid until they die.
         """
 
+    def spawn(
+        self,
+        cls: type[Actor],
+        /,
+        *args: Any,
+        name: str | None = None,
+        kwargs: dict[str, Any] | None = None,
+        restart: Restart = "permanent",
+        backoff: tuple[float, float] | Backoff | None = None,
+        mailbox: int = 64,
+        overflow: Overflow = "block",
+        shutdown: float = 5.0,
+        stuck_after: float | None = 30.0,
+        loop: LoopChoice = "current",
+        supervisor: Supervisor | None = None,
+    ) -> Call[ActorRef]:
+        """Starts an actor written in Python: an instance of `cls(*args, **kwargs)` under supervision. Its
+        reference, once `on_start` is done.
+
+        Raises `StartFailed` with the exception of `__init__` or a hook as its `__cause__`, and
+        `InvalidInput` for a name that a sibling has. `name`: the end of its path, by default its class's and
+        a number. `restart`: whether it is made anew after any end (`"permanent"`), after a crash
+        (`"transient"`) or never (`"temporary"`). `backoff`: how long to wait before that, `(min, max)` in
+        seconds or a `Backoff`; by default 50 ms doubling to 10 s, with jitter. `mailbox`: messages that may
+        wait. `overflow`: what a full one does. `shutdown`: seconds that the message in hand gets when the
+        actor is stopped. `stuck_after`: seconds for which a handler may hold the loop before the actor is
+        reported as stuck. `loop`: handlers run on the event loop that runs here, or on one of the actor's
+        own in a thread of its own, which ends with it. `supervisor`: a group; else the one of all that name
+        none.
+        """
+
+    def supervisor(
+        self,
+        name: str,
+        *,
+        strategy: Strategy = "one_for_one",
+        max_restarts: int = 5,
+        within: float = 10.0,
+        restart: Restart = "temporary",
+        supervisor: Supervisor | None = None,
+    ) -> Supervisor:
+        """Describes a group of actors; `async with` starts it, and stops it at the end.
+
+        `strategy`: which of them are restarted when one fails: that one, all, or that one and those that
+        were spawned after it. More than `max_restarts` in any `within` seconds, and the group gives up: it
+        stops its actors in reverse order. `restart`: whether it is then started again, which counts as a
+        failure to the supervisor above it.
+        """
+
+    def supervision_events(self, to: ActorRef) -> Call[None]:
+        """Has `to` asked with each supervision event from now on, a dictionary as in `Snapshot`'s `events`,
+        until it has stopped. What happens to `to` itself is left out."""
+
     def _crash(self, path: str) -> Call[None]:
         """Makes the actor at `path` panic while it handles a message; the call raises `ActorPanicked`."""
 
@@ -224,6 +288,9 @@ class Pool:
     def stats(self) -> PoolStats: ...
     def trim(self) -> Call[int]:
         """Gives idle memory back to the system; the number of bytes."""
+
+    def tell_pressure(self, to: ActorRef) -> Call[None]:
+        """Has `to` told a `MemoryPressure` whenever the level changes, until the actor has stopped."""
 
     @property
     def pressure(self) -> Pressure: ...
@@ -728,3 +795,146 @@ class Scheduler:
 
     def stats(self) -> SchedulerStats:
         """Of the default pool in short and of every pool in full, at once."""
+
+@final
+class ActorRef:
+    """How an actor written in Python is reached: from any task, loop and thread of the process.
+
+    It stays valid while the actor restarts, and does not keep it running. Two are equal if they are the same
+    actor's.
+    """
+
+    @property
+    def path(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def is_alive(self) -> bool:
+        """Whether it may still take messages: it runs, starts or restarts."""
+
+    def ask(self, message: Any, /, *, timeout: float | None = None) -> Call[Any]:
+        """Sends any object, and answers with what `on_message` returns.
+
+        Raises `ActorPanicked` if the handler raised, with that as its `__cause__`; `ActorStopped`;
+        `ActorRestarting`; `MailboxFull`; `DeadlineExceeded`. When the time is over, or the call is
+        cancelled, the message is skipped, or the task of its handler is cancelled.
+        """
+
+    def tell(self, message: Any, /) -> Call[None]:
+        """Sends without an answer. The message is on its way when this returns; the call is done when the
+        mailbox has taken it, and may be dropped."""
+
+    def ask_many(
+        self, messages: Iterable[Any], /, *, timeout: float | None = None, return_exceptions: bool = False
+    ) -> Call[list[Any]]:
+        """Asks with each message, in order; one call for all answers.
+
+        The first failure is the call's, and messages that have not begun by then are skipped. With
+        `return_exceptions` every message is handled, and failures stand in the list.
+        """
+
+    def tell_many(self, messages: Iterable[Any], /) -> Call[int]:
+        """Tells each message, in order; how many there were, once the mailbox has taken the last. One that
+        is refused ends it: those before it were sent, those behind it are not."""
+
+    def stop(self) -> Call[None]:
+        """Stops it for good, once it has handled what is queued. Done when it is gone."""
+
+    def stopped(self) -> Call[str]:
+        """Done when it has ended for good: why its last instance did, in words."""
+
+    def status(self) -> ActorStatus:
+        """What there is to see, through no mailbox; also once it has stopped."""
+
+    def _crash(self) -> Call[None]: ...
+    def _fail_on(self, nth: int, error: BaseException) -> None: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __ne__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class ActorContext:
+    """What an actor knows of itself: `self.context`. One for each instance."""
+
+    @property
+    def ref(self) -> ActorRef: ...
+    @property
+    def path(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def restarts(self) -> int:
+        """How many instances there were before this one."""
+
+    @property
+    def runtime(self) -> Runtime:
+        """`RuntimeClosed` if it is gone: an actor does not keep it."""
+
+    def stop(self) -> None:
+        """Ends this instance after the message in hand. A permanent actor is made anew, any other has
+        stopped for good."""
+
+    def tell_later(self, delay: float, message: Any) -> TimerHandle:
+        """Tells the actor itself, after so many seconds, unless this instance ends before. The handle has
+        `cancel()`."""
+
+@final
+class Supervisor:
+    """A group of actors that fail and restart by common rules: `rt.supervisor(…)`.
+
+    `async with` starts it and stops it, in reverse start order. Without that: `await group.start()`, and
+    `await group.stop()`.
+    """
+
+    def start(self) -> Call[Self]: ...
+    def spawn(
+        self,
+        cls: type[Actor],
+        /,
+        *args: Any,
+        name: str | None = None,
+        kwargs: dict[str, Any] | None = None,
+        restart: Restart = "permanent",
+        backoff: tuple[float, float] | Backoff | None = None,
+        mailbox: int = 64,
+        overflow: Overflow = "block",
+        shutdown: float = 5.0,
+        stuck_after: float | None = 30.0,
+        loop: LoopChoice = "current",
+    ) -> Call[ActorRef]:
+        """As `Runtime.spawn`, in this group."""
+
+    def supervisor(
+        self,
+        name: str,
+        *,
+        strategy: Strategy = "one_for_one",
+        max_restarts: int = 5,
+        within: float = 10.0,
+        restart: Restart = "temporary",
+    ) -> Supervisor:
+        """As `Runtime.supervisor`, in this group."""
+
+    def stop(self) -> Call[None]:
+        """Stops its actors in reverse start order, each once it has handled what is queued. Done when they
+        are gone."""
+
+    def status(self) -> SupervisorSnapshot:
+        """What there is to see; also once it has stopped."""
+
+    @property
+    def path(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    def __aenter__(self) -> Awaitable[Self]: ...
+    def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None, /
+    ) -> Awaitable[None]: ...
+
+class _Plan:
+    """An actor that is to be spawned, for `ironcliw.actor`."""
+
+    @property
+    def name(self) -> str: ...
+    def start(self) -> Call[None]: ...
+    def fail(self, error: BaseException) -> None: ...

@@ -18,6 +18,7 @@ __all__ = [
     "ModelError",
     "PoolExhausted",
     "RuntimeClosed",
+    "StartFailed",
 ]
 
 
@@ -67,3 +68,7 @@ class DecodeError(Error, ValueError):
 
 class RuntimeClosed(Error):
     """The runtime has been closed, or was never opened."""
+
+
+class StartFailed(Error):
+    """The actor did not start: its `__init__` or a hook raised, which is the `__cause__`."""

@@ -36,6 +36,20 @@ Status: TypeAlias = Literal["running", "degraded", "closing", "closed"]
 """`degraded`: an actor does not run, or the root has given up."""
 
 
+Restart: TypeAlias = Literal["permanent", "transient", "temporary"]
+"""When an actor or a group that ended is started again: always, after a failure, never."""
+
+Overflow: TypeAlias = Literal["block", "reject", "drop_newest", "drop_oldest"]
+"""What a full mailbox does with one more message: its sender waits, it is refused, it or the oldest is
+dropped."""
+
+Strategy: TypeAlias = Literal["one_for_one", "one_for_all", "rest_for_one"]
+"""Which actors of a group are restarted when one fails."""
+
+LoopChoice: TypeAlias = Literal["current", "own"]
+"""Where an actor's handlers run: on the loop that spawned it, or on one of its own."""
+
+
 class SizeClass(TypedDict):
     """One size class of the pool."""
 
@@ -283,6 +297,23 @@ class WaitSnapshot(TypedDict):
     """How long it waits in all, in seconds."""
     left_s: float
     """What is left of that, in seconds."""
+
+
+class ActorStatus(TypedDict):
+    """What `ActorRef.status()` answers: as in an `ActorSnapshot`."""
+
+    path: str
+    state: str
+    restarts: int
+    failures: int
+    queued: int
+    capacity: int
+    high_water: int
+    handled: int
+    skipped: int
+    stuck: int
+    dead_letters: int
+    last_exit: str | None
 
 
 class ThreadSnapshot(TypedDict):

@@ -17,6 +17,7 @@ pub(crate) mod classes {
     import_exception!(ironcliw.errors, ActorPanicked);
     import_exception!(ironcliw.errors, ActorStopped);
     import_exception!(ironcliw.errors, ActorRestarting);
+    import_exception!(ironcliw.errors, StartFailed);
     import_exception!(ironcliw.errors, PoolExhausted);
     import_exception!(ironcliw.errors, BufferReleased);
     import_exception!(ironcliw.errors, InvalidInput);
@@ -55,6 +56,7 @@ fn runtime_error(error: &ironcliw::Error, message: String) -> PyErr {
         Error::ActorPanicked { .. } => classes::ActorPanicked::new_err(message),
         Error::ActorStopped { .. } => classes::ActorStopped::new_err(message),
         Error::ActorRestarting { .. } => classes::ActorRestarting::new_err(message),
+        Error::StartFailed { .. } => classes::StartFailed::new_err(message),
         Error::RuntimeClosed => classes::RuntimeClosed::new_err(message),
         // A name is the caller's choice.
         Error::NameTaken { .. } | Error::UnfitChild { .. } => classes::InvalidInput::new_err(message),

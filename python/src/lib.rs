@@ -6,6 +6,7 @@
 
 #![cfg(feature = "python-bindings")]
 
+mod actors;
 mod args;
 mod arrays;
 mod bridge;
@@ -36,6 +37,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 mod _native {
     use pyo3::prelude::*;
 
+    #[pymodule_export]
+    use super::actors::{ActorContext, ActorRef, Supervisor};
     #[pymodule_export]
     use super::buffer::Buffer;
     #[pymodule_export]

@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
-use ironcliw_actors::pool::{AllocOptions, AllocateWhenFree, LeaseKind, Owner, PoolStats, Pressure, SizeClass, Trim};
+use ironcliw_actors::pool::{
+    AllocOptions, AllocateWhenFree, LeaseKind, Owner, PoolStats, Pressure, SizeClass, Subscribe, Trim,
+};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
+use crate::actors::ActorRef;
 use crate::args;
 use crate::bridge::{self, Call, Outcome};
 use crate::buffer::Buffer;
@@ -87,6 +90,12 @@ impl Pool {
         send::ask(py, "pool.trim", self.0.handle(), &subsystems.keeper, message, None, |bytes| {
             Outcome::U64(bytes as u64)
         })
+    }
+
+    fn tell_pressure<'py>(&self, to: &Bound<'py, ActorRef>) -> PyResult<Bound<'py, Call>> {
+        let subsystems = self.0.open()?;
+        let message = Subscribe(to.get().pressure_recipient());
+        send::ask(to.py(), "pool.tell_pressure", self.0.handle(), &subsystems.keeper, message, None, |()| Outcome::Unit)
     }
 
     #[getter]

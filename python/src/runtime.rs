@@ -7,8 +7,9 @@ use ironcliw_actors::ping::Ping;
 use ironcliw_actors::{Config, Subsystems};
 use parking_lot::Mutex;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList};
+use pyo3::types::{PyDict, PyList, PyTuple};
 
+use crate::actors;
 use crate::args::{self, invalid};
 use crate::bridge::{self, Call, Completer, Failure, Outcome};
 use crate::errors::{self, to_py_err};
@@ -43,6 +44,7 @@ pub(crate) struct Inner {
     pub(crate) subsystems: Subsystems,
     #[cfg(feature = "endpoint")]
     endpoint: Option<ironcliw::endpoint::Endpoint>,
+    pub(crate) realm: Arc<actors::Realm>,
     closing: Mutex<Closing>,
     /// The process that made it: a forked child inherits the object and none of the threads.
     process: Process,
@@ -105,6 +107,14 @@ impl Drop for Runtime {
 }
 
 impl Runtime {
+    /// Where its Python actors belong, for as long as it is open.
+    fn realm<'a>(this: &'a Bound<'_, Self>) -> PyResult<&'a Arc<actors::Realm>> {
+        let inner = &this.get().inner;
+        inner.open()?;
+        inner.realm.know(this.as_any())?;
+        Ok(&inner.realm)
+    }
+
     /// Begins to close, or joins a closing that has begun.
     fn begin_closing<'py>(&self, py: Python<'py>, bound: Duration) -> PyResult<Bound<'py, Call>> {
         if !self.inner.process.is_current() {
@@ -269,8 +279,48 @@ impl Runtime {
         self.begin_closing(py, bound)
     }
 
+    #[pyo3(signature = (cls, /, *args, **options))]
+    fn spawn<'py>(
+        slf: &Bound<'py, Self>,
+        cls: &Bound<'py, PyAny>,
+        args: &Bound<'py, PyTuple>,
+        options: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, Call>> {
+        let realm = Self::realm(slf)?;
+        actors::spawn(realm, None, cls, args, options)
+    }
+
+    #[pyo3(signature = (name, *, strategy="one_for_one", max_restarts=None, within=None, restart="temporary",
+        supervisor=None),
+        text_signature = "(self, name, *, strategy='one_for_one', max_restarts=5, within=10.0, \
+            restart='temporary', supervisor=None)")]
+    #[allow(clippy::too_many_arguments)] // Python's keywords.
+    fn supervisor(
+        slf: &Bound<'_, Self>,
+        name: &Bound<'_, PyAny>,
+        strategy: &str,
+        max_restarts: Option<&Bound<'_, PyAny>>,
+        within: Option<&Bound<'_, PyAny>>,
+        restart: &str,
+        supervisor: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<actors::Supervisor> {
+        let realm = Self::realm(slf)?;
+        let parent = actors::Parent::of(supervisor)?;
+        actors::new_group(realm, parent, name, strategy, max_restarts, within, restart)
+    }
+
+    fn supervision_events<'py>(
+        slf: &Bound<'py, Self>,
+        to: &Bound<'py, actors::ActorRef>,
+    ) -> PyResult<Bound<'py, Call>> {
+        actors::feed(Self::realm(slf)?, to)
+    }
+
     fn _crash<'py>(&self, py: Python<'py>, path: &str) -> PyResult<Bound<'py, Call>> {
         let subsystems = self.inner.open()?;
+        if let Some(call) = actors::crash(py, &self.inner.realm, path)? {
+            return Ok(call);
+        }
         let of = path.to_owned();
         bridge::submit(py, "crash", |completer| {
             // An image worker may have met its crash with a job in hand; to the caller that is the same.
@@ -349,6 +399,7 @@ fn build(builder: ironcliw::Builder, config: Config, endpoint: Option<&str>) -> 
     #[cfg(feature = "endpoint")]
     let endpoint = endpoint.map(|address| ironcliw::endpoint::serve(runtime.handle(), address)).transpose()?;
     Ok(Inner {
+        realm: actors::Realm::new(runtime.handle().clone()),
         runtime,
         subsystems,
         #[cfg(feature = "endpoint")]

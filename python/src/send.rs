@@ -1,6 +1,7 @@
 //! From a Python call to an actor's message and back: the reply goes into the call's completer.
 
 use std::sync::Arc;
+use std::task::Waker;
 use std::time::Duration;
 
 use ironcliw::{Actor, Address, Handler, Message, ReplySink};
@@ -30,6 +31,13 @@ impl Shared {
 
     pub(crate) fn is_closed(&self) -> bool {
         self.0.lock().as_ref().is_none_or(Completer::is_cancelled)
+    }
+
+    /// Has `waker` woken when the call ends: by its deadline, or because it was cancelled.
+    pub(crate) fn watch(&self, waker: &Waker) {
+        if let Some(completer) = &*self.0.lock() {
+            completer.watch(waker);
+        }
     }
 
     /// Answered already, or cancelled in so many words.

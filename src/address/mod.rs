@@ -14,7 +14,7 @@ use crate::envelope::{Asked, Deadline, Sunk, Told};
 use crate::mailbox::{Pushed, Refused, Sender};
 use crate::parcel::{Parcel, Unpacked};
 use crate::reply::{Replier, ReplySink};
-use crate::{Actor, Error, ExitReason, Handler, Message, Overflow};
+use crate::{Actor, ActorSnapshot, Error, ExitReason, Handler, Message, Overflow};
 
 pub use ask::Ask;
 pub use tell::Tell;
@@ -92,6 +92,12 @@ impl<A: Actor> Address<A> {
     /// Whether the actor may still take messages: it runs, starts or restarts.
     pub fn is_alive(&self) -> bool {
         !self.core.info.is_final()
+    }
+
+    /// What there is to see of the actor, also once it has stopped. Nothing that runs is disturbed by looking. How busy it has
+    /// been of late is for [`Handle::snapshot`](crate::Handle::snapshot) to say, which compares one look with the next.
+    pub fn observe(&self) -> ActorSnapshot {
+        self.core.observe()
     }
 
     /// Waits until the actor has ended for good and all that was queued for it is answered, and tells why its last

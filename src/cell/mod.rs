@@ -117,6 +117,33 @@ impl<A: Actor> Core<A> {
         }
     }
 
+    /// What there is to see.
+    pub(crate) fn observe(&self) -> ActorSnapshot {
+        let (info, mailbox) = (&self.info, &self.mailbox);
+        let arbiter = self.arbiter.lock().clone();
+        ActorSnapshot {
+            path: info.path().to_owned(),
+            kind: info.kind(),
+            state: info.seen_state(),
+            depth: mailbox.depth(),
+            capacity: mailbox.capacity(),
+            high_water: mailbox.high_water(),
+            handled: info.handled(),
+            skipped: info.skipped(),
+            stuck: info.stuck(),
+            failures: info.failures(),
+            restarts: info.restarts(),
+            dead_letters: info.dead_letters(),
+            last_exit: info.last_exit(),
+            busy_s: clock::seconds(info.busy().sum_ns()),
+            busy_ratio: 0.0,
+            handler: info.activity().map(|activity| activity.handler()).unwrap_or_default(),
+            mailbox_wait: info.activity().map(|activity| activity.mailbox_wait()).unwrap_or_default(),
+            arbiter: arbiter.as_ref().map(|arbiter| arbiter.name().to_owned()).unwrap_or_default(),
+            core: arbiter.and_then(|arbiter| arbiter.pinned_core()),
+        }
+    }
+
     pub(crate) fn full(&self) -> Error {
         Error::MailboxFull { path: self.info.path().to_owned(), capacity: self.mailbox.capacity() }
     }
@@ -355,28 +382,6 @@ impl<A: Actor> Cell for ActorCell<A> {
     }
 
     fn observe(&self) -> Option<ActorSnapshot> {
-        let (info, mailbox) = (&self.core.info, &self.core.mailbox);
-        let arbiter = self.core.arbiter.lock().clone();
-        Some(ActorSnapshot {
-            path: info.path().to_owned(),
-            kind: info.kind(),
-            state: info.seen_state(),
-            depth: mailbox.depth(),
-            capacity: mailbox.capacity(),
-            high_water: mailbox.high_water(),
-            handled: info.handled(),
-            skipped: info.skipped(),
-            stuck: info.stuck(),
-            failures: info.failures(),
-            restarts: info.restarts(),
-            dead_letters: info.dead_letters(),
-            last_exit: info.last_exit(),
-            busy_s: clock::seconds(info.busy().sum_ns()),
-            busy_ratio: 0.0,
-            handler: info.activity().map(|activity| activity.handler()).unwrap_or_default(),
-            mailbox_wait: info.activity().map(|activity| activity.mailbox_wait()).unwrap_or_default(),
-            arbiter: arbiter.as_ref().map(|arbiter| arbiter.name().to_owned()).unwrap_or_default(),
-            core: arbiter.and_then(|arbiter| arbiter.pinned_core()),
-        })
+        Some(self.core.observe())
     }
 }

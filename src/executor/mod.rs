@@ -9,6 +9,7 @@
 //! | --- | --- |
 //! | `place.rs` | where a task stands, the queue of those that want to be polled, and their wakers |
 //! | `bell.rs` | what calls the thread when a task was woken from another one |
+//! | `guest.rs` | the executor of a thread that somebody else drives, such as one of Python's event loops |
 //! | `in_place.rs` | the test kit's executor, which shares a thread with others |
 //!
 //! What a handler spawns by `tokio::task::spawn_local` runs as well: a `LocalSet` stands in one of the places.
@@ -18,6 +19,7 @@
 //! task is used up (`tokio::task::coop`), which all the actors of a thread share.
 
 mod bell;
+mod guest;
 #[cfg(feature = "testkit")]
 mod in_place;
 #[cfg(all(test, ironcliw_loom))]
@@ -41,6 +43,7 @@ use crate::observe::Busy;
 use crate::sync::Ordering;
 use crate::ticks;
 
+pub(crate) use guest::{Guest, guest};
 #[cfg(feature = "testkit")]
 pub(crate) use in_place::in_place;
 pub(crate) use place::Place;

@@ -74,7 +74,14 @@ pub struct SupervisionEvent {
 
 pub(crate) struct EventLog {
     began: (Instant, SystemTime),
-    entries: Mutex<VecDeque<Entry>>,
+    entries: Mutex<Entries>,
+}
+
+#[derive(Default)]
+struct Entries {
+    kept: VecDeque<Entry>,
+    /// How many there have ever been.
+    count: u64,
 }
 
 /// Written for every start and end, so it shares the path and leaves the rest to whoever reads.
@@ -89,14 +96,16 @@ impl EventLog {
     pub(crate) const KEPT: usize = 256;
 
     pub(crate) fn new() -> Self {
-        Self { began: (clock::now(), SystemTime::now()), entries: Mutex::new(VecDeque::with_capacity(Self::KEPT)) }
+        let entries = Entries { kept: VecDeque::with_capacity(Self::KEPT), count: 0 };
+        Self { began: (clock::now(), SystemTime::now()), entries: Mutex::new(entries) }
     }
 
     pub(crate) fn push(&self, of: &Arc<Info>, what: What) {
         let entry = Entry { at: clock::now(), of: of.clone(), what };
         let mut entries = self.entries.lock();
-        let oldest = if entries.len() == Self::KEPT { entries.pop_front() } else { None };
-        entries.push_back(entry);
+        let oldest = if entries.kept.len() == Self::KEPT { entries.kept.pop_front() } else { None };
+        entries.kept.push_back(entry);
+        entries.count += 1;
         drop(entries);
         drop(oldest);
     }
@@ -106,6 +115,11 @@ impl EventLog {
     }
 
     pub(crate) fn recent(&self) -> Vec<SupervisionEvent> {
+        self.after(0).1
+    }
+
+    /// How many there have ever been, and of those after number `seen` the ones that are still kept.
+    pub(crate) fn after(&self, seen: u64) -> (u64, Vec<SupervisionEvent>) {
         let (began, began_at) = self.began;
         let event = |entry: &Entry| {
             // The steady clock, anchored once: a step of the wall clock does not reorder the log.
@@ -113,6 +127,9 @@ impl EventLog {
             let at_unix_s = at.duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
             SupervisionEvent { at_unix_s, path: entry.of.path().to_owned(), what: entry.what.clone() }
         };
-        self.entries.lock().iter().map(event).collect()
+        let entries = self.entries.lock();
+        let new = usize::try_from(entries.count.saturating_sub(seen)).unwrap_or(usize::MAX);
+        let known = entries.kept.len().saturating_sub(new);
+        (entries.count, entries.kept.iter().skip(known).map(event).collect())
     }
 }

@@ -44,6 +44,11 @@ impl SupervisorRef {
         self.shared.info.path()
     }
 
+    /// What there is to see of the supervisor itself, also once it has ended. Nothing that runs is disturbed by looking.
+    pub fn observe(&self) -> SupervisorSnapshot {
+        self.shared.observe()
+    }
+
     /// The root has no parent: it begins by itself and has nobody to report to.
     pub(crate) fn begin_as_root(&self) {
         self.command(Command::Begin(None));

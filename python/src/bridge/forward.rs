@@ -15,7 +15,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyCFunction, PyWeakrefMethods, PyWeakrefReference};
 
-use super::loops::Drain;
+use super::drain::{Drain, Residents};
 use super::queue::{Queue, Wake};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -83,14 +83,14 @@ type Threads = HashMap<u64, (Arc<Shared>, JoinHandle<()>)>;
 static THREADS: LazyLock<Mutex<Option<Threads>>> = LazyLock::new(|| Mutex::new(Some(HashMap::new())));
 
 /// A queue for `event_loop`, with a thread that forwards its wake-ups.
-pub(super) fn open(event_loop: &Bound<'_, PyAny>) -> PyResult<(Arc<Queue>, Py<Drain>)> {
+pub(super) fn open(event_loop: &Bound<'_, PyAny>, residents: Residents) -> PyResult<(Arc<Queue>, Py<Drain>)> {
     static NUMBERS: AtomicU64 = AtomicU64::new(0);
     let py = event_loop.py();
     let number = NUMBERS.fetch_add(1, Relaxed);
     let shared = Arc::new(Shared { bell: Mutex::new(Bell::Quiet), changed: Condvar::new() });
     let forwarder = Forwarder { number, shared: Arc::clone(&shared) };
     let queue = Arc::new(Queue::new(Box::new(forwarder)));
-    let drain = Bound::new(py, Drain::new(event_loop, Arc::clone(&queue)))?;
+    let drain = Bound::new(py, Drain::new(event_loop, Arc::clone(&queue), residents))?;
 
     // Such a loop does not own its drain: a collected loop ends it through this reference's callback, a
     // closed one through the error that it answers the thread with.

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::AcqRel;
+use std::task::Waker;
 
 use ironcliw_actors::{Interrupt, Signal};
 use parking_lot::Mutex;
@@ -67,6 +68,12 @@ impl Part {
 
     pub(super) fn interrupt(&self) -> Interrupt {
         Interrupt::by(self.all.clone())
+    }
+
+    pub(super) fn watch(&self, waker: &Waker) {
+        if let Some(whole) = &*self.all.whole.lock() {
+            whole.watch(waker);
+        }
     }
 
     pub(super) fn name(&self) -> Option<&'static str> {

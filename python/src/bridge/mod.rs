@@ -15,6 +15,7 @@
 //! event loop; then [`call`], what Python sees.
 
 mod call;
+mod drain;
 mod forward;
 mod loan;
 mod loops;
@@ -31,7 +32,9 @@ mod wake;
 use pyo3::prelude::*;
 
 pub(crate) use call::Call;
+pub(crate) use drain::Resident;
 pub(crate) use loan::{Loan, Terms};
+pub(crate) use loops::{Home, home_of, running};
 pub(crate) use many::{Parts, many};
 pub(crate) use node::Completer;
 pub(crate) use outcome::{Failure, Outcome};

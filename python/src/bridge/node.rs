@@ -14,7 +14,9 @@
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8};
 use std::sync::{Arc, OnceLock};
+use std::task::Waker;
 
+use futures_util::task::AtomicWaker;
 use ironcliw_actors::{Interrupt, Signal};
 use parking_lot::Mutex;
 use pyo3::Py;
@@ -72,6 +74,8 @@ pub(super) struct Node {
     dropped: AtomicBool,
     /// Where the worker is that is to answer.
     made_in: Process,
+    /// Work that is under way and wants to hear when the call has ended without it.
+    watcher: AtomicWaker,
 }
 
 /// A call's shared state and the one handle that may complete it.
@@ -85,6 +89,7 @@ pub(super) fn pair(name: &'static str) -> (Arc<Node>, Completer) {
         name,
         dropped: AtomicBool::new(false),
         made_in: Process::current(),
+        watcher: AtomicWaker::new(),
     });
     (Arc::clone(&node), Completer(Some(End::Whole(node))))
 }
@@ -165,8 +170,11 @@ impl Node {
                 Err(now) => state = now,
             }
         }
-        if state & SLEEPER != 0 && to != WAITING {
-            sleep::wake(self);
+        if to != WAITING {
+            self.watcher.wake();
+            if state & SLEEPER != 0 {
+                sleep::wake(self);
+            }
         }
         Some(life_of(state))
     }
@@ -257,6 +265,15 @@ impl Completer {
             None => Interrupt::never(),
             Some(End::Whole(node)) => Interrupt::by(node.clone()),
             Some(End::Part(part)) => part.interrupt(),
+        }
+    }
+
+    /// Has `waker` woken when the call is cancelled, or dropped.
+    pub(crate) fn watch(&self, waker: &Waker) {
+        match &self.0 {
+            Some(End::Whole(node)) => node.watcher.register(waker),
+            Some(End::Part(part)) => part.watch(waker),
+            None => {}
         }
     }
 

@@ -70,6 +70,11 @@ impl Due {
         self.nodes.lock().push_front(node);
     }
 
+    /// Whether the loop has been told, and has not come yet.
+    pub(super) fn is_told(&self) -> bool {
+        self.told.load(Relaxed)
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.nodes.lock().is_empty()
     }
@@ -159,6 +164,12 @@ impl Queue {
         if head != closed() {
             unlink(head, &mut each);
         }
+    }
+
+    /// Whether there is something to take.
+    pub(super) fn has_some(&self) -> bool {
+        let head = self.head.load(Acquire);
+        !head.is_null() && head != closed()
     }
 
     pub(super) fn is_closed(&self) -> bool {
