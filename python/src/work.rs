@@ -73,7 +73,8 @@ where
     /// or its time is up, the work stops.
     pub(crate) fn submit<'py>(self, py: Python<'py>, inner: &Inner) -> PyResult<Bound<'py, Call>> {
         let Self { name, of, to, lending, mut input, timeout, message, convert } = self;
-        let subsystems = inner.open()?;
+        // The caller has looked whether the runtime is open: it asked it for `to`.
+        let subsystems = &inner.subsystems;
         let (terms, mut copies) = (lending.terms(), lending.copies);
         // A job of the scheduler that waits for another one may wait for its own thread.
         if copies && (lending.bytes <= INLINE_COPY_MAX || subsystems.scheduler.is_current_thread()) {
