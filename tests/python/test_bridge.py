@@ -1009,6 +1009,7 @@ def test_the_exceptions_are_one_family_with_pythons_own_beside_it():
         "ModelError": ValueError,
         "DecodeError": ValueError,
         "RuntimeClosed": None,
+        "StartFailed": None,
     }
     assert set(errors.__all__) == {*beside, "Error"}
     for name, base in beside.items():

@@ -8,7 +8,8 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 use super::Realm;
-use super::spawn::{self, Parent, seconds};
+use super::options::{checked_name, restart, seconds};
+use super::spawn::{self, Parent};
 use crate::args::{self, invalid};
 use crate::bridge::{self, Call, Keep, Outcome};
 use crate::errors::classes;
@@ -48,7 +49,7 @@ impl Supervisor {
         rules: &Rules<'_, '_>,
     ) -> PyResult<Self> {
         realm.check()?;
-        let name = spawn::checked_name(name)?;
+        let name = checked_name(name)?;
         let strategy = match rules.strategy {
             "one_for_one" => Strategy::OneForOne,
             "one_for_all" => Strategy::OneForAll,
@@ -62,10 +63,8 @@ impl Supervisor {
         let max =
             u32::try_from(max).map_err(|_| invalid(format!("max_restarts must be less than 2**32, not {max}")))?;
         let within = seconds(rules.within, "within")?;
-        let spec = ironcliw::Supervisor::new(&name)
-            .strategy(strategy)
-            .restarts(max, within)
-            .restart(spawn::restart(rules.restart)?);
+        let spec =
+            ironcliw::Supervisor::new(&name).strategy(strategy).restarts(max, within).restart(restart(rules.restart)?);
         let stage = Arc::new(Mutex::new(Stage::New(spec, parent)));
         Ok(Self { realm: realm.clone(), name, stage })
     }

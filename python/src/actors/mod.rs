@@ -32,7 +32,7 @@
 //! | `message.rs`, `answer.rs` | what travels to the actor, and the way back |
 //! | `record.rs` | what is known of an actor across its incarnations |
 //! | `feed.rs` | a Rust actor that asks a Python one |
-//! | `spawn.rs` | from keywords to a child |
+//! | `spawn.rs`, `options.rs` | from keywords to a child |
 //! | `reference.rs`, `group.rs`, `context.rs` | what Python sees |
 
 mod actor;
@@ -42,6 +42,7 @@ mod feed;
 mod group;
 mod host;
 mod message;
+mod options;
 mod record;
 mod reference;
 mod running;
