@@ -6,7 +6,9 @@ its own thread. It has to know the loggers' levels without asking, so it is told
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import sys
 import traceback
 from typing import Any, TypeAlias
 
@@ -90,5 +92,7 @@ def _handle(
         logger.handle(record)
     except Exception:
         # A filter's, or a handler's that did not see to it itself. The records after this one are wanted.
-        if logging.raiseExceptions:
-            traceback.print_exc()
+        if logging.raiseExceptions and sys.stderr is not None:
+            # Standard error may be closed.
+            with contextlib.suppress(OSError, ValueError):
+                traceback.print_exc()
