@@ -1,5 +1,5 @@
-"""The Python programs of the documentation and the examples run, each in an interpreter of its own with warnings
-as errors.
+"""The Python programs of the documentation and the examples run, each in an interpreter of its own with
+warnings as errors.
 
 Right before a block, `<!-- not run: why -->` leaves it out, and `<!-- continues -->` appends it to the block
 above. The guide's blocks share names, and are run by `test_guide.py`.
