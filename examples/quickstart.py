@@ -45,7 +45,9 @@ async def main() -> None:
             await testing.crash(rt, "images/0")
         except ironcliw.ActorPanicked as error:
             print("crash:      ", error)
-        print("            ", len(await asyncio.gather(*waiting)), "results are there all the same")
+        answers = await asyncio.gather(*waiting, return_exceptions=True)
+        there = sum(isinstance(answer, np.ndarray) for answer in answers)
+        print("            ", there, "of", len(answers), "results are there all the same")
 
         # Looking never disturbs: no message is sent for this.
         snapshot = rt.snapshot()

@@ -1,4 +1,5 @@
-"""The Python programs of the documentation run, each in an interpreter of its own with warnings as errors.
+"""The Python programs of the documentation and the examples run, each in an interpreter of its own with
+warnings as errors.
 
 Right before a block, `<!-- not run: why -->` leaves it out, and `<!-- continues -->` appends it to the block
 above. The guide's blocks share names, and are run by `test_guide.py`.
@@ -100,12 +101,22 @@ def test_a_program_of_the_docs_runs(program: Program, tmp_path: Path) -> None:
     # As many empty lines as are above it in its page, so that a traceback names the page's line.
     path = tmp_path / "program.py"
     path.write_text("\n" * (program.line - 1) + program.code, encoding="utf-8")
+    assert "Traceback" not in run(path, tmp_path), program
+
+
+@pytest.mark.parametrize("name", ["quickstart.py", "guide_sync.py"])
+def test_an_example_runs(name: str, tmp_path: Path) -> None:
+    assert run(ROOT / "examples" / name, tmp_path) == ""
+
+
+def run(path: Path, folder: Path) -> str:
+    """What it wrote to standard error."""
     done = subprocess.run(
         [sys.executable, "-X", "faulthandler", "-W", "error", path],
         capture_output=True,
         text=True,
         timeout=SECONDS,
-        cwd=tmp_path,
+        cwd=folder,
     )
-    assert done.returncode == 0, f"{program}\n{done.stdout}{done.stderr}"
-    assert "Traceback" not in done.stderr, done.stderr
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stderr
