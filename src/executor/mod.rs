@@ -59,7 +59,7 @@ const CREDIT: u32 = 8;
 /// Waits before it is tried again: at first, and at most after each time in vain has doubled it. Each try is as long as the
 /// others, for who has just been answered may be asleep: his next message comes when he has been woken, and not before.
 const PROBE_FIRST: u32 = 32;
-const PROBE_LAST: u32 = 4096;
+const PROBE_LAST: u32 = 256;
 
 /// Polls before it looks who was called from other threads.
 const POLLS: u32 = 16;
@@ -214,11 +214,12 @@ impl Executor {
                 continue;
             }
             self.busy.end(ticks::last());
-            if has_work {
+            if must_step_back {
+                // Also without work: what it waits for may be the driver's, and else it spins when it comes back.
                 wait_for_driver(cx);
                 return;
             }
-            if !must_step_back && self.spin_for_a_ring() {
+            if self.spin_for_a_ring() {
                 self.busy.begin(ticks::read());
                 continue;
             }

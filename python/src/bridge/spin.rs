@@ -22,7 +22,7 @@ const LOOKS: u32 = 32;
 const CREDIT_MAX: u32 = 8;
 /// A kind without credit is tried at its first call of so many, and of twice as many each time that this is in vain.
 const REST_FIRST: u32 = 16;
-const REST_LAST: u32 = 4096;
+const REST_LAST: u32 = 256;
 
 /// More kinds of calls than there are; two that share a place merely share a credit.
 const PLACES: usize = 64;
