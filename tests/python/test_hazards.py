@@ -81,9 +81,24 @@ except KeyboardInterrupt:
     print("interrupted", rt.status(), calls[-1].done())
 rt.close().result(timeout=20)
 print(rt.status(), all(call.done() for call in calls))
-for call in calls: call.result()
 """
     assert interrupted(HELPERS + program) == (0, "interrupted closing False\nclosed True\n", "")
+
+
+@pytest.mark.xfail(reason="an actor's own bound, 5 seconds, ends it before", strict=True)
+def test_closing_drains_for_as_long_as_it_is_told() -> None:
+    program = """
+rt = ironcliw.Runtime(image_workers=1)
+huge = np.broadcast_to(np.zeros((1, 2900, 3), np.uint8), (60_000, 2900, 3))
+begin = time.monotonic()
+rt.images.texture(huge).result()
+one = time.monotonic() - begin
+calls = [rt.images.texture(huge) for _ in range(min(250, int(8 / one) + 2))]
+rt.close(60).result()
+lost = sum(call.exception() is not None for call in calls)
+print(lost, "of", len(calls)) if lost else print("all")
+"""
+    assert prints(program) == "all\n"
 
 
 # Memory
@@ -221,7 +236,6 @@ def test_awaiting_a_call_from_before_a_fork_raises_in_the_child(form: str) -> No
 
 
 @fork
-@pytest.mark.xfail(reason="it waits 5 seconds for the functions that ran in its parent", strict=True)
 def test_a_child_forked_while_a_function_runs_exits_at_once() -> None:
     program = """
 warnings.simplefilter("ignore", DeprecationWarning)
@@ -549,6 +563,7 @@ print(rt.status(), flush=True)
 # Crashes
 
 CRASHES = """
+logging.getLogger("ironcliw").setLevel(logging.CRITICAL + 1)  # crashes are reported there
 seen = collections.Counter()
 rt = ironcliw.Runtime(image_workers=2)
 frame = image[:300, :400]
