@@ -17,6 +17,9 @@ use crate::sections;
 use crate::{Crash, Error, Result};
 
 /// The arbiter of the actors that only coordinate.
+/// What the jobs of a worker get when it is stopped, unless whoever stops it sets a tighter bound: closing a runtime does.
+pub(crate) const DRAIN: Duration = Duration::from_secs(24 * 3600);
+
 const CONTROL: Placement = Placement::Shared("control");
 
 /// Restarts that the supervisor of the image workers bears. A worker meets files and frames from outside, so it may crash
@@ -58,7 +61,7 @@ impl Default for Config {
             pin: true,
             niceness: None,
             memory_source: source,
-            image_queue: 256,
+            image_queue: 4096,
         }
     }
 }
@@ -219,8 +222,9 @@ async fn start_images(
         let child = Child::new(index.to_string(), factory)
             .mailbox(config.image_queue, Overflow::Block)
             .placement(Placement::Dedicated)
-            // A job computes for as long as it is large.
-            .stuck_after(None);
+            // A job computes for as long as it is large, and closing waits for what is queued as long as it is told to.
+            .stuck_after(None)
+            .shutdown(DRAIN);
         workers.push((supervisor.spawn(child).await?, counts));
     }
     Ok(Images::new(workers))

@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyList;
 
 use crate::args::{self, invalid};
-use crate::bridge::{Call, Outcome};
+use crate::bridge::{self, Call, Outcome};
 use crate::runtime::Inner;
 use crate::send;
 
@@ -41,7 +41,8 @@ impl Leaks {
         })
     }
 
-    fn counts(&self) -> BTreeMap<&'static str, BTreeMap<usize, u64>> {
+    fn counts(&self, py: Python<'_>) -> BTreeMap<&'static str, BTreeMap<usize, u64>> {
+        bridge::settle(py);
         let stats = self.0.subsystems.pool.stats();
         let owners = stats.owners.into_iter().filter(|owner| !owner.live_by_class.is_empty());
         owners.map(|owner| (owner.owner.name(), owner.live_by_class)).collect()

@@ -81,6 +81,7 @@ impl Pool {
     }
 
     fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        bridge::settle(py);
         stats(py, &self.0.subsystems.pool.stats(), self.pressure_now())
     }
 

@@ -7,6 +7,8 @@
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::Relaxed;
 
+use pyo3::exceptions::PyImportError;
+use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyCFunction, PyDict};
 
@@ -24,6 +26,17 @@ impl Process {
     pub(crate) fn is_current(self) -> bool {
         self == Self::current()
     }
+}
+
+/// Refuses interpreters beside the main one: what the extension keeps for the process (types, loops, threads that enter
+/// Python) belongs to one. CPython asks a module of one's own accord in isolated ones only, and from 3.12 on.
+pub(crate) fn refuse_sub_interpreters(_py: Python<'_>) -> PyResult<()> {
+    // SAFETY: the thread is attached to the interpreter that it asks about.
+    let id = unsafe { ffi::PyInterpreterState_GetID(ffi::PyInterpreterState_Get()) };
+    if id == 0 {
+        return Ok(());
+    }
+    Err(PyImportError::new_err("ironcliw cannot be used in a sub-interpreter: import it in the main interpreter"))
 }
 
 /// Has the interpreter say so when it has forked.

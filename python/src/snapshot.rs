@@ -19,6 +19,7 @@ pub(crate) fn status(inner: &Inner) -> &'static str {
 }
 
 pub(crate) fn take<'py>(py: Python<'py>, inner: &Inner) -> PyResult<Bound<'py, PyDict>> {
+    crate::bridge::settle(py);
     let snapshot = inner.handle().snapshot();
     let actors = PyList::empty(py);
     let mut panics = 0;

@@ -85,7 +85,6 @@ print(rt.status(), all(call.done() for call in calls))
     assert interrupted(HELPERS + program) == (0, "interrupted closing False\nclosed True\n", "")
 
 
-@pytest.mark.xfail(reason="an actor's own bound, 5 seconds, ends it before", strict=True)
 def test_closing_drains_for_as_long_as_it_is_told() -> None:
     program = """
 rt = ironcliw.Runtime(image_workers=1)
@@ -211,18 +210,15 @@ def test_result_of_a_call_from_before_a_fork_raises_in_the_child() -> None:
     assert out == "scheduler.run was made before the process forked: its answer goes to the parent\n1\n"
 
 
-hangs = pytest.mark.xfail(reason="a callback that is added in the child is never called", strict=True)
-
-
 @fork
 @pytest.mark.parametrize(
     "form",
     [
         "wait()",
         "asyncio.create_task(pending)",
-        pytest.param("asyncio.shield(pending)", marks=hangs),
-        pytest.param("asyncio.gather(pending, pending)", marks=hangs),
-        pytest.param("asyncio.wait({pending})", marks=hangs),
+        "asyncio.shield(pending)",
+        "asyncio.gather(pending, pending)",
+        "asyncio.wait({pending})",
     ],
 )
 def test_awaiting_a_call_from_before_a_fork_raises_in_the_child(form: str) -> None:
@@ -296,21 +292,7 @@ rt = ironcliw.Runtime(); rt.ping().result(timeout=10); rt.close().result()
 """
 
 
-@pytest.mark.parametrize(
-    "isolated",
-    [
-        pytest.param(
-            True,
-            id="isolated",
-            marks=pytest.mark.xfail(
-                sys.version_info < (3, 12), reason="CPython 3.11 does not ask the module", strict=True
-            ),
-        ),
-        pytest.param(
-            False, id="legacy", marks=pytest.mark.xfail(reason="CPython does not ask the module", strict=True)
-        ),
-    ],
-)
+@pytest.mark.parametrize("isolated", [True, False], ids=["isolated", "legacy"])
 def test_a_sub_interpreter_is_refused(isolated: bool) -> None:
     out = prints(f"isolated = {isolated}\n{SUBINTERPRETER}")
     assert out.startswith("ImportError: ") and "interpreter" in out
@@ -499,7 +481,6 @@ rt.close().result()
     assert prints(program) == "(0, 0, 0) running []\n"
 
 
-@pytest.mark.xfail(reason="calls that are awaited keep a loop that nobody closes", strict=True)
 def test_a_loop_that_nobody_closes_is_collected_with_the_calls_that_it_awaits() -> None:
     """As asyncio's own futures are."""
     program = """

@@ -18,7 +18,7 @@ use crate::{Error, Interrupt, Result};
 const REPLICAS_MAX: usize = 64;
 
 /// Inferences that may wait for a replica before callers wait for room.
-const QUEUE: usize = 256;
+const QUEUE: usize = 4096;
 
 /// How a model is to be loaded.
 #[derive(Debug, Clone)]
@@ -187,7 +187,8 @@ impl Inference {
             InferenceActor::new(&path, inner.model.clone(), pool.clone(), scheduler.clone(), inner.counts.clone())
         };
         // A batch computes for as long as the model is large.
-        let child = Child::new(child, factory).placement(Placement::Dedicated).stuck_after(None);
+        let child =
+            Child::new(child, factory).placement(Placement::Dedicated).stuck_after(None).shutdown(crate::tree::DRAIN);
         self.supervisor.spawn(child.mailbox(QUEUE, Overflow::Block)).await
     }
 

@@ -271,6 +271,9 @@ impl Call {
     #[pyo3(signature = (r#fn, *, context=None))]
     fn add_done_callback(slf: &Bound<'_, Self>, r#fn: Py<PyAny>, context: Option<Py<PyAny>>) -> PyResult<()> {
         let (py, call) = (slf.py(), slf.get());
+        if !call.is_final() {
+            call.check_process()?;
+        }
         let context = context.map_or_else(|| current_context(py), Ok)?;
         let callback = Callback { function: r#fn, context };
         let home = call.adopt(py)?;

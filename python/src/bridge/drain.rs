@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use pyo3::exceptions::{PyKeyboardInterrupt, PySystemExit};
 use pyo3::ffi;
+use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -94,6 +95,16 @@ impl Drain {
     fn __repr__(&self) -> String {
         format!("<ironcliw completion queue of loop {:#x}>", self.key)
     }
+
+    /// A loop that nobody closes is garbage for all that it has not resumed: answered calls keep their loop, and the loop
+    /// keeps them through this.
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.queue.visit_owners(|owner| visit.call(owner))
+    }
+
+    fn __clear__(&self) {
+        self.close();
+    }
 }
 
 impl Drain {
@@ -132,9 +143,10 @@ impl Drain {
         }
     }
 
-    /// Calls that became due meanwhile are not counted: the loop has been told of these.
     fn has_work(&self) -> bool {
-        self.queue.has_some() || self.residents.lock().iter().any(|resident| resident.has_work())
+        self.queue.has_some()
+            || self.queue.due.is_left()
+            || self.residents.lock().iter().any(|resident| resident.has_work())
     }
 
     /// Whether a resident has more to do.
@@ -166,8 +178,7 @@ impl Resumer {
     fn __call__(&self, py: Python<'_>) -> PyResult<()> {
         let mut left = BATCH;
         let resumed = resume_due(py, &self.0, &mut left);
-        // The rest of a full batch, or what an interrupt left.
-        if !self.0.due.is_empty() && !self.0.due.is_told() {
+        if self.0.due.is_left() {
             self.0.wake();
         }
         resumed

@@ -71,6 +71,11 @@ pub(crate) fn running_loop(py: Python<'_>) -> PyResult<Option<Bound<'_, PyAny>>>
     loops::running(py)
 }
 
+/// Lets go of what workers have left for a thread of Python's: before somebody counts.
+pub(crate) fn settle(py: Python<'_>) {
+    release::drain(py);
+}
+
 /// A call that is answered already: awaiting it does not go through the event loop.
 pub(crate) fn ready<'py>(py: Python<'py>, name: &'static str, outcome: Outcome) -> PyResult<Bound<'py, Call>> {
     let (call, completer) = pending(py, name)?;

@@ -117,6 +117,11 @@ impl Node {
         self.owner.lock().take()
     }
 
+    /// Python: shows the call that waits to the collector.
+    pub(super) fn visit_owner<E>(&self, visit: &mut impl FnMut(&Py<Call>) -> Result<(), E>) -> Result<(), E> {
+        self.owner.try_lock().and_then(|owner| owner.as_ref().map(visit)).unwrap_or(Ok(()))
+    }
+
     /// Python: keeps the call alive until it is resumed.
     pub(super) fn put_owner(&self, owner: Py<Call>) {
         *self.owner.lock() = Some(owner);

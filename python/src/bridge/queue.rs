@@ -13,6 +13,9 @@ use std::sync::atomic::{AtomicBool, AtomicPtr};
 use crossbeam_utils::CachePadded;
 use parking_lot::{Mutex, RwLock};
 
+use pyo3::Py;
+
+use super::call::Call;
 use super::node::Node;
 
 /// How a worker tells a loop that its queue is no longer empty.
@@ -70,13 +73,9 @@ impl Due {
         self.nodes.lock().push_front(node);
     }
 
-    /// Whether the loop has been told, and has not come yet.
-    pub(super) fn is_told(&self) -> bool {
-        self.told.load(Relaxed)
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.nodes.lock().is_empty()
+    /// Whether there are some that the loop has not been told of: the rest of a full batch, or what an interrupt left.
+    pub(super) fn is_left(&self) -> bool {
+        !self.told.load(Relaxed) && !self.nodes.lock().is_empty()
     }
 }
 
@@ -170,6 +169,24 @@ impl Queue {
     pub(super) fn has_some(&self) -> bool {
         let head = self.head.load(Acquire);
         !head.is_null() && head != closed()
+    }
+
+    /// Shows the collector the calls that are answered and not resumed: what is pushed is the queue's alone. Python threads
+    /// only, which are also the ones that take nodes out, so those that are seen stay.
+    pub(super) fn visit_owners<E>(&self, mut visit: impl FnMut(&Py<Call>) -> Result<(), E>) -> Result<(), E> {
+        // The collector must not wait; a lock that is taken is held by a thread that is moving nodes, which are in use then.
+        if let Some(due) = self.due.nodes.try_lock() {
+            due.iter().try_for_each(|node| node.visit_owner(&mut visit))?;
+        }
+        let mut next = self.head.load(Acquire);
+        while !next.is_null() && next != closed() {
+            // SAFETY: it was pushed, which gave its reference count to the queue, and is taken out by threads that hold the
+            // GIL only, as this one does.
+            let node = unsafe { &*next };
+            node.visit_owner(&mut visit)?;
+            next = node.next.load(Relaxed);
+        }
+        Ok(())
     }
 
     pub(super) fn is_closed(&self) -> bool {
