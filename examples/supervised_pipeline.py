@@ -10,6 +10,7 @@ what they know came through it. The camera, in front of it, goes on where it was
 
 import asyncio
 import collections
+import logging
 import time
 from dataclasses import dataclass, field
 
@@ -149,4 +150,6 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
+    # What crashes here does so on purpose. Without this the log tells of each crash, with its traceback.
+    logging.getLogger("ironcliw").setLevel(logging.CRITICAL)
     asyncio.run(main())

@@ -46,7 +46,7 @@ impl fmt::Display for ExitReason {
             Self::Panicked(message) => write!(f, "panicked: {message}"),
             Self::StartFailed(message) => write!(f, "did not start: {message}"),
             Self::BudgetExhausted => f.write_str("restarts used up"),
-            Self::ThreadLost => f.write_str("its thread did not come back"),
+            Self::ThreadLost => f.write_str("its thread did not come back, or its event loop has ended"),
             Self::Linked(path) => write!(f, "linked to {path}, which failed or has ended"),
         }
     }

@@ -338,7 +338,8 @@ impl Task {
         let info = cell.info();
         let what = if entry.restarted {
             let reason = info.last_exit().unwrap_or_default();
-            warn!(path = info.path(), reason, "restarted");
+            // A Python exception's reason is its traceback, which has been logged: the last line is the exception.
+            warn!(path = info.path(), reason = reason.lines().last().unwrap_or_default(), "restarted");
             What::Restarted { reason }
         } else {
             What::Started

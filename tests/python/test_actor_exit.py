@@ -11,6 +11,8 @@ import pytest
 from test_exit import finish, start
 
 ACTORS = """
+# Crashes are logged, which is not what is tested here.
+import logging; logging.disable()
 class Sleeper(ironcliw.Actor):
     def __init__(self, *rest): self.rest = rest
     async def on_message(self, message):
