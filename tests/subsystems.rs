@@ -416,6 +416,25 @@ fn a_long_vector_is_one_sample_and_is_not_split() {
 }
 
 #[test]
+fn jobs_one_after_another_stay_with_one_worker_and_jobs_side_by_side_use_all() {
+    let house = house_with(|config| config.image_workers = 2);
+    let jobs = || house.subsystems.images.stats().iter().map(|worker| worker.jobs).collect::<Vec<_>>();
+    for _ in 0..6 {
+        house.image(Job::Resize(photo(64, 64, 1), small()));
+    }
+    let mut counts = jobs();
+    counts.sort_unstable();
+    assert_eq!(counts, [0, 6]);
+    let large = || house.subsystems.images.run(Job::Denoise(photo(1024, 1024, 1), 0.5));
+    house.run(async {
+        let answers = futures_util::future::join_all((0..8).map(|_| large())).await;
+        assert!(answers.iter().all(Result::is_ok));
+    });
+    assert!(jobs().iter().all(|&count| count >= 2), "{:?}", jobs());
+    house.close();
+}
+
+#[test]
 fn memory_pressure_reaches_the_workers_who_shrink_and_stop_splitting() {
     let house = house_with(|config| config.image_workers = 2);
     let pipeline = Pipeline::new().resize(small()).unwrap();
@@ -423,8 +442,9 @@ fn memory_pressure_reaches_the_workers_who_shrink_and_stop_splitting() {
     let splits = || house.subsystems.images.stats().iter().map(|worker| worker.split_batches).sum::<u64>();
     let all = |level| house.subsystems.images.stats().iter().all(|worker| worker.pressure == level);
     // Each worker has working memory after a job of its own.
-    for _ in 0..2 {
-        house.image(Job::Resize(photo(64, 64, 1), small()));
+    for worker in house.subsystems.images.workers() {
+        let resized = house.runtime.block_on(async { worker.ask(Job::Resize(photo(64, 64, 1), small())).await });
+        assert!(matches!(resized, Ok(Ok(Answer::Image(_)))));
     }
     assert!(house.subsystems.images.stats().iter().all(|worker| worker.scratch_bytes > 0));
 

@@ -546,11 +546,11 @@ class Images:
     def map(
         self, method: str, images: Iterable[_Image] | Iterable[BytesLike], /, *args: Any, **options: Any
     ) -> Call[list[Any]]:
-        """Every image through the method of this name, with the same other arguments, behind one awaitable: the
-        results, in order. The first error ends it.
+        """Every image through the method of this name, with the same other arguments, behind one awaitable:
+        the results, in order. The first error ends it.
 
-        `await rt.images.map("resize", frames, (224, 224), timeout=1.0)`. The results may be of different shapes;
-        `run` makes one array of results that are alike.
+        `await rt.images.map("resize", frames, (224, 224), timeout=1.0)`. The results may be of different
+        shapes; `run` makes one array of results that are alike.
         """
 
     def run(

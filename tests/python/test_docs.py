@@ -19,7 +19,6 @@ ROOT = Path(__file__).parents[2]
 PAGES = [
     ROOT / "README.md",
     *sorted((ROOT / "docs").glob("*.md")),
-    *sorted((ROOT / "docs/_parts").glob("*.md")),
 ]
 SECONDS = 120
 """A hang, and not a slow machine."""
