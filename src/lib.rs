@@ -56,7 +56,7 @@ pub mod endpoint;
 mod envelope;
 mod error;
 mod executor;
-mod fence;
+pub mod fence;
 mod group;
 mod in_hand;
 mod links;

@@ -17,30 +17,36 @@ use std::sync::Arc;
 /// A buffer leased from a [`Pool`](super::Pool): `len` bytes, aligned to 64, always initialised, owned by this handle
 /// alone. Dropping it, on any thread, gives the block back; the pool's memory lives until the last buffer is gone.
 pub struct Buffer {
-    core: Arc<Core>,
+    /// Alive as long as the block is.
+    core: NonNull<Core>,
     /// Taken out by `drop` only.
     block: ManuallyDrop<Block>,
+    start: NonNull<u8>,
     len: usize,
-    id: LeaseId,
     owner: Owner,
     kind: LeaseKind,
     recorded: bool,
     released: bool,
 }
 
+// SAFETY: a buffer owns its block, which may go to any thread, and its core is shared by threads anyway.
+unsafe impl Send for Buffer {}
+// SAFETY: as above; a shared buffer is only read.
+unsafe impl Sync for Buffer {}
+
 impl Buffer {
     /// Leases a block of at least `len` bytes.
+    #[inline]
     pub(crate) fn lease(core: &Arc<Core>, len: usize, owner: Owner, options: AllocOptions) -> Result<Self> {
-        let mut found = core.find(len)?;
+        let mut found = core.lease(len, owner)?;
         if options.zeroed && !found.zeroed {
             found.block.clear(len);
         }
         let block = found.block;
-        core.budget.lease(block.bytes());
-        core.accounts.lease(owner, block.class(), block.bytes());
+        block.slot().open();
         let mut buffer = Self {
-            core: Arc::clone(core),
-            id: core.slots.open(block.slot()),
+            core: NonNull::from(&**core),
+            start: block.start(),
             block: ManuallyDrop::new(block),
             len,
             owner,
@@ -62,7 +68,7 @@ impl Buffer {
 
     /// The lease's id, unique for the pool's life.
     pub fn id(&self) -> LeaseId {
-        self.id
+        self.block.slot().lease_id()
     }
 
     /// The class of the block.
@@ -88,7 +94,7 @@ impl Buffer {
     /// The first byte: aligned to 64 and valid for reads and writes of `len` bytes while this buffer lives. For views
     /// handed to foreign code, which answers for not overlapping a slice borrowed from this buffer while it writes.
     pub fn data_ptr(&self) -> NonNull<u8> {
-        self.block.start()
+        self.start
     }
 
     /// Shortens the buffer to `len` bytes; no effect if it is not longer. The block stays the same.
@@ -136,7 +142,7 @@ impl Buffer {
 
     fn describe(&self) -> Lease {
         Lease {
-            id: self.id,
+            id: self.id(),
             class: self.class(),
             bytes: self.len,
             block_bytes: self.block_bytes(),
@@ -146,38 +152,51 @@ impl Buffer {
     }
 }
 
-impl Drop for Buffer {
-    fn drop(&mut self) {
-        let lease = self.describe();
-        // SAFETY: nothing takes the block out before, and nothing touches it after: this is drop.
-        let block = unsafe { ManuallyDrop::take(&mut self.block) };
-        let core = &self.core;
-        // The lease ends before anybody hears of it: whoever does finds its slot closed.
-        core.slots.close(lease.id);
+impl Buffer {
+    /// For a lease that somebody hears of when it ends: that is after its slot was closed.
+    #[cold]
+    fn tell(&self, lease: Lease) {
+        // SAFETY: the core lives while the block does, which `drop` has not given back yet.
+        let core = unsafe { self.core.as_ref() };
         if self.kind == LeaseKind::Explicit && !self.released {
             let told = core.recorder.released(lease, Outcome::DroppedUnreleased);
             core.accounts.unreleased(lease.owner, lease.class, lease.block_bytes, told);
         } else if self.recorded {
             core.recorder.released(lease, Outcome::Returned);
         }
-        core.accounts.release(lease.owner, lease.class, lease.block_bytes);
-        core.put_back(block);
+    }
+}
+
+impl Drop for Buffer {
+    #[inline]
+    fn drop(&mut self) {
+        if self.recorded || self.kind == LeaseKind::Explicit {
+            let lease = self.describe();
+            self.block.slot().close();
+            self.tell(lease);
+        } else {
+            self.block.slot().close();
+        }
+        // SAFETY: nothing takes the block out before, and nothing touches it after: this is drop. It is of this core.
+        unsafe { Core::give_back(self.core, ManuallyDrop::take(&mut self.block), self.owner) }
     }
 }
 
 impl Deref for Buffer {
     type Target = [u8];
 
+    #[inline]
     fn deref(&self) -> &[u8] {
         // SAFETY: `len` is at most the block's bytes, all initialised, and the block is ours while we live.
-        unsafe { std::slice::from_raw_parts(self.block.start().as_ptr(), self.len) }
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len) }
     }
 }
 
 impl DerefMut for Buffer {
+    #[inline]
     fn deref_mut(&mut self) -> &mut [u8] {
         // SAFETY: as in `deref`, and `&mut self` is exclusive.
-        unsafe { std::slice::from_raw_parts_mut(self.block.start().as_ptr(), self.len) }
+        unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.len) }
     }
 }
 
@@ -190,7 +209,7 @@ impl AsRef<[u8]> for Buffer {
 impl std::fmt::Debug for Buffer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Buffer")
-            .field("id", &self.id.get())
+            .field("id", &self.id().get())
             .field("len", &self.len)
             .field("owner", &self.owner.name())
             .field("kind", &self.kind)

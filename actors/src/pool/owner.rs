@@ -71,6 +71,12 @@ impl Owner {
         NAMES.read().by_owner[self.index()]
     }
 
+    /// All that were ever named.
+    pub(crate) fn all() -> impl Iterator<Item = Self> {
+        (0..NAMES.read().by_owner.len()).map(Self::at)
+    }
+
+    #[inline]
     pub(crate) fn index(self) -> usize {
         usize::from(self.0)
     }

@@ -6,12 +6,17 @@
 //! when a block goes back to the system and another takes over its slot, so an old id never comes to life again
 //! (a slot would have to be leased 2^37 times in between).
 //!
-//! Who may write: only the holder of a slot's block opens and closes its lease, so that needs no read-modify-write.
-//! Anybody may read.
+//! A slot is also its block's header: where the block's memory is stands beside the generation, in one half of a cache
+//! line, and slots never move, so that a block is handed on as a pointer to its slot.
+//!
+//! Who may write: only the holder of a slot's block opens and closes its lease and changes its header, so that needs no
+//! read-modify-write. Anybody may read the generation.
 
+use super::class::SizeClass;
 use parking_lot::Mutex;
+use std::ptr::NonNull;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU16, AtomicU64, AtomicUsize, Ordering};
 
 /// Low bits of an id: the slot. 2^26 blocks of the smallest class are 4 GiB.
 const INDEX_BITS: u32 = 26;
@@ -20,13 +25,93 @@ const GENERATION_MASK: u64 = (1 << (64 - INDEX_BITS)) - 1;
 const FIRST_CHUNK: usize = 1 << 10;
 const CHUNKS: usize = INDEX_BITS as usize - 10 + 1;
 
-/// Where a block stands in the lease table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct SlotIndex(u32);
+/// The generation of a block's lease, and where the block's memory is.
+#[derive(Debug)]
+#[repr(C, align(32))]
+pub(crate) struct Slot {
+    generation: AtomicU64,
+    start: AtomicPtr<u8>,
+    bytes: AtomicUsize,
+    index: u32,
+    shift: AtomicU16,
+    class: AtomicU8,
+}
 
-impl SlotIndex {
-    #[cfg(test)]
-    pub(crate) const FIRST: Self = Self(0);
+/// Memory as a slot remembers it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Extent {
+    pub(crate) start: NonNull<u8>,
+    pub(crate) bytes: usize,
+    /// Distance from the allocation's start to the block's.
+    pub(crate) shift: u16,
+}
+
+impl Slot {
+    fn new(index: u32) -> Self {
+        Self {
+            generation: AtomicU64::new(0),
+            start: AtomicPtr::default(),
+            bytes: AtomicUsize::new(0),
+            index,
+            shift: AtomicU16::new(0),
+            class: AtomicU8::new(0),
+        }
+    }
+
+    /// Describes the slot's new block, in the hands of whoever made it.
+    pub(crate) fn describe(&self, class: SizeClass, extent: Extent) {
+        self.start.store(extent.start.as_ptr(), Ordering::Relaxed);
+        self.bytes.store(extent.bytes, Ordering::Relaxed);
+        self.shift.store(extent.shift, Ordering::Relaxed);
+        self.class.store(class.index() as u8, Ordering::Relaxed);
+    }
+
+    /// The memory of the slot's block; `None` for a slot that never had one.
+    pub(crate) fn extent(&self) -> Option<Extent> {
+        let start = NonNull::new(self.start.load(Ordering::Relaxed))?;
+        Some(Extent { start, bytes: self.bytes(), shift: self.shift.load(Ordering::Relaxed) })
+    }
+
+    #[inline]
+    pub(crate) fn start(&self) -> *mut u8 {
+        self.start.load(Ordering::Relaxed)
+    }
+
+    #[inline]
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    #[inline]
+    pub(crate) fn class(&self) -> SizeClass {
+        SizeClass::at(self.class.load(Ordering::Relaxed))
+    }
+
+    /// Starts a lease. The caller holds the slot's block, which is not leased.
+    #[inline]
+    pub(crate) fn open(&self) {
+        debug_assert_eq!(self.generation.load(Ordering::Relaxed) % 2, 0);
+        self.advance();
+    }
+
+    /// Ends a lease. The caller still holds the slot's block.
+    #[inline]
+    pub(crate) fn close(&self) {
+        debug_assert_eq!(self.generation.load(Ordering::Relaxed) % 2, 1);
+        self.advance();
+    }
+
+    #[inline]
+    fn advance(&self) {
+        let generation = (self.generation.load(Ordering::Relaxed) + 1) & GENERATION_MASK;
+        self.generation.store(generation, Ordering::Release);
+    }
+
+    /// The id of the lease that the caller holds.
+    #[inline]
+    pub(crate) fn lease_id(&self) -> LeaseId {
+        LeaseId::new(self.index, self.generation.load(Ordering::Relaxed))
+    }
 }
 
 /// One lease of one block, for ever: no later lease has the same id.
@@ -45,12 +130,12 @@ impl LeaseId {
         Self(raw)
     }
 
-    fn new(slot: SlotIndex, generation: u64) -> Self {
-        Self(generation << INDEX_BITS | u64::from(slot.0))
+    fn new(slot: u32, generation: u64) -> Self {
+        Self(generation << INDEX_BITS | u64::from(slot))
     }
 
-    fn slot(self) -> SlotIndex {
-        SlotIndex((self.0 & ((1 << INDEX_BITS) - 1)) as u32)
+    fn slot(self) -> usize {
+        (self.0 & ((1 << INDEX_BITS) - 1)) as usize
     }
 
     fn generation(self) -> u64 {
@@ -67,7 +152,7 @@ impl std::fmt::Display for LeaseId {
 /// All slots. Grows by chunks that never move, and never shrinks.
 #[derive(Debug)]
 pub(crate) struct SlotTable {
-    chunks: [OnceLock<Box<[AtomicU64]>>; CHUNKS],
+    chunks: [OnceLock<Box<[Slot]>>; CHUNKS],
     unused: Mutex<Unused>,
 }
 
@@ -84,10 +169,10 @@ impl SlotTable {
     }
 
     /// A slot for a new block; `None` when the table is full or the system has no memory for it.
-    pub(crate) fn claim(&self) -> Option<SlotIndex> {
+    pub(crate) fn claim(&self) -> Option<&Slot> {
         let mut unused = self.unused.lock();
         if let Some(index) = unused.retired.pop() {
-            return Some(SlotIndex(index));
+            return self.slot(index as usize);
         }
         let index = unused.next;
         let (chunk, offset) = locate(index);
@@ -98,50 +183,27 @@ impl SlotTable {
             unused.retired.try_reserve_exact(2 * len).ok()?;
             let mut slots = Vec::new();
             slots.try_reserve_exact(len).ok()?;
-            slots.resize_with(len, || AtomicU64::new(0));
+            slots.extend((index..index + len).map(|index| Slot::new(index as u32)));
             cell.set(slots.into_boxed_slice()).ok()?;
         }
         unused.next += 1;
-        Some(SlotIndex(index as u32))
+        self.slot(index)
     }
 
     /// Takes back the slot of a block that is being freed. Its lease is closed.
-    pub(crate) fn retire(&self, slot: SlotIndex) {
-        debug_assert!(self.generation(slot).is_some_and(|generation| generation % 2 == 0));
-        self.unused.lock().retired.push(slot.0);
-    }
-
-    /// Starts a lease. The caller holds the slot's block, which is not leased.
-    pub(crate) fn open(&self, slot: SlotIndex) -> LeaseId {
-        LeaseId::new(slot, self.advance(slot))
-    }
-
-    /// Ends a lease. The caller still holds the slot's block.
-    pub(crate) fn close(&self, id: LeaseId) {
-        debug_assert!(self.is_live(id));
-        self.advance(id.slot());
+    pub(crate) fn retire(&self, slot: &Slot) {
+        debug_assert_eq!(slot.generation.load(Ordering::Relaxed) % 2, 0);
+        self.unused.lock().retired.push(slot.index);
     }
 
     /// Whether this very lease has not ended.
     pub(crate) fn is_live(&self, id: LeaseId) -> bool {
-        id.generation() % 2 == 1 && self.generation(id.slot()) == Some(id.generation())
+        id.generation() % 2 == 1
+            && self.slot(id.slot()).is_some_and(|slot| slot.generation.load(Ordering::Acquire) == id.generation())
     }
 
-    fn advance(&self, slot: SlotIndex) -> u64 {
-        let Some(cell) = self.cell(slot) else {
-            return 0;
-        };
-        let generation = (cell.load(Ordering::Relaxed) + 1) & GENERATION_MASK;
-        cell.store(generation, Ordering::Release);
-        generation
-    }
-
-    fn generation(&self, slot: SlotIndex) -> Option<u64> {
-        self.cell(slot).map(|cell| cell.load(Ordering::Acquire))
-    }
-
-    fn cell(&self, slot: SlotIndex) -> Option<&AtomicU64> {
-        let (chunk, offset) = locate(slot.0 as usize);
+    fn slot(&self, index: usize) -> Option<&Slot> {
+        let (chunk, offset) = locate(index);
         self.chunks.get(chunk)?.get()?.get(offset)
     }
 }
@@ -160,11 +222,21 @@ fn chunk_len(chunk: usize) -> usize {
 mod tests {
     use super::*;
 
+    fn open(slot: &Slot) -> LeaseId {
+        slot.open();
+        slot.lease_id()
+    }
+
+    #[test]
+    fn a_slot_is_half_a_cache_line() {
+        assert_eq!(size_of::<Slot>(), 32);
+    }
+
     #[test]
     fn every_slot_of_the_table_is_distinct_and_reachable() {
         let table = SlotTable::new();
-        let slots: Vec<SlotIndex> = (0..10_000).map(|_| table.claim().unwrap()).collect();
-        let ids: Vec<LeaseId> = slots.iter().map(|&slot| table.open(slot)).collect();
+        let slots: Vec<&Slot> = (0..10_000).map(|_| table.claim().unwrap()).collect();
+        let ids: Vec<LeaseId> = slots.iter().map(|slot| open(slot)).collect();
         assert!(ids.iter().all(|&id| table.is_live(id) && id.get() != 0));
         let distinct: std::collections::HashSet<LeaseId> = ids.iter().copied().collect();
         assert_eq!(distinct.len(), ids.len());
@@ -174,12 +246,12 @@ mod tests {
     fn an_old_id_stays_dead_when_its_slot_is_leased_again() {
         let table = SlotTable::new();
         let slot = table.claim().unwrap();
-        let first = table.open(slot);
-        table.close(first);
+        let first = open(slot);
+        slot.close();
         assert!(!table.is_live(first));
         table.retire(slot);
-        assert_eq!(table.claim(), Some(slot));
-        let second = table.open(slot);
+        assert!(std::ptr::eq(table.claim().unwrap(), slot));
+        let second = open(slot);
         assert_ne!(first, second);
         assert!(table.is_live(second) && !table.is_live(first));
     }
