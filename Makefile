@@ -25,7 +25,7 @@ FEATURES := python-bindings,simd-accel python-bindings,mimalloc python-bindings,
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 .PHONY: help build run test test-rust test-python loom asan lint lint-rust lint-python fmt doc features bench bench-actors \
-	bench-await clean
+	bench-await bench-memory clean
 
 help: ## list the targets
 	@echo 'make TARGET [PYTHON=python3.12] [IMAGES=folder]'
@@ -79,13 +79,16 @@ fmt: $(VENV)/.test ## format everything
 doc: ## build the crates' documentation
 	$(CARGO) doc --workspace --no-deps --locked --features ironcliw/testkit
 
-bench: bench-actors bench-await ## measure ours beside the peers; writes target/bench/
+bench: bench-actors bench-await bench-memory ## measure ours beside the peers; writes target/bench/
 
 bench-actors: ## messages, asks, actors and Savina's programs, against actix, kameo, ractor, xtra and channels
 	$(CARGO) run --release --locked -p ironcliw-bench --bin actors
 
 bench-await: $(VENV)/.native $(VENV)/.bench $(VENV)/.peers ## awaits, against pyo3-async-runtimes, threads, pykka and Ray
 	PYTHONPATH=benches/python $(BIN)/python -m awaits
+
+bench-memory: ## the buffer pool, against malloc, mimalloc and object pools
+	$(CARGO) run --release --locked -p ironcliw-bench --bin memory
 
 features: ## check that each cargo feature builds alone, and none
 	$(CARGO) check --locked -p ironcliw --no-default-features

@@ -1,0 +1,89 @@
+//! What is done to every system: each function measures for about `time` and returns nanoseconds a buffer.
+
+use std::array;
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::bounded;
+
+use crate::system::System;
+
+/// Buffers between two looks at the clock.
+const BATCH: u32 = 256;
+/// Buffers that are alive in [`rotate`].
+const LIVE: usize = 8;
+/// Buffers that [`hand_over`] sends at a time.
+pub const HANDED_OVER: usize = 32;
+/// Batches on their way at most.
+const ON_THEIR_WAY: usize = 4;
+
+/// Runs `batch` of so many buffers again and again.
+fn repeat(time: Duration, buffers: u32, mut batch: impl FnMut()) -> f64 {
+    let (began, mut done) = (Instant::now(), 0u64);
+    loop {
+        batch();
+        done += u64::from(buffers);
+        let elapsed = began.elapsed();
+        if elapsed >= time {
+            return elapsed.as_nanos() as f64 / done as f64;
+        }
+    }
+}
+
+/// One thread takes a buffer and gives it back.
+pub fn take_and_give<S: System>(system: &'static S, time: Duration) -> f64 {
+    repeat(time, BATCH, || (0..BATCH).for_each(|_| drop(black_box(system.take()))))
+}
+
+/// One thread has eight buffers and replaces the oldest.
+pub fn rotate<S: System>(system: &'static S, time: Duration) -> f64 {
+    let mut live: [S::Held; LIVE] = array::from_fn(|_| system.take());
+    repeat(time, BATCH, || {
+        for turn in 0..BATCH as usize {
+            live[turn % LIVE] = black_box(system.take());
+        }
+    })
+}
+
+/// One thread takes buffers and another gives them back, 32 at a time.
+pub fn hand_over<S: System>(system: &'static S, time: Duration) -> f64 {
+    let cores = ironcliw::allowed_cores();
+    let pin = |which: usize| {
+        if let Some(&id) = cores.get(which % cores.len().max(1)) {
+            core_affinity::set_for_current(core_affinity::CoreId { id });
+        }
+    };
+    // The vectors go round, so that no batch costs an allocation that is not the system's.
+    let (send, receive) = bounded::<Vec<S::Held>>(ON_THEIR_WAY);
+    let (send_back, receive_back) = bounded::<Vec<S::Held>>(ON_THEIR_WAY + 2);
+    (0..ON_THEIR_WAY + 2).for_each(|_| send_back.send(Vec::with_capacity(HANDED_OVER)).expect("there is room"));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            pin(1);
+            for mut batch in receive {
+                batch.clear();
+                if send_back.send(batch).is_err() {
+                    break;
+                }
+            }
+        });
+        let producer = scope.spawn(move || {
+            pin(0);
+            repeat(time, HANDED_OVER as u32, || {
+                let mut batch = receive_back.recv().expect("the other thread lives");
+                batch.extend((0..HANDED_OVER).map(|_| system.take()));
+                send.send(batch).expect("the other thread lives");
+            })
+        });
+        producer.join().expect("it does not panic")
+    })
+}
+
+/// One thread takes a buffer, writes all of it, and gives it back.
+pub fn fill<S: System>(system: &'static S, time: Duration) -> f64 {
+    repeat(time, 1, || {
+        let mut held = system.take();
+        S::bytes(&mut held).fill(black_box(7));
+        black_box(&held);
+    })
+}
