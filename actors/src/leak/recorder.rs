@@ -111,6 +111,7 @@ impl Recorder {
     }
 
     /// The level to record the lease at hand at, if it is to be recorded.
+    #[inline]
     pub(crate) fn wants(&self, force: bool) -> Option<Level> {
         let level = self.level();
         let wanted = match level {

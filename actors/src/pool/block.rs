@@ -6,6 +6,7 @@
 //! dropped leaks all three, which is why only `core` makes blocks and frees them.
 
 use super::class::SizeClass;
+use super::core::Core;
 use super::memory;
 use super::slots::Slot;
 use std::ptr::NonNull;
@@ -27,8 +28,8 @@ impl Block {
     ///
     /// # Safety
     /// The slot has no block, and stays where it is until this one is freed.
-    pub(crate) unsafe fn zeroed(class: SizeClass, bytes: usize, slot: &Slot) -> Option<Self> {
-        slot.describe(class, memory::zeroed(bytes)?);
+    pub(crate) unsafe fn zeroed(core: &Core, class: SizeClass, bytes: usize, slot: &Slot) -> Option<Self> {
+        slot.describe(core, class, memory::zeroed(bytes)?);
         Some(Self(NonNull::from(slot)))
     }
 
@@ -63,6 +64,13 @@ impl Block {
     #[inline]
     pub(crate) unsafe fn from_raw(raw: *mut Slot) -> Option<Self> {
         NonNull::new(raw).map(Self)
+    }
+
+    /// The core that the slot belongs to, of which the block has a reference.
+    #[inline]
+    pub(crate) fn core(&self) -> NonNull<Core> {
+        // SAFETY: a slot that has a block has a core: `zeroed` saw to it.
+        unsafe { NonNull::new_unchecked(self.slot().core()) }
     }
 
     #[inline]

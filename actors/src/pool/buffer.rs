@@ -6,7 +6,7 @@ use super::core::Core;
 use super::lease::{AllocOptions, LeaseKind};
 use super::owner::Owner;
 use super::slots::LeaseId;
-use crate::leak::{Lease, Outcome};
+use crate::leak::{Lease, Level, Outcome};
 use crate::{Error, Result};
 use bytemuck::{AnyBitPattern, NoUninit};
 use std::mem::ManuallyDrop;
@@ -16,23 +16,12 @@ use std::sync::Arc;
 
 /// A buffer leased from a [`Pool`](super::Pool): `len` bytes, aligned to 64, always initialised, owned by this handle
 /// alone. Dropping it, on any thread, gives the block back; the pool's memory lives until the last buffer is gone.
+///
+/// The handle itself is one word, whatever it is a handle of.
 pub struct Buffer {
-    /// Alive as long as the block is.
-    core: NonNull<Core>,
     /// Taken out by `drop` only.
     block: ManuallyDrop<Block>,
-    start: NonNull<u8>,
-    len: usize,
-    owner: Owner,
-    kind: LeaseKind,
-    recorded: bool,
-    released: bool,
 }
-
-// SAFETY: a buffer owns its block, which may go to any thread, and its core is shared by threads anyway.
-unsafe impl Send for Buffer {}
-// SAFETY: as above; a shared buffer is only read.
-unsafe impl Sync for Buffer {}
 
 impl Buffer {
     /// Leases a block of at least `len` bytes.
@@ -42,28 +31,24 @@ impl Buffer {
         if options.zeroed && !found.zeroed {
             found.block.clear(len);
         }
-        let block = found.block;
-        block.slot().open();
-        let mut buffer = Self {
-            core: NonNull::from(&**core),
-            start: block.start(),
-            block: ManuallyDrop::new(block),
-            len,
-            owner,
-            kind: options.kind,
-            recorded: false,
-            released: false,
-        };
+        found.block.slot().open(len, owner, options.kind);
+        let buffer = Self { block: ManuallyDrop::new(found.block) };
         let force = options.record || options.kind == LeaseKind::Explicit;
         if let Some(level) = core.recorder.wants(force) {
-            buffer.recorded = core.recorder.acquired(level, buffer.describe(), options.site);
+            buffer.record(core, level, options.site);
         }
         Ok(buffer)
     }
 
+    #[cold]
+    fn record(&self, core: &Core, level: Level, site: Option<Arc<str>>) {
+        let recorded = core.recorder.acquired(level, self.describe(), site);
+        self.block.slot().set_recorded(recorded);
+    }
+
     /// Ends the lease, as it is demanded of [`LeaseKind::Explicit`] ones; other kinds may as well be dropped.
-    pub fn release(mut self) {
-        self.released = true;
+    pub fn release(self) {
+        self.block.slot().set_released();
     }
 
     /// The lease's id, unique for the pool's life.
@@ -83,23 +68,23 @@ impl Buffer {
 
     /// Who the lease is counted for.
     pub fn owner(&self) -> Owner {
-        self.owner
+        self.block.slot().owner()
     }
 
     /// How the lease is meant to end.
     pub fn kind(&self) -> LeaseKind {
-        self.kind
+        self.block.slot().kind()
     }
 
     /// The first byte: aligned to 64 and valid for reads and writes of `len` bytes while this buffer lives. For views
     /// handed to foreign code, which answers for not overlapping a slice borrowed from this buffer while it writes.
     pub fn data_ptr(&self) -> NonNull<u8> {
-        self.start
+        self.block.start()
     }
 
     /// Shortens the buffer to `len` bytes; no effect if it is not longer. The block stays the same.
     pub fn truncate(&mut self, len: usize) {
-        self.len = self.len.min(len);
+        self.block.slot().set_len(self.len().min(len));
     }
 
     /// The bytes as elements of type `T`, such as `f32` or `u16`, in native byte order.
@@ -136,7 +121,7 @@ impl Buffer {
     }
 
     fn not_elements<T>(&self) -> Error {
-        let (len, name, size) = (self.len, std::any::type_name::<T>(), size_of::<T>());
+        let (len, name, size) = (self.len(), std::any::type_name::<T>(), size_of::<T>());
         Error::invalid(format!("a buffer of {len} bytes is no sequence of {name} ({size} bytes each)"))
     }
 
@@ -144,24 +129,26 @@ impl Buffer {
         Lease {
             id: self.id(),
             class: self.class(),
-            bytes: self.len,
+            bytes: self.len(),
             block_bytes: self.block_bytes(),
-            owner: self.owner,
-            kind: self.kind,
+            owner: self.owner(),
+            kind: self.kind(),
         }
     }
 }
 
 impl Buffer {
-    /// For a lease that somebody hears of when it ends: that is after its slot was closed.
+    /// Ends a lease of which somebody hears: after its slot was closed.
     #[cold]
-    fn tell(&self, lease: Lease) {
-        // SAFETY: the core lives while the block does, which `drop` has not given back yet.
-        let core = unsafe { self.core.as_ref() };
-        if self.kind == LeaseKind::Explicit && !self.released {
+    fn close_and_tell(&self) {
+        let lease = self.describe();
+        self.block.slot().close();
+        // SAFETY: the block has a reference to its core, and `drop` has not given it back yet.
+        let core = unsafe { self.block.core().as_ref() };
+        if lease.kind == LeaseKind::Explicit && !self.block.slot().is_released() {
             let told = core.recorder.released(lease, Outcome::DroppedUnreleased);
             core.accounts.unreleased(lease.owner, lease.class, lease.block_bytes, told);
-        } else if self.recorded {
+        } else if self.block.slot().is_recorded() {
             core.recorder.released(lease, Outcome::Returned);
         }
     }
@@ -170,15 +157,15 @@ impl Buffer {
 impl Drop for Buffer {
     #[inline]
     fn drop(&mut self) {
-        if self.recorded || self.kind == LeaseKind::Explicit {
-            let lease = self.describe();
-            self.block.slot().close();
-            self.tell(lease);
+        let slot = self.block.slot();
+        let owner = slot.owner();
+        if slot.is_recorded() || slot.kind() == LeaseKind::Explicit {
+            self.close_and_tell();
         } else {
-            self.block.slot().close();
+            slot.close();
         }
-        // SAFETY: nothing takes the block out before, and nothing touches it after: this is drop. It is of this core.
-        unsafe { Core::give_back(self.core, ManuallyDrop::take(&mut self.block), self.owner) }
+        // SAFETY: nothing takes the block out before, and nothing touches it after: this is drop.
+        Core::give_back(unsafe { ManuallyDrop::take(&mut self.block) }, owner);
     }
 }
 
@@ -188,7 +175,7 @@ impl Deref for Buffer {
     #[inline]
     fn deref(&self) -> &[u8] {
         // SAFETY: `len` is at most the block's bytes, all initialised, and the block is ours while we live.
-        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len) }
+        unsafe { std::slice::from_raw_parts(self.block.start().as_ptr(), self.block.slot().len()) }
     }
 }
 
@@ -196,7 +183,7 @@ impl DerefMut for Buffer {
     #[inline]
     fn deref_mut(&mut self) -> &mut [u8] {
         // SAFETY: as in `deref`, and `&mut self` is exclusive.
-        unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.len) }
+        unsafe { std::slice::from_raw_parts_mut(self.block.start().as_ptr(), self.block.slot().len()) }
     }
 }
 
@@ -210,9 +197,9 @@ impl std::fmt::Debug for Buffer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Buffer")
             .field("id", &self.id().get())
-            .field("len", &self.len)
-            .field("owner", &self.owner.name())
-            .field("kind", &self.kind)
+            .field("len", &self.len())
+            .field("owner", &self.owner().name())
+            .field("kind", &self.kind())
             .finish_non_exhaustive()
     }
 }

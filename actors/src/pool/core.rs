@@ -21,7 +21,6 @@ use crate::leak::Recorder;
 use crate::{Error, Result};
 use crossbeam_utils::CachePadded;
 use std::mem::ManuallyDrop;
-use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
@@ -176,7 +175,7 @@ impl Core {
         let made = self.slots.claim().and_then(|slot| {
             // SAFETY: the slot is new or was retired, and it stays where it is while the core lives, of which the block
             // gets a reference below.
-            let zeroed = || unsafe { Block::zeroed(class, bytes, slot) };
+            let zeroed = || unsafe { Block::zeroed(self, class, bytes, slot) };
             let block = zeroed().or_else(|| {
                 // The system has no memory; what lies idle may be enough.
                 self.trim(0);
@@ -203,11 +202,9 @@ impl Core {
     }
 
     /// Ends a lease, whose slot was closed.
-    ///
-    /// # Safety
-    /// `block` is one of this core's, which is how it is known to be alive.
     #[inline]
-    pub(crate) unsafe fn give_back(this: NonNull<Self>, block: Block, owner: Owner) {
+    pub(crate) fn give_back(block: Block, owner: Owner) {
+        let this = block.core();
         // SAFETY: a block owns a reference to its core.
         let core = unsafe { this.as_ref() };
         let class = block.class();

@@ -103,6 +103,7 @@ impl Pool {
     /// # Errors
     /// [`Error::PoolExhausted`](crate::Error::PoolExhausted) when the limit, or the system, has no room for it;
     /// [`Error::InvalidInput`](crate::Error::InvalidInput) for a length beyond [`SizeClass::MAX_LEN`].
+    #[inline]
     pub fn allocate(&self, len: usize, owner: Owner) -> Result<Buffer> {
         self.allocate_with(len, owner, AllocOptions::default())
     }
@@ -111,6 +112,7 @@ impl Pool {
     ///
     /// # Errors
     /// As [`Pool::allocate`].
+    #[inline]
     pub fn allocate_for_overwrite(&self, len: usize, owner: Owner) -> Result<Buffer> {
         self.allocate_with(len, owner, AllocOptions::for_overwrite())
     }
@@ -119,6 +121,7 @@ impl Pool {
     ///
     /// # Errors
     /// As [`Pool::allocate`].
+    #[inline]
     pub fn allocate_with(&self, len: usize, owner: Owner, options: AllocOptions) -> Result<Buffer> {
         Buffer::lease(&self.core, len, owner, options)
     }

@@ -82,6 +82,7 @@ impl Owner {
     }
 
     /// The owner at this place of a table of [`Owner::MAX`] places.
+    #[inline]
     pub(crate) fn at(index: usize) -> Self {
         debug_assert!(index < Self::MAX);
         Self(index as u16)

@@ -6,17 +6,21 @@
 //! when a block goes back to the system and another takes over its slot, so an old id never comes to life again
 //! (a slot would have to be leased 2^37 times in between).
 //!
-//! A slot is also its block's header: where the block's memory is stands beside the generation, in one half of a cache
-//! line, and slots never move, so that a block is handed on as a pointer to its slot.
+//! A slot is also its block's header: where the block's memory is and what its lease is for stand beside the generation,
+//! in one cache line. Slots never move, so that a block, and a buffer, is a pointer to its slot, and whoever hands it on
+//! copies one word.
 //!
 //! Who may write: only the holder of a slot's block opens and closes its lease and changes its header, so that needs no
 //! read-modify-write. Anybody may read the generation.
 
 use super::class::SizeClass;
+use super::core::Core;
+use super::lease::LeaseKind;
+use super::owner::Owner;
 use parking_lot::Mutex;
 use std::ptr::NonNull;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU16, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU16, AtomicU64, AtomicUsize, Ordering};
 
 /// Low bits of an id: the slot. 2^26 blocks of the smallest class are 4 GiB.
 const INDEX_BITS: u32 = 26;
@@ -25,16 +29,22 @@ const GENERATION_MASK: u64 = (1 << (64 - INDEX_BITS)) - 1;
 const FIRST_CHUNK: usize = 1 << 10;
 const CHUNKS: usize = INDEX_BITS as usize - 10 + 1;
 
-/// The generation of a block's lease, and where the block's memory is.
+/// The generation of a block's lease, where the block's memory is, and what the lease is for.
 #[derive(Debug)]
-#[repr(C, align(32))]
+#[repr(C, align(64))]
 pub(crate) struct Slot {
     generation: AtomicU64,
     start: AtomicPtr<u8>,
     bytes: AtomicUsize,
+    core: AtomicPtr<Core>,
+    len: AtomicUsize,
     index: u32,
+    owner: AtomicU16,
     shift: AtomicU16,
     class: AtomicU8,
+    explicit: AtomicBool,
+    recorded: AtomicBool,
+    released: AtomicBool,
 }
 
 /// Memory as a slot remembers it.
@@ -52,14 +62,21 @@ impl Slot {
             generation: AtomicU64::new(0),
             start: AtomicPtr::default(),
             bytes: AtomicUsize::new(0),
+            core: AtomicPtr::default(),
+            len: AtomicUsize::new(0),
             index,
+            owner: AtomicU16::new(0),
             shift: AtomicU16::new(0),
             class: AtomicU8::new(0),
+            explicit: AtomicBool::new(false),
+            recorded: AtomicBool::new(false),
+            released: AtomicBool::new(false),
         }
     }
 
     /// Describes the slot's new block, in the hands of whoever made it.
-    pub(crate) fn describe(&self, class: SizeClass, extent: Extent) {
+    pub(crate) fn describe(&self, core: &Core, class: SizeClass, extent: Extent) {
+        self.core.store(std::ptr::from_ref(core).cast_mut(), Ordering::Relaxed);
         self.start.store(extent.start.as_ptr(), Ordering::Relaxed);
         self.bytes.store(extent.bytes, Ordering::Relaxed);
         self.shift.store(extent.shift, Ordering::Relaxed);
@@ -70,6 +87,12 @@ impl Slot {
     pub(crate) fn extent(&self) -> Option<Extent> {
         let start = NonNull::new(self.start.load(Ordering::Relaxed))?;
         Some(Extent { start, bytes: self.bytes(), shift: self.shift.load(Ordering::Relaxed) })
+    }
+
+    /// The core of the slot's block, or null.
+    #[inline]
+    pub(crate) fn core(&self) -> *mut Core {
+        self.core.load(Ordering::Relaxed)
     }
 
     #[inline]
@@ -89,8 +112,13 @@ impl Slot {
 
     /// Starts a lease. The caller holds the slot's block, which is not leased.
     #[inline]
-    pub(crate) fn open(&self) {
+    pub(crate) fn open(&self, len: usize, owner: Owner, kind: LeaseKind) {
         debug_assert_eq!(self.generation.load(Ordering::Relaxed) % 2, 0);
+        self.len.store(len, Ordering::Relaxed);
+        self.owner.store(owner.index() as u16, Ordering::Relaxed);
+        self.explicit.store(kind == LeaseKind::Explicit, Ordering::Relaxed);
+        self.recorded.store(false, Ordering::Relaxed);
+        self.released.store(false, Ordering::Relaxed);
         self.advance();
     }
 
@@ -105,6 +133,45 @@ impl Slot {
     fn advance(&self) {
         let generation = (self.generation.load(Ordering::Relaxed) + 1) & GENERATION_MASK;
         self.generation.store(generation, Ordering::Release);
+    }
+
+    /// Bytes of the lease.
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        self.len.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_len(&self, len: usize) {
+        self.len.store(len, Ordering::Relaxed);
+    }
+
+    #[inline]
+    pub(crate) fn owner(&self) -> Owner {
+        Owner::at(usize::from(self.owner.load(Ordering::Relaxed)))
+    }
+
+    #[inline]
+    pub(crate) fn kind(&self) -> LeaseKind {
+        if self.explicit.load(Ordering::Relaxed) { LeaseKind::Explicit } else { LeaseKind::Plain }
+    }
+
+    /// Whether the leak tracker heard of the lease's beginning.
+    #[inline]
+    pub(crate) fn is_recorded(&self) -> bool {
+        self.recorded.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_recorded(&self, recorded: bool) {
+        self.recorded.store(recorded, Ordering::Relaxed);
+    }
+
+    /// Whether the lease's holder ends it on purpose.
+    pub(crate) fn is_released(&self) -> bool {
+        self.released.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_released(&self) {
+        self.released.store(true, Ordering::Relaxed);
     }
 
     /// The id of the lease that the caller holds.
@@ -223,13 +290,13 @@ mod tests {
     use super::*;
 
     fn open(slot: &Slot) -> LeaseId {
-        slot.open();
+        slot.open(1, Owner::OTHER, LeaseKind::Plain);
         slot.lease_id()
     }
 
     #[test]
-    fn a_slot_is_half_a_cache_line() {
-        assert_eq!(size_of::<Slot>(), 32);
+    fn a_slot_is_a_cache_line() {
+        assert_eq!(size_of::<Slot>(), 64);
     }
 
     #[test]

@@ -63,11 +63,7 @@ pub fn all() -> Vec<Row> {
     }
     for (name, len, mimalloc) in [("1 KiB", 1 << 10, 1.2), ("64 KiB", 64 << 10, 4.0)] {
         let cells = cells!([Ours<false>, Malloc, Mi, FreeList, Opool, ObjectPool], len, hand_over);
-        rows.push(row(
-            format!("allocate here, release there, {name}"),
-            cells,
-            &[Against("mimalloc", mimalloc)],
-        ));
+        rows.push(row(format!("allocate here, release there, {name}"), cells, &[Against("mimalloc", mimalloc)]));
     }
     for (name, len) in [("6.2 MB", FRAME), ("64 MB", 64_000_000)] {
         rows.push(row(format!("allocate, fill, release, {name}"), cells!([Ours<false>, Malloc, Mi], len, fill), &[]));

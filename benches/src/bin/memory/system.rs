@@ -51,8 +51,11 @@ impl<const ZEROED: bool, const SAMPLED: bool> System for Ours<ZEROED, SAMPLED> {
 
     #[inline]
     fn take(&'static self) -> Buffer {
-        let lease =
-            if ZEROED { self.pool.allocate(self.len, self.owner) } else { self.pool.allocate_for_overwrite(self.len, self.owner) };
+        let lease = if ZEROED {
+            self.pool.allocate(self.len, self.owner)
+        } else {
+            self.pool.allocate_for_overwrite(self.len, self.owner)
+        };
         let mut buffer = lease.expect("the limit is far away");
         touch(&mut buffer);
         buffer
