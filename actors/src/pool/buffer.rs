@@ -24,8 +24,8 @@ pub struct Buffer {
 }
 
 impl Buffer {
-    /// Leases a block of at least `len` bytes.
-    #[inline]
+    /// Leases a block of at least `len` bytes. In line, so that the handle stays in a register all the way to its user.
+    #[inline(always)]
     pub(crate) fn lease(core: &Arc<Core>, len: usize, owner: Owner, options: AllocOptions) -> Result<Self> {
         let mut found = core.lease(len, owner)?;
         if options.zeroed && !found.zeroed {
@@ -42,8 +42,9 @@ impl Buffer {
 
     #[cold]
     fn record(&self, core: &Core, level: Level, site: Option<Arc<str>>) {
-        let recorded = core.recorder.acquired(level, self.describe(), site);
-        self.block.slot().set_recorded(recorded);
+        if core.recorder.acquired(level, self.describe(), site) {
+            self.block.slot().set_recorded();
+        }
     }
 
     /// Ends the lease, as it is demanded of [`LeaseKind::Explicit`] ones; other kinds may as well be dropped.
@@ -68,12 +69,12 @@ impl Buffer {
 
     /// Who the lease is counted for.
     pub fn owner(&self) -> Owner {
-        self.block.slot().owner()
+        self.block.slot().terms().owner()
     }
 
     /// How the lease is meant to end.
     pub fn kind(&self) -> LeaseKind {
-        self.block.slot().kind()
+        self.block.slot().terms().kind()
     }
 
     /// The first byte: aligned to 64 and valid for reads and writes of `len` bytes while this buffer lives. For views
@@ -141,14 +142,14 @@ impl Buffer {
     /// Ends a lease of which somebody hears: after its slot was closed.
     #[cold]
     fn close_and_tell(&self) {
-        let lease = self.describe();
+        let (lease, terms) = (self.describe(), self.block.slot().terms());
         self.block.slot().close();
         // SAFETY: the block has a reference to its core, and `drop` has not given it back yet.
         let core = unsafe { self.block.core().as_ref() };
-        if lease.kind == LeaseKind::Explicit && !self.block.slot().is_released() {
+        if lease.kind == LeaseKind::Explicit && !terms.is_released() {
             let told = core.recorder.released(lease, Outcome::DroppedUnreleased);
             core.accounts.unreleased(lease.owner, lease.class, lease.block_bytes, told);
-        } else if self.block.slot().is_recorded() {
+        } else if terms.is_recorded() {
             core.recorder.released(lease, Outcome::Returned);
         }
     }
@@ -158,14 +159,14 @@ impl Drop for Buffer {
     #[inline]
     fn drop(&mut self) {
         let slot = self.block.slot();
-        let owner = slot.owner();
-        if slot.is_recorded() || slot.kind() == LeaseKind::Explicit {
+        let terms = slot.terms();
+        if terms.is_watched() {
             self.close_and_tell();
         } else {
             slot.close();
         }
         // SAFETY: nothing takes the block out before, and nothing touches it after: this is drop.
-        Core::give_back(unsafe { ManuallyDrop::take(&mut self.block) }, owner);
+        Core::give_back(unsafe { ManuallyDrop::take(&mut self.block) }, terms.owner());
     }
 }
 

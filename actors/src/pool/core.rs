@@ -12,7 +12,7 @@
 use super::accounts::Accounts;
 use super::block::Block;
 use super::budget::Budget;
-use super::cache::{self, Magazine, PoolId, Refused, Roster};
+use super::cache::{self, Inside, Magazine, PoolId, Refused, Roster};
 use super::class::SizeClass;
 use super::owner::Owner;
 use super::shelf::Shelf;
@@ -21,6 +21,7 @@ use crate::leak::Recorder;
 use crate::{Error, Result};
 use crossbeam_utils::CachePadded;
 use std::mem::ManuallyDrop;
+use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
@@ -114,7 +115,7 @@ impl Core {
     }
 
     /// A block of at least `len` bytes, leased to `owner`.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn lease(self: &Arc<Self>, len: usize, owner: Owner) -> Result<Found> {
         let class = SizeClass::of(len);
         if let Some(inside) = cache::enter(self.id)
@@ -127,6 +128,7 @@ impl Core {
 
     /// The same, when the thread's cache has none or must not be used.
     #[cold]
+    #[inline(never)]
     fn find(self: &Arc<Self>, len: usize, owner: Owner) -> Result<Found> {
         let Some(bytes) = SizeClass::block_bytes(len) else {
             self.failures.fetch_add(1, Ordering::Relaxed);
@@ -204,39 +206,57 @@ impl Core {
     /// Ends a lease, whose slot was closed.
     #[inline]
     pub(crate) fn give_back(block: Block, owner: Owner) {
-        let this = block.core();
         // SAFETY: a block owns a reference to its core.
-        let core = unsafe { this.as_ref() };
-        let class = block.class();
-        let refused = match cache::enter(core.id) {
-            Some(inside) => match inside.give_back(block, class, owner) {
-                // From here on the block is anybody's, and the core may go with it; the cache does not.
+        let id = unsafe { block.core().as_ref() }.id;
+        let block = match cache::enter(id) {
+            // When it is kept the block is anybody's, and the core may go with it; the cache does not.
+            Some(inside) => match inside.give_back(block, owner) {
                 Ok(()) => return,
-                Err(Refused::Full(block)) => {
-                    inside.end(owner, class, block.bytes());
-                    // The core cannot go before we are outside: who ends it visits this cache first.
-                    match inside.overflow(block, core.shelf(class), &core.budget.shelved) {
-                        Ok(()) => return,
-                        Err(rest) => Err(rest),
-                    }
-                }
-                Err(Refused::Allowance(block)) => Ok(block),
+                Err(Refused::Full(block)) => return Self::give_back_by_shelf(inside, block, owner),
+                Err(Refused::Allowance(block)) => block,
             },
-            None => Ok(block),
+            None => block,
         };
-        // SAFETY: the block or the magazine in hand owns a reference, so that there is one to be had.
-        let core = unsafe {
-            Arc::increment_strong_count(this.as_ptr());
-            Arc::from_raw(this.as_ptr())
-        };
-        match refused {
-            Ok(block) => core.give_back_slowly(block, owner),
-            Err(rest) => _ = core.free_shelved(rest),
+        Self::give_back_slowly(block, owner);
+    }
+
+    /// The same, when the thread keeps as many of this class as it may.
+    #[cold]
+    #[inline(never)]
+    fn give_back_by_shelf(inside: Inside<'_>, block: Block, owner: Owner) {
+        let (this, class) = (block.core(), block.class());
+        inside.end(owner, class, block.bytes());
+        // SAFETY: a block owns a reference to its core. When it is on the shelf the core cannot go before we are outside:
+        // who ends it visits this cache first.
+        let core = unsafe { this.as_ref() };
+        let rest = inside.overflow(block, core.shelf(class), &core.budget.shelved);
+        drop(inside);
+        if let Err(rest) = rest {
+            // SAFETY: what the shelf did not take owns a reference, so that there is one to be had.
+            let core = unsafe { Self::referenced(this) };
+            core.free_shelved(rest);
         }
     }
 
+    /// # Safety
+    /// The core lives.
+    unsafe fn referenced(this: NonNull<Self>) -> Arc<Self> {
+        // SAFETY: every core is made in an `Arc`, and the caller says that this one lives.
+        unsafe {
+            Arc::increment_strong_count(this.as_ptr());
+            Arc::from_raw(this.as_ptr())
+        }
+    }
+
+    /// The same, when the thread's cache must ask first, or must not be used.
     #[cold]
-    fn give_back_slowly(self: &Arc<Self>, block: Block, owner: Owner) {
+    #[inline(never)]
+    fn give_back_slowly(block: Block, owner: Owner) {
+        // SAFETY: a block owns a reference to its core.
+        unsafe { Self::referenced(block.core()) }.take_back(block, owner);
+    }
+
+    fn take_back(self: &Arc<Self>, block: Block, owner: Owner) {
         let (bytes, class) = (block.bytes(), block.class());
         self.caches.with(self, |inside| inside.end(owner, class, bytes));
         if class == SizeClass::HUGE || self.is_closed() || self.budget.is_over_limit() {

@@ -20,7 +20,7 @@ use super::owner::Owner;
 use parking_lot::Mutex;
 use std::ptr::NonNull;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU16, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 /// Low bits of an id: the slot. 2^26 blocks of the smallest class are 4 GiB.
 const INDEX_BITS: u32 = 26;
@@ -39,12 +39,47 @@ pub(crate) struct Slot {
     core: AtomicPtr<Core>,
     len: AtomicUsize,
     index: u32,
-    owner: AtomicU16,
+    /// The lease's owner in the lower half, and marks in the upper one.
+    terms: AtomicU32,
     shift: AtomicU16,
     class: AtomicU8,
-    explicit: AtomicBool,
-    recorded: AtomicBool,
-    released: AtomicBool,
+}
+
+/// Of `terms`: the lease must be ended on purpose.
+const EXPLICIT: u32 = 1 << 16;
+/// The leak tracker heard of the lease's beginning.
+const RECORDED: u32 = 1 << 17;
+/// The lease's holder ends it on purpose.
+const RELEASED: u32 = 1 << 18;
+
+/// A lease's owner, and how it is meant to end and does, as far as its end is concerned.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Terms(u32);
+
+impl Terms {
+    #[inline]
+    pub(crate) fn owner(self) -> Owner {
+        Owner::at((self.0 & 0xFFFF) as usize)
+    }
+
+    #[inline]
+    pub(crate) fn kind(self) -> LeaseKind {
+        if self.0 & EXPLICIT != 0 { LeaseKind::Explicit } else { LeaseKind::Plain }
+    }
+
+    pub(crate) fn is_recorded(self) -> bool {
+        self.0 & RECORDED != 0
+    }
+
+    pub(crate) fn is_released(self) -> bool {
+        self.0 & RELEASED != 0
+    }
+
+    /// Whether somebody may hear of the lease's end.
+    #[inline]
+    pub(crate) fn is_watched(self) -> bool {
+        self.0 & (EXPLICIT | RECORDED) != 0
+    }
 }
 
 /// Memory as a slot remembers it.
@@ -65,12 +100,9 @@ impl Slot {
             core: AtomicPtr::default(),
             len: AtomicUsize::new(0),
             index,
-            owner: AtomicU16::new(0),
+            terms: AtomicU32::new(0),
             shift: AtomicU16::new(0),
             class: AtomicU8::new(0),
-            explicit: AtomicBool::new(false),
-            recorded: AtomicBool::new(false),
-            released: AtomicBool::new(false),
         }
     }
 
@@ -115,10 +147,8 @@ impl Slot {
     pub(crate) fn open(&self, len: usize, owner: Owner, kind: LeaseKind) {
         debug_assert_eq!(self.generation.load(Ordering::Relaxed) % 2, 0);
         self.len.store(len, Ordering::Relaxed);
-        self.owner.store(owner.index() as u16, Ordering::Relaxed);
-        self.explicit.store(kind == LeaseKind::Explicit, Ordering::Relaxed);
-        self.recorded.store(false, Ordering::Relaxed);
-        self.released.store(false, Ordering::Relaxed);
+        let explicit = if kind == LeaseKind::Explicit { EXPLICIT } else { 0 };
+        self.terms.store(owner.index() as u32 | explicit, Ordering::Relaxed);
         self.advance();
     }
 
@@ -146,32 +176,16 @@ impl Slot {
     }
 
     #[inline]
-    pub(crate) fn owner(&self) -> Owner {
-        Owner::at(usize::from(self.owner.load(Ordering::Relaxed)))
+    pub(crate) fn terms(&self) -> Terms {
+        Terms(self.terms.load(Ordering::Relaxed))
     }
 
-    #[inline]
-    pub(crate) fn kind(&self) -> LeaseKind {
-        if self.explicit.load(Ordering::Relaxed) { LeaseKind::Explicit } else { LeaseKind::Plain }
-    }
-
-    /// Whether the leak tracker heard of the lease's beginning.
-    #[inline]
-    pub(crate) fn is_recorded(&self) -> bool {
-        self.recorded.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn set_recorded(&self, recorded: bool) {
-        self.recorded.store(recorded, Ordering::Relaxed);
-    }
-
-    /// Whether the lease's holder ends it on purpose.
-    pub(crate) fn is_released(&self) -> bool {
-        self.released.load(Ordering::Relaxed)
+    pub(crate) fn set_recorded(&self) {
+        self.terms.store(self.terms().0 | RECORDED, Ordering::Relaxed);
     }
 
     pub(crate) fn set_released(&self) {
-        self.released.store(true, Ordering::Relaxed);
+        self.terms.store(self.terms().0 | RELEASED, Ordering::Relaxed);
     }
 
     /// The id of the lease that the caller holds.

@@ -121,16 +121,16 @@ impl Inside<'_> {
         if (cached as isize) < self.cache.low.load(Relaxed) {
             self.cache.low.store(cached as isize, Relaxed);
         }
-        self.cache.tallies.begin(owner, class, bytes);
+        self.cache.tallies.begin_classed(owner, class);
         Some(block)
     }
 
     /// Keeps a block whose lease has ended, and counts the end: or neither.
     #[inline(always)]
-    pub(crate) fn give_back(&self, block: Block, class: SizeClass, owner: Owner) -> Result<(), Refused> {
-        let bytes = block.bytes();
+    pub(crate) fn give_back(&self, block: Block, owner: Owner) -> Result<(), Refused> {
+        let class = block.class();
         self.keep(block, class)?;
-        self.cache.tallies.end(owner, class, bytes);
+        self.cache.tallies.end_classed(owner, class);
         Ok(())
     }
 
@@ -151,7 +151,6 @@ impl Inside<'_> {
     }
 
     /// Keeps a free block that found the bin full, by way of the shelf. What the shelf does not take comes back.
-    #[cold]
     pub(crate) fn overflow(&self, block: Block, shelf: &Shelf, shelved: &AtomicUsize) -> Result<(), Magazine> {
         let (class, bytes) = (block.class(), block.bytes());
         let bin = &self.cache.bins[class.index()];

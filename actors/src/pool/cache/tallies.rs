@@ -6,7 +6,7 @@
 use super::super::class::SizeClass;
 use super::super::owner::Owner;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 /// Owners of a page: few programs have more.
 const PAGE: usize = 64;
@@ -40,38 +40,69 @@ struct OfOwner([Leases; SizeClass::COUNT + 1]);
 type Page = [OnceLock<Box<OfOwner>>; PAGE];
 
 #[derive(Debug)]
-pub(super) struct Tallies([OnceLock<Box<Page>>; Owner::MAX / PAGE]);
+pub(super) struct Tallies {
+    /// The owner counted for last, and where: most threads have one.
+    last_owner: AtomicU32,
+    last: AtomicPtr<OfOwner>,
+    pages: [OnceLock<Box<Page>>; Owner::MAX / PAGE],
+}
 
 impl Tallies {
     pub(super) fn new() -> Self {
-        Self([const { OnceLock::new() }; Owner::MAX / PAGE])
-    }
-
-    #[inline(always)]
-    fn of(&self, owner: Owner) -> &OfOwner {
-        let page = self.0[owner.index() / PAGE].get_or_init(|| Box::new([const { OnceLock::new() }; PAGE]));
-        page[owner.index() % PAGE].get_or_init(|| Box::new(OfOwner(std::array::from_fn(|_| Leases::default()))))
-    }
-
-    fn get(&self, owner: Owner) -> Option<&OfOwner> {
-        Some(self.0[owner.index() / PAGE].get()?[owner.index() % PAGE].get()?)
-    }
-
-    #[inline(always)]
-    pub(super) fn begin(&self, owner: Owner, class: SizeClass, bytes: usize) {
-        let leases = &self.of(owner).0;
-        leases[class.index()].begun.add(1);
-        if class == SizeClass::HUGE {
-            leases[SizeClass::COUNT].begun.add(bytes as u64);
+        Self {
+            last_owner: AtomicU32::new(u32::MAX),
+            last: AtomicPtr::default(),
+            pages: [const { OnceLock::new() }; Owner::MAX / PAGE],
         }
     }
 
+    /// For the thread that counts.
     #[inline(always)]
-    pub(super) fn end(&self, owner: Owner, class: SizeClass, bytes: usize) {
-        let leases = &self.of(owner).0;
-        leases[class.index()].ended.add(1);
+    fn of(&self, owner: Owner) -> &OfOwner {
+        if self.last_owner.load(Ordering::Relaxed) == owner.index() as u32 {
+            // SAFETY: `find` put it there, together with this owner, behind the gate; its box lives as long as we do.
+            return unsafe { &*self.last.load(Ordering::Relaxed) };
+        }
+        self.find(owner)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn find(&self, owner: Owner) -> &OfOwner {
+        let page = self.pages[owner.index() / PAGE].get_or_init(|| Box::new([const { OnceLock::new() }; PAGE]));
+        let of =
+            page[owner.index() % PAGE].get_or_init(|| Box::new(OfOwner(std::array::from_fn(|_| Leases::default()))));
+        self.last.store(std::ptr::from_ref(&**of).cast_mut(), Ordering::Relaxed);
+        self.last_owner.store(owner.index() as u32, Ordering::Relaxed);
+        of
+    }
+
+    fn get(&self, owner: Owner) -> Option<&OfOwner> {
+        Some(self.pages[owner.index() / PAGE].get()?[owner.index() % PAGE].get()?)
+    }
+
+    /// Counts the beginning of a lease whose class says how large it is.
+    #[inline(always)]
+    pub(super) fn begin_classed(&self, owner: Owner, class: SizeClass) {
+        self.of(owner).0[class.index()].begun.add(1);
+    }
+
+    #[inline(always)]
+    pub(super) fn end_classed(&self, owner: Owner, class: SizeClass) {
+        self.of(owner).0[class.index()].ended.add(1);
+    }
+
+    pub(super) fn begin(&self, owner: Owner, class: SizeClass, bytes: usize) {
+        self.begin_classed(owner, class);
         if class == SizeClass::HUGE {
-            leases[SizeClass::COUNT].ended.add(bytes as u64);
+            self.of(owner).0[SizeClass::COUNT].begun.add(bytes as u64);
+        }
+    }
+
+    pub(super) fn end(&self, owner: Owner, class: SizeClass, bytes: usize) {
+        self.end_classed(owner, class);
+        if class == SizeClass::HUGE {
+            self.of(owner).0[SizeClass::COUNT].ended.add(bytes as u64);
         }
     }
 
