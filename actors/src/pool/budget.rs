@@ -8,15 +8,41 @@
 //! Ordering: these are counts and publish nothing; gates and queues publish what is in the blocks.
 
 use crossbeam_utils::CachePadded;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicUsize,
+    Ordering::{Acquire, Relaxed, Release},
+};
 
 #[derive(Debug)]
 pub(crate) struct Budget {
     /// Written when memory comes from or goes to the system.
     held: CachePadded<AtomicUsize>,
-    /// Bytes on all shelves: written when a magazine comes or goes.
-    pub(crate) shelved: CachePadded<AtomicUsize>,
+    pub(crate) shelved: Shelved,
     settings: CachePadded<Settings>,
+}
+
+/// Bytes on all shelves. What came and what went are counted apart: they are written by different threads where one leases
+/// what another returns, and each then keeps its line.
+#[derive(Debug, Default)]
+pub(crate) struct Shelved {
+    came: CachePadded<AtomicUsize>,
+    went: CachePadded<AtomicUsize>,
+}
+
+impl Shelved {
+    pub(crate) fn add(&self, bytes: usize) {
+        self.came.fetch_add(bytes, Relaxed);
+    }
+
+    pub(crate) fn sub(&self, bytes: usize) {
+        self.went.fetch_add(bytes, Release);
+    }
+
+    /// Rather too many than too few: what went is read first.
+    pub(crate) fn get(&self) -> usize {
+        let went = self.went.load(Acquire);
+        self.came.load(Relaxed).wrapping_sub(went)
+    }
 }
 
 #[derive(Debug)]
@@ -30,7 +56,7 @@ struct Settings {
 impl Budget {
     pub(crate) fn new(limit: usize, retain: usize) -> Self {
         let settings = Settings { limit: limit.into(), retain: retain.into(), high_water: 0.into() };
-        Self { held: CachePadded::default(), shelved: CachePadded::default(), settings: settings.into() }
+        Self { held: CachePadded::default(), shelved: Shelved::default(), settings: settings.into() }
     }
 
     /// Takes `bytes` out of the limit, all of them or none.

@@ -95,10 +95,9 @@ impl Core {
 
     /// Bytes of free blocks. What moves meanwhile may be counted twice and is never missed.
     pub(crate) fn idle(&self) -> usize {
-        let shelved = || self.budget.shelved.load(Ordering::Acquire);
-        let before = shelved();
+        let before = self.budget.shelved.get();
         let cached = self.caches.cached();
-        cached + before.max(shelved())
+        cached + before.max(self.budget.shelved.get())
     }
 
     /// Bytes leased.
@@ -108,7 +107,7 @@ impl Core {
 
     /// Remembers the most bytes that were leased since this was last called or `held` changed.
     pub(crate) fn note_high_water(&self) {
-        let shelved = self.budget.shelved.load(Ordering::Acquire) as isize;
+        let shelved = self.budget.shelved.get() as isize;
         let leased = (self.budget.held() as isize - shelved - self.caches.low()).max(0) as usize;
         self.budget.raise_high_water(leased.min(self.budget.held()));
         self.caches.forget_lows();

@@ -93,10 +93,12 @@ impl Core {
         freed
     }
 
-    /// Moves half of what one other thread keeps of this class to the shelf, where that is two blocks or more: what is
-    /// wanted by two threads in turn should not wander between them for ever. Whether there was any.
+    /// Moves half of what one other thread keeps of this class to the shelf, where that is two blocks or more, and where
+    /// half of all there are lie idle so: a few blocks that wander between threads for ever cost more than a few more.
+    /// Whether there was any.
     pub(super) fn borrow(self: &Arc<Self>, class: SizeClass) -> bool {
-        if self.caches.most(class) < 2 {
+        let kept = self.caches.kept(class) as u64;
+        if kept < 2 || 2 * kept < self.shelf(class).existing() {
             return false;
         }
         let mut found = false;
@@ -180,7 +182,7 @@ impl Core {
     fn free_idle(self: &Arc<Self>, block: Block) -> usize {
         let bytes = block.bytes();
         self.free(block);
-        self.budget.shelved.fetch_sub(bytes, Relaxed);
+        self.budget.shelved.sub(bytes);
         bytes
     }
 

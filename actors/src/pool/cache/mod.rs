@@ -30,6 +30,7 @@ use self::bin::Bin;
 use self::gate::Gate;
 use self::tallies::Tallies;
 use super::block::Block;
+use super::budget::Shelved;
 use super::class::SizeClass;
 use super::core::Core;
 use super::owner::Owner;
@@ -151,11 +152,11 @@ impl Inside<'_> {
     }
 
     /// Keeps a free block that found the bin full, by way of the shelf. What the shelf does not take comes back.
-    pub(crate) fn overflow(&self, block: Block, shelf: &Shelf, shelved: &AtomicUsize) -> Result<(), Magazine> {
+    pub(crate) fn overflow(&self, block: Block, shelf: &Shelf, shelved: &Shelved) -> Result<(), Magazine> {
         let (class, bytes) = (block.class(), block.bytes());
         let bin = &self.cache.bins[class.index()];
         if bin.len() == 0 || !self.keeps {
-            shelved.fetch_add(bytes, Relaxed);
+            shelved.add(bytes);
             // As if it had been kept and then moved.
             self.cache.low.store(self.cache.low.load(Relaxed) - bytes as isize, Relaxed);
             return shelf.put(Magazine::of(block));
@@ -173,11 +174,11 @@ impl Inside<'_> {
     }
 
     /// Takes `count` blocks from below, which from here on are counted as shelved.
-    pub(crate) fn take_oldest(&self, class: SizeClass, count: usize, shelved: &AtomicUsize) -> Magazine {
+    pub(crate) fn take_oldest(&self, class: SizeClass, count: usize, shelved: &Shelved) -> Magazine {
         let moved = self.cache.bins[class.index()].take_oldest(count);
         let bytes = moved.len() * class.bytes().unwrap_or(0);
         // In this order: who sums up may count a block twice for a moment, and never misses one that is free.
-        shelved.fetch_add(bytes, Relaxed);
+        shelved.add(bytes);
         self.cache.cached.store(self.cache.cached.load(Relaxed) - bytes, Relaxed);
         self.cache.low.store(self.cache.low.load(Relaxed) - bytes as isize, Relaxed);
         self.cache.allowance.store(self.cache.allowance.load(Relaxed).saturating_sub(bytes), Relaxed);
@@ -190,7 +191,7 @@ impl Inside<'_> {
         &self,
         mut magazine: Magazine,
         owner: Owner,
-        shelved: &AtomicUsize,
+        shelved: &Shelved,
     ) -> (Option<Block>, Magazine) {
         let Some(block) = magazine.pop() else {
             return (None, magazine);
@@ -204,6 +205,7 @@ impl Inside<'_> {
             while !bin.is_full()
                 && let Some(block) = magazine.pop()
             {
+                block.prefetch();
                 match bin.push(block) {
                     Ok(()) => kept += bytes,
                     Err(block) => {
@@ -216,7 +218,7 @@ impl Inside<'_> {
         // In this order: see `take_oldest`.
         let cached = cache.cached.load(Relaxed) + kept;
         cache.cached.store(cached, Relaxed);
-        shelved.fetch_sub(kept + bytes, Relaxed);
+        shelved.sub(kept + bytes);
         // All came from the shelf, and the leased one left at once.
         let low = cache.low.load(Relaxed) + (kept + bytes) as isize;
         cache.low.store(low.min(cached as isize), Relaxed);

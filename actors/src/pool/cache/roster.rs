@@ -7,7 +7,7 @@ use crate::pool::class::SizeClass;
 use crate::pool::core::Core;
 use crate::pool::owner::Owner;
 use parking_lot::Mutex;
-use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 use std::sync::{Arc, Weak};
 
 /// A list that only grows: of as many caches as threads used the pool at a time, and the shared one.
@@ -20,13 +20,15 @@ pub(crate) struct Roster {
     /// Who holds this may visit the others, and nobody joins or leaves.
     visiting: Mutex<()>,
     newest: AtomicPtr<ThreadCache>,
+    /// Whether the gates are restricted for the limit's sake: to ask each of them would disturb its owner.
+    restricted: AtomicBool,
 }
 
 impl Roster {
     pub(crate) fn new(pool: PoolId) -> Self {
         let shared = Arc::new(ThreadCache::new(pool, Weak::new(), 0));
         let newest = AtomicPtr::new(Arc::as_ptr(&shared).cast_mut());
-        Self { shared, sharing: Mutex::new(()), visiting: Mutex::new(()), newest }
+        Self { shared, sharing: Mutex::new(()), visiting: Mutex::new(()), newest, restricted: AtomicBool::new(false) }
     }
 
     /// Newest first, the shared one last.
@@ -50,7 +52,7 @@ impl Roster {
             };
         }
         // As all the others have it.
-        let over_limit = if core.budget.is_over_limit() { OVER_LIMIT } else { 0 };
+        let over_limit = if self.restricted.load(Ordering::Relaxed) { OVER_LIMIT } else { 0 };
         let attention = over_limit | if core.is_closed() { CLOSED } else { 0 };
         let cache = Arc::new(ThreadCache::new(core.id, Arc::downgrade(core), attention));
         cache.next.store(self.newest.load(Ordering::Acquire), Ordering::Relaxed);
@@ -95,6 +97,7 @@ impl Roster {
     /// `closing` and otherwise until [`Roster::relax`]. False if a thread did not come out of its cache.
     pub(crate) fn restrict(&self, closing: bool) -> bool {
         let _visiting = self.visiting.lock();
+        self.restricted.store(true, Ordering::Relaxed);
         self.iter().for_each(|cache| cache.gate.raise(if closing { CLOSED } else { OVER_LIMIT }));
         fence_for_visitors();
         self.iter().fold(true, |all, cache| cache.gate.wait() && all)
@@ -102,10 +105,10 @@ impl Roster {
 
     /// No more than the limit is held.
     pub(crate) fn relax(&self, is_over_limit: impl Fn() -> bool) {
-        let is_restricted = || self.iter().any(|cache| cache.gate.is_raised(OVER_LIMIT));
-        if is_restricted() {
+        if self.restricted.load(Ordering::Relaxed) {
             let _visiting = self.visiting.lock();
             if !is_over_limit() {
+                self.restricted.store(false, Ordering::Relaxed);
                 self.iter().for_each(|cache| cache.gate.lower(OVER_LIMIT));
             }
         }
@@ -126,9 +129,9 @@ impl Roster {
         self.iter().for_each(|cache| cache.low.store(cache.cached.load(Ordering::Relaxed) as isize, Ordering::Relaxed));
     }
 
-    /// The most blocks of `class` that one thread keeps.
-    pub(crate) fn most(&self, class: SizeClass) -> usize {
-        self.iter().map(|cache| cache.bins[class.index()].len()).max().unwrap_or(0)
+    /// Blocks of `class` that all threads keep.
+    pub(crate) fn kept(&self, class: SizeClass) -> usize {
+        self.iter().map(|cache| cache.bins[class.index()].len()).sum()
     }
 
     /// How many caches there are.

@@ -1,10 +1,11 @@
 //! What is done to every system: each function measures for about `time` and returns nanoseconds a buffer.
 
 use std::array;
-use std::hint::black_box;
+use std::hint::{black_box, spin_loop};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::bounded;
+use crossbeam_queue::ArrayQueue;
 
 use crate::system::System;
 
@@ -15,7 +16,9 @@ const LIVE: usize = 8;
 /// Buffers that [`hand_over`] sends at a time.
 pub const HANDED_OVER: usize = 32;
 /// Batches on their way at most.
-const ON_THEIR_WAY: usize = 4;
+const ON_THEIR_WAY: usize = 6;
+/// Looks at a queue before another thread may have the core.
+const SPINS: u32 = 1000;
 
 /// Runs `batch` of so many buffers again and again.
 fn repeat(time: Duration, buffers: u32, mut batch: impl FnMut()) -> f64 {
@@ -53,30 +56,46 @@ pub fn hand_over<S: System>(system: &'static S, time: Duration) -> f64 {
             core_affinity::set_for_current(core_affinity::CoreId { id });
         }
     };
-    // The vectors go round, so that no batch costs an allocation that is not the system's.
-    let (send, receive) = bounded::<Vec<S::Held>>(ON_THEIR_WAY);
-    let (send_back, receive_back) = bounded::<Vec<S::Held>>(ON_THEIR_WAY + 2);
-    (0..ON_THEIR_WAY + 2).for_each(|_| send_back.send(Vec::with_capacity(HANDED_OVER)).expect("there is room"));
+    // The vectors go round, so that no batch costs an allocation that is not the system's; both sides spin, so that none
+    // costs a wake-up.
+    let (there, back) = (ArrayQueue::<Vec<S::Held>>::new(ON_THEIR_WAY), ArrayQueue::new(ON_THEIR_WAY));
+    (0..ON_THEIR_WAY).for_each(|_| _ = back.push(Vec::with_capacity(HANDED_OVER)));
+    let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
             pin(1);
-            for mut batch in receive {
+            while let Some(mut batch) = await_batch(&there, &done) {
                 batch.clear();
-                if send_back.send(batch).is_err() {
-                    break;
-                }
+                let _ = back.push(batch);
             }
         });
-        let producer = scope.spawn(move || {
+        let producer = scope.spawn(|| {
             pin(0);
-            repeat(time, HANDED_OVER as u32, || {
-                let mut batch = receive_back.recv().expect("the other thread lives");
+            let never = AtomicBool::new(false);
+            let took = repeat(time, HANDED_OVER as u32, || {
+                let mut batch = await_batch(&back, &never).unwrap_or_default();
                 batch.extend((0..HANDED_OVER).map(|_| system.take()));
-                send.send(batch).expect("the other thread lives");
-            })
+                let _ = there.push(batch);
+            });
+            done.store(true, Ordering::Release);
+            took
         });
         producer.join().expect("it does not panic")
     })
+}
+
+/// The next batch; none when it is done.
+fn await_batch<T>(queue: &ArrayQueue<T>, done: &AtomicBool) -> Option<T> {
+    for turn in 1u32.. {
+        if let Some(batch) = queue.pop() {
+            return Some(batch);
+        }
+        if done.load(Ordering::Acquire) && queue.is_empty() {
+            return None;
+        }
+        if turn % SPINS == 0 { std::thread::yield_now() } else { spin_loop() }
+    }
+    None
 }
 
 /// One thread takes a buffer, writes all of it, and gives it back.
