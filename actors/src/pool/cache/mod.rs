@@ -21,6 +21,8 @@ mod local;
 mod roster;
 mod sync;
 mod tallies;
+#[cfg(all(test, not(ironcliw_loom)))]
+mod tests;
 
 pub(crate) use bin::{Magazine, magazine_of};
 pub(crate) use local::enter;
