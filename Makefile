@@ -47,14 +47,16 @@ test-rust: ## run the tests of the crates, with their doctests
 test-python: $(VENV)/.native $(VENV)/.demo $(VENV)/.test ## run the tests of the packages
 	$(BIN)/python -m pytest
 
-loom: ## check the interleavings of few threads at the mailbox, the reply slot and the executor
+loom: ## check the interleavings of few threads at the mailbox, the reply slot, the executor and the pool's caches
 	LOOM_MAX_PREEMPTIONS=$(PREEMPTIONS) RUSTFLAGS='--cfg ironcliw_loom' CARGO_PROFILE_RELEASE_LTO=off \
-	$(CARGO) test --release --locked -p ironcliw --lib --no-default-features --target-dir target/loom loom
+	$(CARGO) test --release --locked -p ironcliw -p ironcliw-actors --lib --no-default-features --target-dir target/loom loom
 
-asan: ## run the runtime's tests under AddressSanitizer and LeakSanitizer (Linux on x86-64 only)
+asan: ## run the runtime's and the pool's tests under AddressSanitizer and LeakSanitizer (Linux on x86-64 only)
 	@[ "$$(uname -sm)" = 'Linux x86_64' ] || { echo "make asan needs Linux on x86-64, this is $$(uname -sm)" >&2; exit 1; }
 	RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address CARGO_PROFILE_DEV_DEBUG=line-tables-only CARGO_INCREMENTAL=0 \
 	$(CARGO) test --locked -p ironcliw --lib --tests --target x86_64-unknown-linux-gnu --target-dir target/asan
+	RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address CARGO_PROFILE_DEV_DEBUG=line-tables-only CARGO_INCREMENTAL=0 \
+	$(CARGO) test --locked -p ironcliw-actors --lib --target x86_64-unknown-linux-gnu --target-dir target/asan -- pool leak
 
 lint: lint-rust lint-python ## check format, lints, types and docs; a warning is an error
 

@@ -32,6 +32,7 @@ const BORROWED_BYTES_MIN: usize = 64 << 10;
 /// The next pool's number; 0 is none's.
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
+/// What is written now and then stands on lines of its own: the rest is read at every lease.
 #[derive(Debug)]
 pub(crate) struct Core {
     pub(crate) id: PoolId,
@@ -42,10 +43,10 @@ pub(crate) struct Core {
     pub(crate) shelves: Box<[CachePadded<Shelf>]>,
     pub(crate) recorder: Arc<Recorder>,
     /// Allocations refused, ever.
-    pub(crate) failures: AtomicU64,
+    pub(crate) failures: CachePadded<AtomicU64>,
     /// The shelf that makes way next.
-    pub(super) eviction: AtomicUsize,
-    handles: AtomicUsize,
+    pub(super) eviction: CachePadded<AtomicUsize>,
+    handles: CachePadded<AtomicUsize>,
     closed: AtomicBool,
 }
 
@@ -67,9 +68,9 @@ impl Core {
             accounts: Accounts::new(),
             shelves: SizeClass::all().map(|class| CachePadded::new(Shelf::new(class))).collect(),
             recorder,
-            failures: AtomicU64::new(0),
-            eviction: AtomicUsize::new(0),
-            handles: AtomicUsize::new(1),
+            failures: CachePadded::default(),
+            eviction: CachePadded::default(),
+            handles: CachePadded::new(AtomicUsize::new(1)),
             closed: AtomicBool::new(false),
         })
     }

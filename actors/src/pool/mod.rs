@@ -147,6 +147,12 @@ impl Pool {
         self.core.trim(cached_bytes)
     }
 
+    /// Gives free blocks back that are more than the limit or the retained bytes: threads that lease and release at the same
+    /// time may keep a little more for a while. Returns the bytes given back.
+    pub(crate) fn settle(&self) -> usize {
+        self.core.settle()
+    }
+
     /// Changes the limit. Free blocks beyond it are given back at once (their bytes are returned), and leases beyond it
     /// as they end.
     ///

@@ -17,6 +17,7 @@ use super::class::SizeClass;
 use super::core::Core;
 use super::lease::LeaseKind;
 use super::owner::Owner;
+use crossbeam_utils::CachePadded;
 use parking_lot::Mutex;
 use std::ptr::NonNull;
 use std::sync::OnceLock;
@@ -234,7 +235,7 @@ impl std::fmt::Display for LeaseId {
 #[derive(Debug)]
 pub(crate) struct SlotTable {
     chunks: [OnceLock<Box<[Slot]>>; CHUNKS],
-    unused: Mutex<Unused>,
+    unused: CachePadded<Mutex<Unused>>,
 }
 
 /// Slots without a block. `retired` always has room for every slot ever made, so that retiring one never allocates.
@@ -246,7 +247,7 @@ struct Unused {
 
 impl SlotTable {
     pub(crate) fn new() -> Self {
-        Self { chunks: [const { OnceLock::new() }; CHUNKS], unused: Mutex::default() }
+        Self { chunks: [const { OnceLock::new() }; CHUNKS], unused: CachePadded::default() }
     }
 
     /// A slot for a new block; `None` when the table is full or the system has no memory for it.
