@@ -143,7 +143,7 @@ impl Core {
                     self.settle();
                 }
             } else if let Some(magazine) = self.shelf(class).take() {
-                match self.lease_from(magazine, owner) {
+                match self.lease_from(magazine, class, owner) {
                     Some(block) => return Ok(Found { block, zeroed: false }),
                     None => continue,
                 }
@@ -162,11 +162,11 @@ impl Core {
         }
     }
 
-    fn lease_from(self: &Arc<Self>, magazine: Magazine, owner: Owner) -> Option<Block> {
-        let (block, rest) = self.caches.with(self, |inside| inside.lease_from(magazine, owner, &self.budget.shelved));
-        if let Some(class) = block.as_ref().map(Block::class)
-            && let Err(rest) = self.shelf(class).put(rest)
-        {
+    fn lease_from(self: &Arc<Self>, magazine: Magazine, class: SizeClass, owner: Owner) -> Option<Block> {
+        magazine.prefetch();
+        let (block, rest) =
+            self.caches.with(self, |inside| inside.lease_from(magazine, class, owner, &self.budget.shelved));
+        if let Err(rest) = self.shelf(class).put(rest) {
             self.free_shelved(rest);
         }
         block

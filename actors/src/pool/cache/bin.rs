@@ -30,6 +30,11 @@ impl Magazine {
         magazine
     }
 
+    /// Has the CPU fetch the blocks' headers, all at a time.
+    pub(crate) fn prefetch(&self) {
+        self.blocks.iter().flatten().for_each(Block::prefetch);
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.blocks.iter().take_while(|block| block.is_some()).count()
     }

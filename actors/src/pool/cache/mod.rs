@@ -192,13 +192,14 @@ impl Inside<'_> {
     pub(crate) fn lease_from(
         &self,
         mut magazine: Magazine,
+        class: SizeClass,
         owner: Owner,
         shelved: &Shelved,
     ) -> (Option<Block>, Magazine) {
         let Some(block) = magazine.pop() else {
             return (None, magazine);
         };
-        let (class, bytes) = (block.class(), block.bytes());
+        let bytes = class.bytes().unwrap_or(0);
         let cache = self.cache;
         let bin = &cache.bins[class.index()];
         let mut kept = 0;
@@ -207,7 +208,6 @@ impl Inside<'_> {
             while !bin.is_full()
                 && let Some(block) = magazine.pop()
             {
-                block.prefetch();
                 match bin.push(block) {
                     Ok(()) => kept += bytes,
                     Err(block) => {
