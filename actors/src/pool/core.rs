@@ -257,8 +257,16 @@ impl Core {
     }
 
     fn take_back(self: &Arc<Self>, block: Block, owner: Owner) {
+        self.caches.with(self, |inside| inside.end(owner, block.class(), block.bytes()));
+        self.put_away(block);
+        // The pool may have ended while we held what nobody else saw.
+        if self.is_closed() && self.idle() > 0 {
+            self.close();
+        }
+    }
+
+    fn put_away(self: &Arc<Self>, block: Block) {
         let (bytes, class) = (block.bytes(), block.class());
-        self.caches.with(self, |inside| inside.end(owner, class, bytes));
         if class == SizeClass::HUGE || self.is_closed() || self.budget.is_over_limit() {
             return self.free_leased(block);
         }
@@ -281,9 +289,6 @@ impl Core {
         });
         if let Err(rest) = rest {
             self.free_shelved(rest);
-        }
-        if self.is_closed() {
-            self.close();
         }
     }
 }

@@ -25,6 +25,9 @@ pub trait System: Sync + 'static {
 
     /// All its bytes.
     fn bytes(held: &mut Self::Held) -> &mut [u8];
+
+    /// Gives all free memory back to the system, where one can say so.
+    fn forget(&'static self) {}
 }
 
 /// Ours: leases to be overwritten, or zeroed as by default; with a sample of the leases recorded, or none.
@@ -63,6 +66,10 @@ impl<const ZEROED: bool, const SAMPLED: bool> System for Ours<ZEROED, SAMPLED> {
 
     fn bytes(held: &mut Buffer) -> &mut [u8] {
         held
+    }
+
+    fn forget(&'static self) {
+        self.pool.trim(0);
     }
 }
 

@@ -106,3 +106,13 @@ pub fn fill<S: System>(system: &'static S, time: Duration) -> f64 {
         black_box(&held);
     })
 }
+
+/// The same on memory that the system has just given, and takes back.
+pub fn fill_fresh<S: System>(system: &'static S, time: Duration) -> f64 {
+    repeat(time, 1, || {
+        let mut held = system.take();
+        S::bytes(&mut held).fill(black_box(7));
+        drop(black_box(held));
+        system.forget();
+    })
+}
