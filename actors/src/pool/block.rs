@@ -8,7 +8,7 @@
 use super::class::SizeClass;
 use super::core::Core;
 use super::memory;
-use super::slots::Slot;
+use super::slot::Slot;
 use std::ptr::NonNull;
 
 /// A block: one word, which points to its header.

@@ -1,7 +1,6 @@
 //! Memory for blocks, from the system and back: zeroed, aligned to 64 bytes, and to a huge page from 2 MiB on.
 
 use super::class::{LINE_BYTES, PAGE_BYTES};
-use super::slots::Extent;
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::ptr::NonNull;
 
@@ -11,6 +10,15 @@ use std::ptr::NonNull;
 const LAZY_BYTES: usize = 128 << 10;
 /// What every allocator gives without extra work.
 const NATURAL_ALIGN: usize = 16;
+
+/// A block's memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Extent {
+    pub(crate) start: NonNull<u8>,
+    pub(crate) bytes: usize,
+    /// Distance from the allocation's start to the block's.
+    pub(crate) shift: u16,
+}
 
 /// `bytes` zeroed bytes, which are not 0; `None` when the system has none.
 pub(super) fn zeroed(bytes: usize) -> Option<Extent> {

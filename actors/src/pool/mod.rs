@@ -8,7 +8,7 @@
 //!    blocks are given up before an allocation is refused. (A limit that is lowered below what is leased is met as the
 //!    leases end.)
 //! 2. A buffer's bytes are always initialised, and read as zeros unless the caller asked to do without (`block`, `core`).
-//! 3. A [`LeaseId`] is live exactly while its buffer is (`slots`); the leak tracker relies on it.
+//! 3. A [`LeaseId`] is live exactly while its buffer is (`slot`, `slots`); the leak tracker relies on it.
 //! 4. Counts by class and by owner are exact whatever the leak level (`cache/tallies`).
 //! 5. A block is in one place only: in a [`Buffer`], in a thread's cache, on a shelf, or in the hands of the function that
 //!    moves it.
@@ -34,6 +34,7 @@ mod owner;
 mod pressure;
 mod purge;
 mod shelf;
+mod slot;
 mod slots;
 mod stats;
 mod system;

@@ -6,195 +6,20 @@
 //! when a block goes back to the system and another takes over its slot, so an old id never comes to life again
 //! (a slot would have to be leased 2^37 times in between).
 //!
-//! A slot is also its block's header: where the block's memory is and what its lease is for stand beside the generation,
-//! in one cache line. Slots never move, so that a block, and a buffer, is a pointer to its slot, and whoever hands it on
-//! copies one word.
-//!
 //! Who may write: only the holder of a slot's block opens and closes its lease and changes its header, so that needs no
 //! read-modify-write. Anybody may read the generation.
 
-use super::class::SizeClass;
-use super::core::Core;
-use super::lease::LeaseKind;
-use super::owner::Owner;
+use super::slot::Slot;
 use crossbeam_utils::CachePadded;
 use parking_lot::Mutex;
-use std::ptr::NonNull;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 /// Low bits of an id: the slot. 2^26 blocks of the smallest class are 4 GiB.
 const INDEX_BITS: u32 = 26;
-const GENERATION_MASK: u64 = (1 << (64 - INDEX_BITS)) - 1;
+pub(super) const GENERATION_MASK: u64 = (1 << (64 - INDEX_BITS)) - 1;
 /// Slots of the first chunk; each further chunk doubles the table.
 const FIRST_CHUNK: usize = 1 << 10;
 const CHUNKS: usize = INDEX_BITS as usize - 10 + 1;
-
-/// The generation of a block's lease, where the block's memory is, and what the lease is for.
-#[derive(Debug)]
-#[repr(C, align(64))]
-pub(crate) struct Slot {
-    generation: AtomicU64,
-    start: AtomicPtr<u8>,
-    bytes: AtomicUsize,
-    core: AtomicPtr<Core>,
-    len: AtomicUsize,
-    index: u32,
-    /// The lease's owner in the lower half, and marks in the upper one.
-    terms: AtomicU32,
-    shift: AtomicU16,
-    class: AtomicU8,
-}
-
-/// Of `terms`: the lease must be ended on purpose.
-const EXPLICIT: u32 = 1 << 16;
-/// The leak tracker heard of the lease's beginning.
-const RECORDED: u32 = 1 << 17;
-/// The lease's holder ends it on purpose.
-const RELEASED: u32 = 1 << 18;
-
-/// A lease's owner, and how it is meant to end and does, as far as its end is concerned.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Terms(u32);
-
-impl Terms {
-    #[inline]
-    pub(crate) fn owner(self) -> Owner {
-        Owner::at((self.0 & 0xFFFF) as usize)
-    }
-
-    #[inline]
-    pub(crate) fn kind(self) -> LeaseKind {
-        if self.0 & EXPLICIT != 0 { LeaseKind::Explicit } else { LeaseKind::Plain }
-    }
-
-    pub(crate) fn is_recorded(self) -> bool {
-        self.0 & RECORDED != 0
-    }
-
-    pub(crate) fn is_released(self) -> bool {
-        self.0 & RELEASED != 0
-    }
-
-    /// Whether somebody may hear of the lease's end.
-    #[inline]
-    pub(crate) fn is_watched(self) -> bool {
-        self.0 & (EXPLICIT | RECORDED) != 0
-    }
-}
-
-/// Memory as a slot remembers it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Extent {
-    pub(crate) start: NonNull<u8>,
-    pub(crate) bytes: usize,
-    /// Distance from the allocation's start to the block's.
-    pub(crate) shift: u16,
-}
-
-impl Slot {
-    fn new(index: u32) -> Self {
-        Self {
-            generation: AtomicU64::new(0),
-            start: AtomicPtr::default(),
-            bytes: AtomicUsize::new(0),
-            core: AtomicPtr::default(),
-            len: AtomicUsize::new(0),
-            index,
-            terms: AtomicU32::new(0),
-            shift: AtomicU16::new(0),
-            class: AtomicU8::new(0),
-        }
-    }
-
-    /// Describes the slot's new block, in the hands of whoever made it.
-    pub(crate) fn describe(&self, core: &Core, class: SizeClass, extent: Extent) {
-        self.core.store(std::ptr::from_ref(core).cast_mut(), Ordering::Relaxed);
-        self.start.store(extent.start.as_ptr(), Ordering::Relaxed);
-        self.bytes.store(extent.bytes, Ordering::Relaxed);
-        self.shift.store(extent.shift, Ordering::Relaxed);
-        self.class.store(class.index() as u8, Ordering::Relaxed);
-    }
-
-    /// The memory of the slot's block; `None` for a slot that never had one.
-    pub(crate) fn extent(&self) -> Option<Extent> {
-        let start = NonNull::new(self.start.load(Ordering::Relaxed))?;
-        Some(Extent { start, bytes: self.bytes(), shift: self.shift.load(Ordering::Relaxed) })
-    }
-
-    /// The core of the slot's block, or null.
-    #[inline]
-    pub(crate) fn core(&self) -> *mut Core {
-        self.core.load(Ordering::Relaxed)
-    }
-
-    #[inline]
-    pub(crate) fn start(&self) -> *mut u8 {
-        self.start.load(Ordering::Relaxed)
-    }
-
-    #[inline]
-    pub(crate) fn bytes(&self) -> usize {
-        self.bytes.load(Ordering::Relaxed)
-    }
-
-    #[inline]
-    pub(crate) fn class(&self) -> SizeClass {
-        SizeClass::at(self.class.load(Ordering::Relaxed))
-    }
-
-    /// Starts a lease. The caller holds the slot's block, which is not leased.
-    #[inline]
-    pub(crate) fn open(&self, len: usize, owner: Owner, kind: LeaseKind) {
-        debug_assert_eq!(self.generation.load(Ordering::Relaxed) % 2, 0);
-        self.len.store(len, Ordering::Relaxed);
-        let explicit = if kind == LeaseKind::Explicit { EXPLICIT } else { 0 };
-        self.terms.store(owner.index() as u32 | explicit, Ordering::Relaxed);
-        self.advance();
-    }
-
-    /// Ends a lease. The caller still holds the slot's block.
-    #[inline]
-    pub(crate) fn close(&self) {
-        debug_assert_eq!(self.generation.load(Ordering::Relaxed) % 2, 1);
-        self.advance();
-    }
-
-    #[inline]
-    fn advance(&self) {
-        let generation = (self.generation.load(Ordering::Relaxed) + 1) & GENERATION_MASK;
-        self.generation.store(generation, Ordering::Release);
-    }
-
-    /// Bytes of the lease.
-    #[inline]
-    pub(crate) fn len(&self) -> usize {
-        self.len.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn set_len(&self, len: usize) {
-        self.len.store(len, Ordering::Relaxed);
-    }
-
-    #[inline]
-    pub(crate) fn terms(&self) -> Terms {
-        Terms(self.terms.load(Ordering::Relaxed))
-    }
-
-    pub(crate) fn set_recorded(&self) {
-        self.terms.store(self.terms().0 | RECORDED, Ordering::Relaxed);
-    }
-
-    pub(crate) fn set_released(&self) {
-        self.terms.store(self.terms().0 | RELEASED, Ordering::Relaxed);
-    }
-
-    /// The id of the lease that the caller holds.
-    #[inline]
-    pub(crate) fn lease_id(&self) -> LeaseId {
-        LeaseId::new(self.index, self.generation.load(Ordering::Relaxed))
-    }
-}
 
 /// One lease of one block, for ever: no later lease has the same id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
@@ -212,7 +37,7 @@ impl LeaseId {
         Self(raw)
     }
 
-    fn new(slot: u32, generation: u64) -> Self {
+    pub(super) fn new(slot: u32, generation: u64) -> Self {
         Self(generation << INDEX_BITS | u64::from(slot))
     }
 
@@ -274,14 +99,13 @@ impl SlotTable {
 
     /// Takes back the slot of a block that is being freed. Its lease is closed.
     pub(crate) fn retire(&self, slot: &Slot) {
-        debug_assert_eq!(slot.generation.load(Ordering::Relaxed) % 2, 0);
-        self.unused.lock().retired.push(slot.index);
+        debug_assert!(!slot.is_open());
+        self.unused.lock().retired.push(slot.index());
     }
 
     /// Whether this very lease has not ended.
     pub(crate) fn is_live(&self, id: LeaseId) -> bool {
-        id.generation() % 2 == 1
-            && self.slot(id.slot()).is_some_and(|slot| slot.generation.load(Ordering::Acquire) == id.generation())
+        id.generation() % 2 == 1 && self.slot(id.slot()).is_some_and(|slot| slot.generation() == id.generation())
     }
 
     fn slot(&self, index: usize) -> Option<&Slot> {
@@ -302,16 +126,13 @@ fn chunk_len(chunk: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use super::super::lease::LeaseKind;
+    use super::super::owner::Owner;
     use super::*;
 
     fn open(slot: &Slot) -> LeaseId {
         slot.open(1, Owner::OTHER, LeaseKind::Plain);
         slot.lease_id()
-    }
-
-    #[test]
-    fn a_slot_is_a_cache_line() {
-        assert_eq!(size_of::<Slot>(), 64);
     }
 
     #[test]

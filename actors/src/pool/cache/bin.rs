@@ -6,7 +6,7 @@
 
 use super::super::block::Block;
 use super::super::class::SizeClass;
-use super::super::slots::Slot;
+use super::super::slot::Slot;
 use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering::Relaxed};
 
 /// Blocks that go from a thread to the shelf or back at a time, at most: a cache line of pointers.

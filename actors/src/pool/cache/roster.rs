@@ -100,7 +100,8 @@ impl Roster {
         self.restricted.store(true, Ordering::Relaxed);
         self.iter().for_each(|cache| cache.gate.raise(if closing { CLOSED } else { OVER_LIMIT }));
         fence_for_visitors();
-        self.iter().fold(true, |all, cache| cache.gate.wait() && all)
+        // Waits for each, also after one that does not come.
+        self.iter().filter(|cache| !cache.gate.wait()).count() == 0
     }
 
     /// No more than the limit is held.
