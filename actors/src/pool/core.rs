@@ -12,7 +12,7 @@
 use super::accounts::Accounts;
 use super::block::Block;
 use super::budget::Budget;
-use super::cache::{self, Inside, Magazine, PoolId, Refused, Roster};
+use super::cache::{self, Inside, Magazine, Refused, Roster};
 use super::class::SizeClass;
 use super::owner::Owner;
 use super::shelf::Shelf;
@@ -29,13 +29,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 /// system's page faults begin to cost more than a visit to them.
 const BORROWED_BYTES_MIN: usize = 64 << 10;
 
-/// The next pool's number; 0 is none's.
-static NEXT_ID: AtomicU64 = AtomicU64::new(1);
-
 /// What is written now and then stands on lines of its own: the rest is read at every lease.
 #[derive(Debug)]
 pub(crate) struct Core {
-    pub(crate) id: PoolId,
     pub(crate) budget: Budget,
     pub(crate) slots: SlotTable,
     pub(crate) caches: Roster,
@@ -59,12 +55,10 @@ pub(crate) struct Found {
 impl Core {
     /// A core with one handle.
     pub(crate) fn new(budget: Budget, recorder: Arc<Recorder>) -> Arc<Self> {
-        let id = PoolId(NEXT_ID.fetch_add(1, Ordering::Relaxed));
         Arc::new(Self {
-            id,
             budget,
             slots: SlotTable::new(),
-            caches: Roster::new(id),
+            caches: Roster::new(),
             accounts: Accounts::new(),
             shelves: SizeClass::all().map(|class| CachePadded::new(Shelf::new(class))).collect(),
             recorder,
@@ -118,7 +112,7 @@ impl Core {
     #[inline(always)]
     pub(crate) fn lease(self: &Arc<Self>, len: usize, owner: Owner) -> Result<Found> {
         let class = SizeClass::of(len);
-        if let Some(inside) = cache::enter(self.id)
+        if let Some(inside) = cache::enter(Arc::as_ptr(self))
             && let Some(block) = inside.lease(class, owner)
         {
             return Ok(Found { block, zeroed: false });
@@ -206,9 +200,7 @@ impl Core {
     /// Ends a lease, whose slot was closed.
     #[inline]
     pub(crate) fn give_back(block: Block, owner: Owner) {
-        // SAFETY: a block owns a reference to its core.
-        let id = unsafe { block.core().as_ref() }.id;
-        let block = match cache::enter(id) {
+        let block = match cache::enter(block.core().as_ptr()) {
             // When it is kept the block is anybody's, and the core may go with it; the cache does not.
             Some(inside) => match inside.give_back(block, owner) {
                 Ok(()) => return,

@@ -4,26 +4,24 @@
 //! others are in a list whose destructor gives the blocks of a thread that ends back to their pools. What that thread
 //! still leases or returns after that, from other destructors, goes through the pool's shared cache.
 
-use super::{Inside, PoolId, ThreadCache};
+use super::{Inside, ThreadCache};
 use crate::pool::core::Core;
 use std::cell::{Cell, RefCell};
 use std::ptr::null;
 use std::sync::Arc;
 
-/// The pool used last, and this thread's cache of it: alive, as `Mine` holds it.
+/// The pool used last, and this thread's cache of it: alive, as `Mine` holds it. The cache has a weak reference to its core,
+/// so that no other core comes to lie at this address meanwhile.
 struct Last {
-    pool: Cell<PoolId>,
+    core: Cell<*const Core>,
     cache: Cell<*const ThreadCache>,
 }
-
-/// No pool's.
-const NONE: PoolId = PoolId(0);
 
 /// This thread's caches.
 struct Mine(RefCell<Vec<Arc<ThreadCache>>>);
 
 thread_local! {
-    static LAST: Last = const { Last { pool: Cell::new(NONE), cache: Cell::new(null()) } };
+    static LAST: Last = const { Last { core: Cell::new(null()), cache: Cell::new(null()) } };
     static MINE: Mine = const { Mine(RefCell::new(Vec::new())) };
 }
 
@@ -40,16 +38,16 @@ impl Drop for Mine {
 
 fn forget_last() {
     LAST.with(|last| {
-        last.pool.set(NONE);
+        last.core.set(null());
         last.cache.set(null());
     });
 }
 
 /// This thread's cache of that pool, if it has one, nobody visits it, and it need not ask first.
 #[inline(always)]
-pub(crate) fn enter(pool: PoolId) -> Option<Inside<'static>> {
+pub(crate) fn enter(core: *const Core) -> Option<Inside<'static>> {
     LAST.with(|last| {
-        if last.pool.get() != pool {
+        if last.core.get() != core {
             return None;
         }
         // SAFETY: `MINE` holds the cache as long as `LAST` names it, and forgets `LAST` first. `'static` is a lie that
@@ -63,10 +61,10 @@ pub(crate) fn enter(pool: PoolId) -> Option<Inside<'static>> {
 /// Makes this pool the one that was used last, with a cache if the thread has none. False if the thread is ending.
 #[cold]
 pub(super) fn attach(core: &Arc<Core>) -> bool {
-    let pool = core.id;
+    let address = Arc::as_ptr(core);
     MINE.try_with(|mine| {
         let mut mine = mine.0.borrow_mut();
-        let found = mine.iter().find(|cache| cache.pool == pool).cloned();
+        let found = mine.iter().find(|cache| cache.core.as_ptr() == address).cloned();
         let cache = found.unwrap_or_else(|| {
             // A pool that has ended left nothing in its caches.
             forget_last();
@@ -76,7 +74,7 @@ pub(super) fn attach(core: &Arc<Core>) -> bool {
             cache
         });
         LAST.with(|last| {
-            last.pool.set(pool);
+            last.core.set(address);
             last.cache.set(Arc::as_ptr(&cache));
         });
     })

@@ -43,10 +43,6 @@ use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicPtr, AtomicUsize, Orderin
 /// Bytes that one thread keeps at most, of all classes: a handful of frames.
 const THREAD_BYTES_MAX: usize = 64 << 20;
 
-/// What sets one pool apart from all that ever were: an address may be used again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct PoolId(pub(crate) u64);
-
 /// See the module's documentation. Two cache lines apart from any other: the CPU fetches lines in pairs.
 #[derive(Debug)]
 #[repr(align(128))]
@@ -54,11 +50,10 @@ pub(crate) struct ThreadCache {
     gate: Gate,
     /// Whether a living thread has it; the shared one is nobody's.
     owned: AtomicBool,
-    pool: PoolId,
     cached: AtomicUsize,
     allowance: AtomicUsize,
     low: AtomicIsize,
-    /// For the end of the thread.
+    /// For the end of the thread, and to tell whose cache it is.
     core: Weak<Core>,
     next: AtomicPtr<ThreadCache>,
     bins: [Bin; SizeClass::COUNT],
@@ -66,12 +61,11 @@ pub(crate) struct ThreadCache {
 }
 
 impl ThreadCache {
-    fn new(pool: PoolId, core: Weak<Core>, attention: u8) -> Self {
+    fn new(core: Weak<Core>, attention: u8) -> Self {
         let mut classes = SizeClass::all();
         Self {
             gate: Gate::new(attention),
             owned: AtomicBool::new(true),
-            pool,
             cached: AtomicUsize::new(0),
             allowance: AtomicUsize::new(0),
             low: AtomicIsize::new(0),

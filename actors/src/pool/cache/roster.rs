@@ -1,7 +1,7 @@
 //! All caches of one pool: sums over them, and visits to them.
 
 use super::gate::{CLOSED, OVER_LIMIT, VISITED, fence_for_visitors};
-use super::{Inside, PoolId, ThreadCache, local};
+use super::{Inside, ThreadCache, local};
 use crate::pool::accounts::Tally;
 use crate::pool::class::SizeClass;
 use crate::pool::core::Core;
@@ -25,8 +25,8 @@ pub(crate) struct Roster {
 }
 
 impl Roster {
-    pub(crate) fn new(pool: PoolId) -> Self {
-        let shared = Arc::new(ThreadCache::new(pool, Weak::new(), 0));
+    pub(crate) fn new() -> Self {
+        let shared = Arc::new(ThreadCache::new(Weak::new(), 0));
         let newest = AtomicPtr::new(Arc::as_ptr(&shared).cast_mut());
         Self { shared, sharing: Mutex::new(()), visiting: Mutex::new(()), newest, restricted: AtomicBool::new(false) }
     }
@@ -54,7 +54,7 @@ impl Roster {
         // As all the others have it.
         let over_limit = if self.restricted.load(Ordering::Relaxed) { OVER_LIMIT } else { 0 };
         let attention = over_limit | if core.is_closed() { CLOSED } else { 0 };
-        let cache = Arc::new(ThreadCache::new(core.id, Arc::downgrade(core), attention));
+        let cache = Arc::new(ThreadCache::new(Arc::downgrade(core), attention));
         cache.next.store(self.newest.load(Ordering::Acquire), Ordering::Relaxed);
         self.newest.store(Arc::into_raw(cache.clone()).cast_mut(), Ordering::Release);
         cache
@@ -70,7 +70,8 @@ impl Roster {
 
     /// Does `work` in a cache: this thread's, or the shared one.
     pub(crate) fn with<R>(&self, core: &Arc<Core>, work: impl FnOnce(&Inside<'_>) -> R) -> R {
-        let own = local::enter(core.id).or_else(|| if local::attach(core) { local::enter(core.id) } else { None });
+        let own = local::enter(Arc::as_ptr(core))
+            .or_else(|| if local::attach(core) { local::enter(Arc::as_ptr(core)) } else { None });
         match own {
             Some(inside) => work(&inside),
             None => {
