@@ -25,7 +25,7 @@ FEATURES := python-bindings,simd-accel python-bindings,mimalloc python-bindings,
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 .PHONY: help build run test test-rust test-python loom asan lint lint-rust lint-python fmt doc features bench bench-actors \
-	bench-await wheel sdist test-wheel test-sdist clean
+	bench-await bench-memory wheel sdist test-wheel test-sdist clean
 
 help: ## list the targets
 	@echo 'make TARGET [PYTHON=python3.12] [IMAGES=folder]'
@@ -47,14 +47,16 @@ test-rust: ## run the tests of the crates, with their doctests
 test-python: $(VENV)/.native $(VENV)/.demo $(VENV)/.test ## run the tests of the packages
 	$(BIN)/python -m pytest
 
-loom: ## check the interleavings of few threads at the mailbox, the reply slot and the executor
+loom: ## check the interleavings of few threads at the mailbox, the reply slot, the executor and the pool's caches
 	LOOM_MAX_PREEMPTIONS=$(PREEMPTIONS) RUSTFLAGS='--cfg ironcliw_loom' CARGO_PROFILE_RELEASE_LTO=off \
-	$(CARGO) test --release --locked -p ironcliw --lib --no-default-features --target-dir target/loom loom
+	$(CARGO) test --release --locked -p ironcliw -p ironcliw-actors --lib --no-default-features --target-dir target/loom loom
 
-asan: ## run the runtime's tests under AddressSanitizer and LeakSanitizer (Linux on x86-64 only)
+asan: ## run the runtime's and the pool's tests under AddressSanitizer and LeakSanitizer (Linux on x86-64 only)
 	@[ "$$(uname -sm)" = 'Linux x86_64' ] || { echo "make asan needs Linux on x86-64, this is $$(uname -sm)" >&2; exit 1; }
 	RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address CARGO_PROFILE_DEV_DEBUG=line-tables-only CARGO_INCREMENTAL=0 \
 	$(CARGO) test --locked -p ironcliw --lib --tests --target x86_64-unknown-linux-gnu --target-dir target/asan
+	RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address CARGO_PROFILE_DEV_DEBUG=line-tables-only CARGO_INCREMENTAL=0 \
+	$(CARGO) test --locked -p ironcliw-actors --lib --target x86_64-unknown-linux-gnu --target-dir target/asan -- pool leak
 
 lint: lint-rust lint-python ## check format, lints, types and docs; a warning is an error
 
@@ -80,7 +82,7 @@ fmt: $(VENV)/.test ## format everything
 doc: ## build the crates' documentation
 	$(CARGO) doc --workspace --no-deps --locked --features ironcliw/testkit
 
-bench: bench-actors bench-await ## measure ours beside the peers; writes target/bench/
+bench: bench-actors bench-await bench-memory ## measure ours beside the peers; writes target/bench/
 
 bench-actors: ## messages, asks, actors and Savina's programs, against actix, kameo, ractor, xtra and channels
 	$(CARGO) run --release --locked -p ironcliw-bench --bin actors
@@ -88,7 +90,10 @@ bench-actors: ## messages, asks, actors and Savina's programs, against actix, ka
 bench-await: $(VENV)/.native $(VENV)/.bench $(VENV)/.peers ## awaits, against pyo3-async-runtimes, threads, pykka and Ray
 	PYTHONPATH=benches/python $(BIN)/python -m awaits
 
-# One wheel for CPython 3.11 and later.
+bench-memory: ## the buffer pool, against malloc, mimalloc and object pools
+	$(CARGO) run --release --locked -p ironcliw-bench --bin memory
+
+# One wheel, for CPython 3.11 and later.
 wheel: $(VENV)/.build ## make dist/*.whl
 	$(BIN)/maturin build --release --locked --out dist --interpreter $(BIN)/python
 

@@ -10,7 +10,7 @@ use crate::sync::{Ordering, fence};
 
 /// The side that is taken all the time.
 #[inline(always)]
-pub(crate) fn light() {
+pub fn light() {
     if imp::is_asymmetric() {
         std::sync::atomic::compiler_fence(Ordering::SeqCst);
     } else {
@@ -19,7 +19,7 @@ pub(crate) fn light() {
 }
 
 /// The side that is taken almost never: some microseconds.
-pub(crate) fn heavy() {
+pub fn heavy() {
     if imp::is_asymmetric() {
         imp::barrier_everywhere();
     } else {

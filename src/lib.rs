@@ -57,7 +57,7 @@ mod envelope;
 mod error;
 mod event_loop;
 mod executor;
-mod fence;
+pub mod fence;
 mod group;
 mod in_hand;
 mod links;

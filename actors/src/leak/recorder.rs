@@ -43,6 +43,8 @@ impl Default for RecorderConfig {
 pub struct Recorder {
     level: LevelCell,
     sample_every: AtomicU32,
+    /// What the two say of leases that need not be recorded: one in so many is; 0: none.
+    pace: AtomicU32,
     sender: Sender<Event>,
     receiver: Receiver<Event>,
     recorded: CachePadded<AtomicU64>,
@@ -60,14 +62,26 @@ impl Recorder {
             return Err(Error::invalid(format!("an event channel holds 1 to {MAX_CAPACITY} events, not {capacity}")));
         }
         let (sender, receiver) = crossbeam_channel::bounded(config.capacity);
-        Ok(Self {
+        let recorder = Self {
             level: LevelCell::new(config.level),
             sample_every: AtomicU32::new(config.sample_every.get()),
+            pace: AtomicU32::new(0),
             sender,
             receiver,
             recorded: CachePadded::default(),
             dropped: CachePadded::default(),
-        })
+        };
+        recorder.set_pace();
+        Ok(recorder)
+    }
+
+    fn set_pace(&self) {
+        let pace = match self.level() {
+            Level::Disabled => 0,
+            Level::Paranoid => 1,
+            Level::Simple | Level::Advanced => self.sample_every().get(),
+        };
+        self.pace.store(pace, Relaxed);
     }
 
     /// The level in force.
@@ -78,6 +92,7 @@ impl Recorder {
     /// Changes the level for the leases to come. Leases that carry a record keep it.
     pub fn set_level(&self, level: Level) {
         self.level.set(level);
+        self.set_pace();
     }
 
     /// One lease in so many is recorded at `Simple` and `Advanced`.
@@ -88,6 +103,7 @@ impl Recorder {
     /// Changes the sampling for the leases to come.
     pub fn set_sample_every(&self, every: NonZeroU32) {
         self.sample_every.store(every.get(), Relaxed);
+        self.set_pace();
     }
 
     /// Leases whose beginning was sent to the ledger, ever.
@@ -111,14 +127,15 @@ impl Recorder {
     }
 
     /// The level to record the lease at hand at, if it is to be recorded.
+    #[inline]
     pub(crate) fn wants(&self, force: bool) -> Option<Level> {
-        let level = self.level();
-        let wanted = match level {
-            Level::Disabled => false,
-            Level::Paranoid => true,
-            Level::Simple | Level::Advanced => force || sampler::is_sample(self.sample_every.load(Relaxed)),
-        };
-        wanted.then_some(level)
+        let pace = self.pace.load(Relaxed);
+        if force || pace != 0 && sampler::is_sample(pace) { self.wanted() } else { None }
+    }
+
+    #[cold]
+    fn wanted(&self) -> Option<Level> {
+        Some(self.level()).filter(|&level| level != Level::Disabled)
     }
 
     /// Tells of a lease's beginning. False if the channel was full.

@@ -22,28 +22,37 @@ struct ThreadState {
 static SEEDS: AtomicU32 = AtomicU32::new(0x9E37_79B9);
 
 /// Whether the lease at hand is the next sample, one in `every` on average. With `every` of 1 each is.
+#[inline]
 pub(crate) fn is_sample(every: u32) -> bool {
+    THREAD.with(|cell| {
+        let state = cell.get();
+        // A smaller `every` than the one drawn for takes effect at once.
+        if state.until_next > 1 && state.until_next <= every.saturating_mul(2) && every > 1 {
+            cell.set(ThreadState { until_next: state.until_next - 1, ..state });
+            return false;
+        }
+        draw(cell, every)
+    })
+}
+
+/// The same, where a distance ends, or must be drawn.
+#[cold]
+fn draw(cell: &Cell<ThreadState>, every: u32) -> bool {
     if every <= 1 {
         return true;
     }
-    // A thread whose locals are gone is ending: its last leases are not sampled.
-    THREAD
-        .try_with(|cell| {
-            let mut state = cell.get();
-            if state.random == 0 {
-                state.random = SEEDS.fetch_add(0x9E37_79B9, Relaxed) | 1;
-                state.until_next = distance(&mut state.random, every);
-            }
-            // A smaller `every` than the one drawn for takes effect at once.
-            state.until_next = state.until_next.min(every.saturating_mul(2)) - 1;
-            let hit = state.until_next == 0;
-            if hit {
-                state.until_next = distance(&mut state.random, every);
-            }
-            cell.set(state);
-            hit
-        })
-        .unwrap_or(false)
+    let mut state = cell.get();
+    if state.random == 0 {
+        state.random = SEEDS.fetch_add(0x9E37_79B9, Relaxed) | 1;
+        state.until_next = distance(&mut state.random, every);
+    }
+    state.until_next = state.until_next.min(every.saturating_mul(2)) - 1;
+    let hit = state.until_next == 0;
+    if hit {
+        state.until_next = distance(&mut state.random, every);
+    }
+    cell.set(state);
+    hit
 }
 
 /// 1 to `2 * every - 1`, by Marsaglia's xorshift32, whose state is never 0.

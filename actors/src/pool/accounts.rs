@@ -1,38 +1,22 @@
-//! Who holds what: exact counts by owner and class, kept at every lease and release.
+//! Leases by owner and class as they are told, and those that were dropped where a release was demanded.
 //!
-//! One counter of beginnings and one of ends for each owner and class, so that either step costs a single addition, and
-//! everything else is a sum made when somebody looks. Ends are read before beginnings: a reader may miss the latest
-//! steps but never sees a lease that ended before it began.
+//! The latter are rare and are counted here; all leases are counted where they begin and end, thread by thread
+//! (`cache/tallies.rs`).
 
 use super::class::SizeClass;
 use super::owner::Owner;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Leases of one owner and class, ever.
-#[derive(Debug, Default)]
-struct Leases {
-    begun: AtomicU64,
-    ended: AtomicU64,
-    /// Ended by a drop where a release was demanded, with no event that tells of it; since last asked for.
-    untold: AtomicU64,
-}
-
-/// Bytes of the class whose blocks differ in size, where a count is not enough; ever, or as [`Leases::untold`].
-#[derive(Debug, Default)]
-struct HugeBytes {
-    begun: AtomicU64,
-    ended: AtomicU64,
-    untold: AtomicU64,
-}
-
-/// One owner's counts, in one pool.
+/// Dropped leases of one owner, in one pool.
 #[derive(Debug)]
 pub(crate) struct Account {
-    classes: [Leases; SizeClass::COUNT],
-    huge_bytes: HugeBytes,
-    /// Leases that had to be released explicitly and were only dropped, ever.
+    /// Ever.
     unreleased: AtomicU64,
+    /// With no event that tells of them; since last asked for, by class.
+    untold: [AtomicU64; SizeClass::COUNT],
+    /// Their bytes in the class whose blocks differ in size, where a count is not enough.
+    untold_huge_bytes: AtomicU64,
 }
 
 /// Leases of one owner and class.
@@ -67,33 +51,14 @@ pub(crate) struct Untold {
 impl Account {
     fn new() -> Self {
         Self {
-            classes: std::array::from_fn(|_| Leases::default()),
-            huge_bytes: HugeBytes::default(),
             unreleased: AtomicU64::new(0),
+            untold: std::array::from_fn(|_| AtomicU64::new(0)),
+            untold_huge_bytes: AtomicU64::new(0),
         }
-    }
-
-    pub(crate) fn tally(&self, class: SizeClass) -> Tally {
-        let between = |ended: &AtomicU64, begun: &AtomicU64| {
-            let ended = ended.load(Ordering::Acquire);
-            let begun = begun.load(Ordering::Relaxed);
-            (begun, begun.saturating_sub(ended))
-        };
-        let of_class = &self.classes[class.index()];
-        let (leases, live) = between(&of_class.ended, &of_class.begun);
-        let live_bytes = match class.bytes() {
-            Some(bytes) => live * bytes as u64,
-            None => between(&self.huge_bytes.ended, &self.huge_bytes.begun).1,
-        };
-        Tally { leases, live, live_bytes }
-    }
-
-    pub(crate) fn unreleased(&self) -> u64 {
-        self.unreleased.load(Ordering::Relaxed)
     }
 }
 
-/// The accounts of all owners that ever leased from one pool.
+/// The accounts of all owners that ever dropped a lease of one pool so.
 #[derive(Debug)]
 pub(crate) struct Accounts(Box<[OnceLock<Box<Account>>]>);
 
@@ -106,32 +71,15 @@ impl Accounts {
         self.0[owner.index()].get_or_init(|| Box::new(Account::new()))
     }
 
-    pub(crate) fn lease(&self, owner: Owner, class: SizeClass, bytes: usize) {
-        let account = self.of(owner);
-        account.classes[class.index()].begun.fetch_add(1, Ordering::Relaxed);
-        if class == SizeClass::HUGE {
-            account.huge_bytes.begun.fetch_add(bytes as u64, Ordering::Relaxed);
-        }
-    }
-
-    pub(crate) fn release(&self, owner: Owner, class: SizeClass, bytes: usize) {
-        let account = self.of(owner);
-        // Release: whoever sees the end sees the beginning, which another thread may have counted.
-        account.classes[class.index()].ended.fetch_add(1, Ordering::Release);
-        if class == SizeClass::HUGE {
-            account.huge_bytes.ended.fetch_add(bytes as u64, Ordering::Release);
-        }
-    }
-
     /// Counts a lease that was dropped unreleased. `told`: an event of it is on its way to the ledger.
     pub(crate) fn unreleased(&self, owner: Owner, class: SizeClass, bytes: usize, told: bool) {
         let account = self.of(owner);
         account.unreleased.fetch_add(1, Ordering::Relaxed);
         if !told {
             if class == SizeClass::HUGE {
-                account.huge_bytes.untold.fetch_add(bytes as u64, Ordering::Relaxed);
+                account.untold_huge_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
             }
-            account.classes[class.index()].untold.fetch_add(1, Ordering::Release);
+            account.untold[class.index()].fetch_add(1, Ordering::Release);
         }
     }
 
@@ -140,14 +88,14 @@ impl Accounts {
         let mut all = Vec::new();
         for (owner, account) in self.iter() {
             for class in SizeClass::all() {
-                let cell = &account.classes[class.index()].untold;
+                let cell = &account.untold[class.index()];
                 if cell.load(Ordering::Relaxed) == 0 {
                     continue;
                 }
                 let count = cell.swap(0, Ordering::Acquire);
                 let bytes = match class.bytes() {
                     Some(bytes) => count * bytes as u64,
-                    None => account.huge_bytes.untold.swap(0, Ordering::Relaxed),
+                    None => account.untold_huge_bytes.swap(0, Ordering::Relaxed),
                 };
                 all.push(Untold { owner, class, count, bytes });
             }
@@ -155,8 +103,13 @@ impl Accounts {
         all
     }
 
+    /// How many leases `owner` ever dropped unreleased.
+    pub(crate) fn unreleased_of(&self, owner: Owner) -> u64 {
+        self.0[owner.index()].get().map_or(0, |account| account.unreleased.load(Ordering::Relaxed))
+    }
+
     /// The accounts that exist, by owner.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (Owner, &Account)> {
+    fn iter(&self) -> impl Iterator<Item = (Owner, &Account)> {
         self.0.iter().enumerate().filter_map(|(index, cell)| Some((Owner::at(index), &**cell.get()?)))
     }
 }
@@ -164,20 +117,6 @@ impl Accounts {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn blocks_of_differing_sizes_are_counted_by_their_bytes() {
-        let accounts = Accounts::new();
-        let owner = Owner::named("accounts-test");
-        let sizes = [64, 1 << 30, (1 << 40) + 4096, (1 << 41) + 4096];
-        sizes.iter().for_each(|&bytes| accounts.lease(owner, SizeClass::of(bytes), bytes));
-        let (_, account) = accounts.iter().next().unwrap();
-        assert_eq!(account.tally(SizeClass::HUGE), Tally { leases: 2, live: 2, live_bytes: (3 << 40) + 8192 });
-        assert_eq!(account.tally(SizeClass::of(64)), Tally { leases: 1, live: 1, live_bytes: 64 });
-        sizes.iter().for_each(|&bytes| accounts.release(owner, SizeClass::of(bytes), bytes));
-        assert_eq!(account.tally(SizeClass::HUGE), Tally { leases: 2, live: 0, live_bytes: 0 });
-        assert!(SizeClass::all().all(|class| account.tally(class).live == 0));
-    }
 
     #[test]
     fn an_untold_drop_is_handed_out_once_and_stays_counted() {
@@ -191,6 +130,6 @@ mod tests {
         assert_eq!(untold[0], Untold { owner, class: SizeClass::of(100), count: 2, bytes: 256 });
         assert_eq!(untold[1], Untold { owner, class: SizeClass::HUGE, count: 1, bytes: 8192 });
         assert_eq!(accounts.take_untold(), []);
-        assert_eq!(accounts.iter().next().unwrap().1.unreleased(), 4);
+        assert_eq!(accounts.unreleased_of(owner), 4);
     }
 }

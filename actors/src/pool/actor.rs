@@ -89,6 +89,7 @@ impl PoolActor {
 
     /// Looks at the pool and the machine; what changed is published and acted upon.
     fn watch(&mut self) {
+        self.pool.settle();
         let reading = self.pool.reading();
         self.of_pool.update(reading.used, reading.limit);
         if let Some(reading) = self.system.as_ref().and_then(|system| system.reading()) {

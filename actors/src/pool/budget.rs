@@ -1,36 +1,62 @@
-//! The pool's bytes: held from the system, leased, and how many may be.
+//! The pool's bytes: held from the system, on shelves, and how many may be.
 //!
-//! Invariants, at every moment: `live <= held`, and `held` is raised only while it stays within the limit. Bytes are
-//! reserved before a block is asked for and given back after it was freed; a lease is counted after its block is held
-//! and uncounted before it is freed. What is held and not live is free: cached, or on its way between two hands, so
-//! `held - live` may overstate the cache for an instant and never understates it for the last one to look.
+//! Invariants: `held` is raised only while it stays within the limit, at every moment. Bytes are reserved before a block
+//! is asked for and given back after it was freed. What is leased is not counted but is the difference of what is held and
+//! what is idle, in the threads' caches and on the shelves: so a lease from a cache changes no number that threads share.
+//! A block on its way between two hands counts as leased, or for an instant as idle twice.
 //!
-//! Ordering: these are counts and publish nothing; the queues of free blocks publish what is in the blocks.
+//! Ordering: these are counts and publish nothing; gates and queues publish what is in the blocks.
 
 use crossbeam_utils::CachePadded;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicUsize,
+    Ordering::{Acquire, Relaxed, Release},
+};
 
 #[derive(Debug)]
 pub(crate) struct Budget {
-    /// Written when memory comes from or goes to the system: read on every lease, hence not beside `live`.
+    /// Written when memory comes from or goes to the system.
     held: CachePadded<AtomicUsize>,
-    /// Written on every lease and release.
-    live: CachePadded<AtomicUsize>,
+    pub(crate) shelved: Shelved,
     settings: CachePadded<Settings>,
+}
+
+/// Bytes on all shelves. What came and what went are counted apart: they are written by different threads where one leases
+/// what another returns, and each then keeps its line.
+#[derive(Debug, Default)]
+pub(crate) struct Shelved {
+    came: CachePadded<AtomicUsize>,
+    went: CachePadded<AtomicUsize>,
+}
+
+impl Shelved {
+    pub(crate) fn add(&self, bytes: usize) {
+        self.came.fetch_add(bytes, Relaxed);
+    }
+
+    pub(crate) fn sub(&self, bytes: usize) {
+        self.went.fetch_add(bytes, Release);
+    }
+
+    /// Rather too many than too few: what went is read first.
+    pub(crate) fn get(&self) -> usize {
+        let went = self.went.load(Acquire);
+        self.came.load(Relaxed).wrapping_sub(went)
+    }
 }
 
 #[derive(Debug)]
 struct Settings {
     limit: AtomicUsize,
     retain: AtomicUsize,
-    /// The most that `live` ever was.
+    /// The most that was ever leased, as far as somebody looked.
     high_water: AtomicUsize,
 }
 
 impl Budget {
     pub(crate) fn new(limit: usize, retain: usize) -> Self {
         let settings = Settings { limit: limit.into(), retain: retain.into(), high_water: 0.into() };
-        Self { held: CachePadded::default(), live: CachePadded::default(), settings: settings.into() }
+        Self { held: CachePadded::default(), shelved: Shelved::default(), settings: settings.into() }
     }
 
     /// Takes `bytes` out of the limit, all of them or none.
@@ -44,20 +70,6 @@ impl Budget {
         debug_assert!(before >= bytes);
     }
 
-    pub(crate) fn lease(&self, bytes: usize) {
-        let live = self.live.fetch_add(bytes, Relaxed) + bytes;
-        if live > self.settings.high_water.load(Relaxed) {
-            self.settings.high_water.fetch_max(live, Relaxed);
-        }
-    }
-
-    /// Uncounts a lease. Returns the bytes of all free blocks, this one's included.
-    pub(crate) fn unlease(&self, bytes: usize) -> usize {
-        let before = self.live.fetch_sub(bytes, Relaxed);
-        debug_assert!(before >= bytes);
-        self.held().saturating_sub(before - bytes)
-    }
-
     /// Only after the limit was lowered below what was held.
     pub(crate) fn is_over_limit(&self) -> bool {
         self.held() > self.limit()
@@ -67,12 +79,14 @@ impl Budget {
         self.held.load(Relaxed)
     }
 
-    pub(crate) fn live(&self) -> usize {
-        self.live.load(Relaxed)
-    }
-
     pub(crate) fn high_water(&self) -> usize {
         self.settings.high_water.load(Relaxed)
+    }
+
+    pub(crate) fn raise_high_water(&self, leased: usize) {
+        if leased > self.high_water() {
+            self.settings.high_water.fetch_max(leased, Relaxed);
+        }
     }
 
     pub(crate) fn limit(&self) -> usize {

@@ -6,7 +6,7 @@ use super::core::Core;
 use super::lease::{AllocOptions, LeaseKind};
 use super::owner::Owner;
 use super::slots::LeaseId;
-use crate::leak::{Lease, Outcome};
+use crate::leak::{Lease, Level, Outcome};
 use crate::{Error, Result};
 use bytemuck::{AnyBitPattern, NoUninit};
 use std::mem::ManuallyDrop;
@@ -16,48 +16,40 @@ use std::sync::Arc;
 
 /// A buffer leased from a [`Pool`](super::Pool): `len` bytes, aligned to 64, always initialised, owned by this handle
 /// alone. Dropping it, on any thread, gives the block back; the pool's memory lives until the last buffer is gone.
+///
+/// The handle itself is one word, whatever it is a handle of.
 pub struct Buffer {
-    core: Arc<Core>,
     /// Taken out by `drop` only.
     block: ManuallyDrop<Block>,
-    len: usize,
-    id: LeaseId,
-    owner: Owner,
-    kind: LeaseKind,
-    recorded: bool,
-    released: bool,
 }
 
 impl Buffer {
-    /// Leases a block of at least `len` bytes.
+    /// Leases a block of at least `len` bytes. In line, so that the handle stays in a register all the way to its user.
+    #[inline(always)]
     pub(crate) fn lease(core: &Arc<Core>, len: usize, owner: Owner, options: AllocOptions) -> Result<Self> {
-        let mut found = core.find(len)?;
+        let mut found = core.lease(len, owner)?;
         if options.zeroed && !found.zeroed {
             found.block.clear(len);
         }
-        let block = found.block;
-        core.budget.lease(block.bytes());
-        core.accounts.lease(owner, block.class(), block.bytes());
-        let mut buffer = Self {
-            core: Arc::clone(core),
-            id: core.slots.open(block.slot()),
-            block: ManuallyDrop::new(block),
-            len,
-            owner,
-            kind: options.kind,
-            recorded: false,
-            released: false,
-        };
+        found.block.slot().open(len, owner, options.kind);
+        let buffer = Self { block: ManuallyDrop::new(found.block) };
         let force = options.record || options.kind == LeaseKind::Explicit;
         if let Some(level) = core.recorder.wants(force) {
-            buffer.recorded = core.recorder.acquired(level, buffer.describe(), options.site);
+            buffer.record(core, level, options.site);
         }
         Ok(buffer)
     }
 
+    #[cold]
+    fn record(&self, core: &Core, level: Level, site: Option<Arc<str>>) {
+        if core.recorder.acquired(level, self.describe(), site) {
+            self.block.slot().set_recorded();
+        }
+    }
+
     /// Ends the lease, as it is demanded of [`LeaseKind::Explicit`] ones; other kinds may as well be dropped.
-    pub fn release(mut self) {
-        self.released = true;
+    pub fn release(self) {
+        self.block.slot().set_released();
     }
 
     /// A plain lease of as many bytes, for the same owner and from the same pool, to be overwritten.
@@ -70,7 +62,7 @@ impl Buffer {
 
     /// The lease's id, unique for the pool's life.
     pub fn id(&self) -> LeaseId {
-        self.id
+        self.block.slot().lease_id()
     }
 
     /// The class of the block.
@@ -85,12 +77,12 @@ impl Buffer {
 
     /// Who the lease is counted for.
     pub fn owner(&self) -> Owner {
-        self.owner
+        self.block.slot().terms().owner()
     }
 
     /// How the lease is meant to end.
     pub fn kind(&self) -> LeaseKind {
-        self.kind
+        self.block.slot().terms().kind()
     }
 
     /// The first byte: aligned to 64 and valid for reads and writes of `len` bytes while this buffer lives. For views
@@ -101,7 +93,7 @@ impl Buffer {
 
     /// Shortens the buffer to `len` bytes; no effect if it is not longer. The block stays the same.
     pub fn truncate(&mut self, len: usize) {
-        self.len = self.len.min(len);
+        self.block.slot().set_len(self.len().min(len));
     }
 
     /// The bytes as elements of type `T`, such as `f32` or `u16`, in native byte order.
@@ -138,54 +130,72 @@ impl Buffer {
     }
 
     fn not_elements<T>(&self) -> Error {
-        let (len, name, size) = (self.len, std::any::type_name::<T>(), size_of::<T>());
+        let (len, name, size) = (self.len(), std::any::type_name::<T>(), size_of::<T>());
         Error::invalid(format!("a buffer of {len} bytes is no sequence of {name} ({size} bytes each)"))
     }
 
     fn describe(&self) -> Lease {
         Lease {
-            id: self.id,
+            id: self.id(),
             class: self.class(),
-            bytes: self.len,
+            bytes: self.len(),
             block_bytes: self.block_bytes(),
-            owner: self.owner,
-            kind: self.kind,
+            owner: self.owner(),
+            kind: self.kind(),
+        }
+    }
+}
+
+impl Buffer {
+    /// Ends a lease of which somebody hears: after its slot was closed.
+    #[cold]
+    fn close_and_tell(&self) {
+        let (lease, terms) = (self.describe(), self.block.slot().terms());
+        self.block.slot().close();
+        // SAFETY: the block has a reference to its core, and `drop` has not given it back yet.
+        let core = unsafe { self.block.core().as_ref() };
+        if lease.kind == LeaseKind::Explicit && !terms.is_released() {
+            let told = core.recorder.released(lease, Outcome::DroppedUnreleased);
+            core.accounts.unreleased(lease.owner, lease.class, lease.block_bytes, told);
+        } else if terms.is_recorded() {
+            core.recorder.released(lease, Outcome::Returned);
         }
     }
 }
 
 impl Drop for Buffer {
+    #[inline]
     fn drop(&mut self) {
-        let lease = self.describe();
-        // SAFETY: nothing takes the block out before, and nothing touches it after: this is drop.
-        let block = unsafe { ManuallyDrop::take(&mut self.block) };
-        let core = &self.core;
-        // The lease ends before anybody hears of it: whoever does finds its slot closed.
-        core.slots.close(lease.id);
-        if self.kind == LeaseKind::Explicit && !self.released {
-            let told = core.recorder.released(lease, Outcome::DroppedUnreleased);
-            core.accounts.unreleased(lease.owner, lease.class, lease.block_bytes, told);
-        } else if self.recorded {
-            core.recorder.released(lease, Outcome::Returned);
+        // It is about to be written, and another thread wrote it last if this one did not lease it: to read it first would
+        // have the CPU ask for it twice.
+        self.block.prefetch();
+        let slot = self.block.slot();
+        let terms = slot.terms();
+        if terms.is_watched() {
+            self.close_and_tell();
+        } else {
+            slot.close();
         }
-        core.accounts.release(lease.owner, lease.class, lease.block_bytes);
-        core.put_back(block);
+        // SAFETY: nothing takes the block out before, and nothing touches it after: this is drop.
+        Core::give_back(unsafe { ManuallyDrop::take(&mut self.block) }, terms.owner());
     }
 }
 
 impl Deref for Buffer {
     type Target = [u8];
 
+    #[inline]
     fn deref(&self) -> &[u8] {
         // SAFETY: `len` is at most the block's bytes, all initialised, and the block is ours while we live.
-        unsafe { std::slice::from_raw_parts(self.block.start().as_ptr(), self.len) }
+        unsafe { std::slice::from_raw_parts(self.block.start().as_ptr(), self.block.slot().len()) }
     }
 }
 
 impl DerefMut for Buffer {
+    #[inline]
     fn deref_mut(&mut self) -> &mut [u8] {
         // SAFETY: as in `deref`, and `&mut self` is exclusive.
-        unsafe { std::slice::from_raw_parts_mut(self.block.start().as_ptr(), self.len) }
+        unsafe { std::slice::from_raw_parts_mut(self.block.start().as_ptr(), self.block.slot().len()) }
     }
 }
 
@@ -198,10 +208,10 @@ impl AsRef<[u8]> for Buffer {
 impl std::fmt::Debug for Buffer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Buffer")
-            .field("id", &self.id.get())
-            .field("len", &self.len)
-            .field("owner", &self.owner.name())
-            .field("kind", &self.kind)
+            .field("id", &self.id().get())
+            .field("len", &self.len())
+            .field("owner", &self.owner().name())
+            .field("kind", &self.kind())
             .finish_non_exhaustive()
     }
 }

@@ -32,6 +32,7 @@ impl SizeClass {
     pub const MAX_LEN: usize = isize::MAX as usize - 2 * PAGE_BYTES;
 
     /// The smallest class whose blocks hold `len` bytes. A request of 0 bytes is served like one of 1.
+    #[inline]
     pub fn of(len: usize) -> Self {
         if len > Self::LARGEST_BYTES {
             return Self::HUGE;
@@ -72,7 +73,15 @@ impl SizeClass {
         (0..Self::COUNT as u8).map(Self)
     }
 
+    /// The class at this position of [`SizeClass::all`].
+    #[inline]
+    pub(crate) fn at(index: u8) -> Self {
+        debug_assert!(usize::from(index) < Self::COUNT);
+        Self(index)
+    }
+
     /// Position in [`SizeClass::all`].
+    #[inline]
     pub fn index(self) -> usize {
         usize::from(self.0)
     }

@@ -1,191 +1,286 @@
 //! The pool behind its handles: finding a block for a lease, and a place for a block that comes back.
 //!
-//! A lease first looks on its class's shelf. Only if that is empty does it reserve room under the limit and ask the
-//! system; only if there is no room does it free cached blocks of other classes, and it fails when there are none left.
-//! A returned block goes to its shelf; if the cache then holds more than it may, blocks of other classes make way, in
-//! turn, so that a program whose sizes change does not keep yesterday's and pay the system for today's.
+//! A lease first looks in its thread's cache, then on its class's shelf, and if the block is large in the other threads'
+//! caches. Only then does it reserve room under the limit and ask the system; only if there is no room does it free idle
+//! blocks of other classes, and it fails when there are none left. A returned block stays with the thread that returns it,
+//! or goes to the shelf; if the pool then keeps more than it may, blocks of other classes make way, in turn, so that a
+//! program whose sizes change does not keep yesterday's and pay the system for today's.
+//!
+//! A core lives as long as a handle of its pool or any of its blocks: each block owns a reference. Blocks that lie idle
+//! in the core itself would keep it alive for ever, so the last handle closes it: from then on, nothing is kept (`purge`).
 
 use super::accounts::Accounts;
 use super::block::Block;
 use super::budget::Budget;
+use super::cache::{self, Inside, Magazine, Refused, Roster};
 use super::class::SizeClass;
+use super::owner::Owner;
 use super::shelf::Shelf;
 use super::slots::SlotTable;
 use crate::leak::Recorder;
 use crate::{Error, Result};
 use crossbeam_utils::CachePadded;
+use std::mem::ManuallyDrop;
+use std::ptr::NonNull;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
-/// Blocks of other classes that one release frees at most, so that no release takes long.
-const EVICTIONS_PER_RELEASE: usize = 8;
+/// From this size a block is looked for in the other threads' caches before the system is asked for one: about where the
+/// system's page faults begin to cost more than a visit to them.
+const BORROWED_BYTES_MIN: usize = 64 << 10;
 
+/// What is written now and then stands on lines of its own: the rest is read at every lease.
 #[derive(Debug)]
 pub(crate) struct Core {
     pub(crate) budget: Budget,
     pub(crate) slots: SlotTable,
+    pub(crate) caches: Roster,
     pub(crate) accounts: Accounts,
     pub(crate) shelves: Box<[CachePadded<Shelf>]>,
     pub(crate) recorder: Arc<Recorder>,
     /// Allocations refused, ever.
-    pub(crate) failures: AtomicU64,
+    pub(crate) failures: CachePadded<AtomicU64>,
     /// The shelf that makes way next.
-    eviction: AtomicUsize,
+    pub(super) eviction: CachePadded<AtomicUsize>,
+    handles: CachePadded<AtomicUsize>,
+    closed: AtomicBool,
 }
 
-/// A block for a lease, and whether its bytes are still the zeros it was made with.
+/// A block for a lease, counted as leased, and whether its bytes are still the zeros it was made with.
 pub(crate) struct Found {
     pub(crate) block: Block,
     pub(crate) zeroed: bool,
 }
 
 impl Core {
-    pub(crate) fn new(budget: Budget, recorder: Arc<Recorder>) -> Self {
-        Self {
+    /// A core with one handle.
+    pub(crate) fn new(budget: Budget, recorder: Arc<Recorder>) -> Arc<Self> {
+        Arc::new(Self {
             budget,
             slots: SlotTable::new(),
+            caches: Roster::new(),
             accounts: Accounts::new(),
             shelves: SizeClass::all().map(|class| CachePadded::new(Shelf::new(class))).collect(),
             recorder,
-            failures: AtomicU64::new(0),
-            eviction: AtomicUsize::new(0),
+            failures: CachePadded::default(),
+            eviction: CachePadded::default(),
+            handles: CachePadded::new(AtomicUsize::new(1)),
+            closed: AtomicBool::new(false),
+        })
+    }
+
+    pub(crate) fn add_handle(&self) {
+        self.handles.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn drop_handle(self: &Arc<Self>) {
+        if self.handles.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.closed.store(true, Ordering::SeqCst);
+            self.close();
         }
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::SeqCst)
     }
 
     pub(crate) fn shelf(&self, class: SizeClass) -> &Shelf {
         &self.shelves[class.index()]
     }
 
-    /// A block of at least `len` bytes, held and not yet leased.
-    pub(crate) fn find(&self, len: usize) -> Result<Found> {
+    /// Bytes of free blocks. What moves meanwhile may be counted twice and is never missed.
+    pub(crate) fn idle(&self) -> usize {
+        let before = self.budget.shelved.get();
+        let cached = self.caches.cached();
+        cached + before.max(self.budget.shelved.get())
+    }
+
+    /// Bytes leased.
+    pub(crate) fn live(&self) -> usize {
+        self.budget.held().saturating_sub(self.idle())
+    }
+
+    /// Remembers the most bytes that were leased since this was last called or `held` changed.
+    pub(crate) fn note_high_water(&self) {
+        let shelved = self.budget.shelved.get() as isize;
+        let leased = (self.budget.held() as isize - shelved - self.caches.low()).max(0) as usize;
+        self.budget.raise_high_water(leased.min(self.budget.held()));
+        self.caches.forget_lows();
+    }
+
+    /// A block of at least `len` bytes, leased to `owner`.
+    #[inline(always)]
+    pub(crate) fn lease(self: &Arc<Self>, len: usize, owner: Owner) -> Result<Found> {
+        let class = SizeClass::of(len);
+        if let Some(inside) = cache::enter(Arc::as_ptr(self))
+            && let Some(block) = inside.lease(class, owner)
+        {
+            return Ok(Found { block, zeroed: false });
+        }
+        self.find(len, owner)
+    }
+
+    /// The same, when the thread's cache has none or must not be used.
+    #[cold]
+    #[inline(never)]
+    fn find(self: &Arc<Self>, len: usize, owner: Owner) -> Result<Found> {
         let Some(bytes) = SizeClass::block_bytes(len) else {
-            self.failures.fetch_add(1, Relaxed);
+            self.failures.fetch_add(1, Ordering::Relaxed);
             return Err(Error::invalid(format!("no buffer can have {len} bytes")));
         };
         let class = SizeClass::of(len);
+        self.caches.relax(|| self.budget.is_over_limit());
         loop {
-            if let Some(block) = self.shelf(class).take() {
-                if !self.budget.is_over_limit() {
-                    return Ok(Found { block, zeroed: false });
+            if self.budget.is_over_limit() {
+                // A release may have kept a block after it had looked at a limit that was lowered since.
+                if self.idle() > 0 {
+                    self.settle();
                 }
-                self.free(block);
-            } else if self.budget.try_reserve(bytes) {
-                return self.make(class, bytes).ok_or_else(|| self.exhausted(len));
+            } else if let Some(magazine) = self.shelf(class).take() {
+                match self.lease_from(magazine, class, owner) {
+                    Some(block) => return Ok(Found { block, zeroed: false }),
+                    None => continue,
+                }
+            } else if bytes >= BORROWED_BYTES_MIN && self.borrow(class) {
+                continue;
+            }
+            // What was leased until now is measured against what was held until now.
+            self.note_high_water();
+            if self.budget.try_reserve(bytes) {
+                let block = self.make(class, bytes).ok_or_else(|| self.exhausted(len))?;
+                self.caches.with(self, |inside| inside.begin(owner, class, bytes));
+                return Ok(Found { block, zeroed: true });
             } else if !self.make_room(bytes) {
                 return Err(self.exhausted(len));
             }
         }
     }
 
+    fn lease_from(self: &Arc<Self>, magazine: Magazine, class: SizeClass, owner: Owner) -> Option<Block> {
+        magazine.prefetch();
+        let (block, rest) =
+            self.caches.with(self, |inside| inside.lease_from(magazine, class, owner, &self.budget.shelved));
+        if let Err(rest) = self.shelf(class).put(rest) {
+            self.free_shelved(rest);
+        }
+        block
+    }
+
     /// A new block, in room that was reserved for it.
-    fn make(&self, class: SizeClass, bytes: usize) -> Option<Found> {
+    fn make(self: &Arc<Self>, class: SizeClass, bytes: usize) -> Option<Block> {
         let made = self.slots.claim().and_then(|slot| {
-            let block = Block::zeroed(class, bytes, slot).or_else(|| {
-                // The system has no memory; what the cache gives back may be enough.
+            // SAFETY: the slot is new or was retired, and it stays where it is while the core lives, of which the block
+            // gets a reference below.
+            let zeroed = || unsafe { Block::zeroed(self, class, bytes, slot) };
+            let block = zeroed().or_else(|| {
+                // The system has no memory; what lies idle may be enough.
                 self.trim(0);
-                Block::zeroed(class, bytes, slot)
+                zeroed()
             });
             if block.is_none() {
                 self.slots.retire(slot);
             }
             block
         });
-        match made {
-            Some(block) => {
+        match &made {
+            Some(_) => {
+                let _blocks = ManuallyDrop::new(Arc::clone(self));
                 self.shelf(class).block_made();
-                Some(Found { block, zeroed: true })
             }
-            None => {
-                self.budget.unreserve(bytes);
-                None
-            }
+            None => self.budget.unreserve(bytes),
         }
+        made
     }
 
     fn exhausted(&self, requested: usize) -> Error {
-        self.failures.fetch_add(1, Relaxed);
-        Error::PoolExhausted { requested, live: self.budget.live(), limit: self.budget.limit() }
+        self.failures.fetch_add(1, Ordering::Relaxed);
+        Error::PoolExhausted { requested, live: self.live(), limit: self.budget.limit() }
     }
 
-    /// Takes back a block whose lease was closed, counted as live until now.
-    pub(crate) fn put_back(&self, block: Block) {
-        let (bytes, class) = (block.bytes(), block.class());
-        let cached = self.budget.unlease(bytes);
-        if class == SizeClass::HUGE || self.budget.is_over_limit() {
-            return self.free(block);
-        }
-        let surplus = cached.saturating_sub(self.budget.retain());
-        if surplus > 0 && (bytes > self.budget.retain() || !self.evict_others(class, surplus)) {
-            return self.free(block);
-        }
-        if let Err(block) = self.shelf(class).put(block) {
-            self.free(block);
-        }
-    }
-
-    /// Frees up to a few cached blocks of classes other than `class`; whether they came to `surplus` bytes.
-    fn evict_others(&self, class: SizeClass, surplus: usize) -> bool {
-        let mut freed = 0;
-        let mut evictions = 0;
-        let start = self.eviction.fetch_add(1, Relaxed);
-        for step in 0..self.shelves.len() {
-            let shelf = &self.shelves[start.wrapping_add(step) % self.shelves.len()];
-            if shelf.class() == class {
-                continue;
-            }
-            while let Some(block) = shelf.take() {
-                freed += block.bytes();
-                evictions += 1;
-                self.free(block);
-                if freed >= surplus {
-                    return true;
-                }
-                if evictions == EVICTIONS_PER_RELEASE {
-                    return false;
-                }
-            }
-        }
-        false
-    }
-
-    /// Frees cached blocks until `bytes` more fit under the limit. False when nothing was there to free, or when even an
-    /// empty cache would leave no room: then it is spared.
-    fn make_room(&self, bytes: usize) -> bool {
-        let Some(target) = self.budget.limit().checked_sub(bytes) else {
-            return false;
+    /// Ends a lease, whose slot was closed.
+    #[inline]
+    pub(crate) fn give_back(block: Block, owner: Owner) {
+        let block = match cache::enter(block.core().as_ptr()) {
+            // When it is kept the block is anybody's, and the core may go with it; the cache does not.
+            Some(inside) => match inside.give_back(block, owner) {
+                Ok(()) => return,
+                Err(Refused::Full(block)) => return Self::give_back_by_shelf(inside, block, owner),
+                Err(Refused::Allowance(block)) => block,
+            },
+            None => block,
         };
-        self.budget.live() <= target && self.free_largest_first(|| self.budget.held() > target) > 0
+        Self::give_back_slowly(block, owner);
     }
 
-    /// Frees cached blocks until at most `cached_bytes` of them remain. Returns the bytes freed.
-    pub(crate) fn trim(&self, cached_bytes: usize) -> usize {
-        self.free_largest_first(|| self.budget.held().saturating_sub(self.budget.live()) > cached_bytes)
-    }
-
-    /// Frees cached blocks that are more than the limit or the cache's share. Returns the bytes freed.
-    pub(crate) fn settle(&self) -> usize {
-        let over = self.free_largest_first(|| self.budget.is_over_limit());
-        over + self.trim(self.budget.retain())
-    }
-
-    fn free_largest_first(&self, go_on: impl Fn() -> bool) -> usize {
-        let mut freed = 0;
-        for shelf in self.shelves.iter().rev() {
-            while go_on() {
-                let Some(block) = shelf.take() else { break };
-                freed += block.bytes();
-                self.free(block);
-            }
+    /// The same, when the thread keeps as many of this class as it may.
+    #[cold]
+    #[inline(never)]
+    fn give_back_by_shelf(inside: Inside<'_>, block: Block, owner: Owner) {
+        let (this, class) = (block.core(), block.class());
+        inside.end(owner, class, block.bytes());
+        // SAFETY: a block owns a reference to its core. When it is on the shelf the core cannot go before we are outside:
+        // who ends it visits this cache first.
+        let core = unsafe { this.as_ref() };
+        let rest = inside.overflow(block, core.shelf(class), &core.budget.shelved);
+        drop(inside);
+        if let Err(rest) = rest {
+            // SAFETY: what the shelf did not take owns a reference, so that there is one to be had.
+            let core = unsafe { Self::referenced(this) };
+            core.free_shelved(rest);
         }
-        freed
     }
 
-    /// Gives a block, neither leased nor on a shelf, back to the system.
-    fn free(&self, block: Block) {
-        let (bytes, slot, class) = (block.bytes(), block.slot(), block.class());
-        drop(block);
-        self.shelf(class).block_freed();
-        self.slots.retire(slot);
-        self.budget.unreserve(bytes);
+    /// # Safety
+    /// The core lives.
+    unsafe fn referenced(this: NonNull<Self>) -> Arc<Self> {
+        // SAFETY: every core is made in an `Arc`, and the caller says that this one lives.
+        unsafe {
+            Arc::increment_strong_count(this.as_ptr());
+            Arc::from_raw(this.as_ptr())
+        }
+    }
+
+    /// The same, when the thread's cache must ask first, or must not be used.
+    #[cold]
+    #[inline(never)]
+    fn give_back_slowly(block: Block, owner: Owner) {
+        // SAFETY: a block owns a reference to its core.
+        unsafe { Self::referenced(block.core()) }.take_back(block, owner);
+    }
+
+    fn take_back(self: &Arc<Self>, block: Block, owner: Owner) {
+        self.caches.with(self, |inside| inside.end(owner, block.class(), block.bytes()));
+        self.put_away(block);
+        // The pool may have ended while we held what nobody else saw.
+        if self.is_closed() && self.idle() > 0 {
+            self.close();
+        }
+    }
+
+    fn put_away(self: &Arc<Self>, block: Block) {
+        let (bytes, class) = (block.bytes(), block.class());
+        if class == SizeClass::HUGE || self.is_closed() || self.budget.is_over_limit() {
+            return self.free_leased(block);
+        }
+        self.caches.relax(|| self.budget.is_over_limit());
+        let (idle, retain) = (self.idle() + bytes, self.budget.retain());
+        let surplus = idle.saturating_sub(retain);
+        if surplus > 0 && (bytes > retain || !self.evict_others(class, surplus)) {
+            return self.free_leased(block);
+        }
+        // Each thread may take its part of half of what is left, before it has to come here again.
+        let extra = retain.saturating_sub(idle) / (2 * self.caches.count());
+        let rest = self.caches.with(self, |inside| {
+            inside.allow(bytes, extra);
+            match inside.keep(block, class) {
+                Ok(()) => Ok(()),
+                Err(Refused::Full(block) | Refused::Allowance(block)) => {
+                    inside.overflow(block, self.shelf(class), &self.budget.shelved)
+                }
+            }
+        });
+        if let Err(rest) = rest {
+            self.free_shelved(rest);
+        }
     }
 }

@@ -29,6 +29,7 @@ pub struct AllocOptions {
 }
 
 impl Default for AllocOptions {
+    #[inline]
     fn default() -> Self {
         Self { zeroed: true, kind: LeaseKind::Plain, record: false, site: None }
     }
@@ -36,6 +37,7 @@ impl Default for AllocOptions {
 
 impl AllocOptions {
     /// For a caller that overwrites every byte: see [`AllocOptions::zeroed`].
+    #[inline]
     pub fn for_overwrite() -> Self {
         Self { zeroed: false, ..Self::default() }
     }

@@ -8,24 +8,33 @@
 //!    blocks are given up before an allocation is refused. (A limit that is lowered below what is leased is met as the
 //!    leases end.)
 //! 2. A buffer's bytes are always initialised, and read as zeros unless the caller asked to do without (`block`, `core`).
-//! 3. A [`LeaseId`] is live exactly while its buffer is (`slots`); the leak tracker relies on it.
-//! 4. Counts by class and by owner are exact whatever the leak level (`shelf`, `accounts`).
-//! 5. A block is in one place only: in a [`Buffer`], on a shelf, or in the hands of the function that moves it.
+//! 3. A [`LeaseId`] is live exactly while its buffer is (`slot`, `slots`); the leak tracker relies on it.
+//! 4. Counts by class and by owner are exact whatever the leak level (`cache/tallies`).
+//! 5. A block is in one place only: in a [`Buffer`], in a thread's cache, on a shelf, or in the hands of the function that
+//!    moves it.
+//! 6. What is free in any thread's cache can be had by whoever needs it: a trim, a lower limit, a request that finds the
+//!    limit reached, the end of the pool (`cache/gate`).
 //!
-//! Start reading at `core`: how a block is found and where it returns to. [`Pool`] and [`Buffer`] are its handles.
+//! Start reading with the README beside this file: where a block is, and why nobody takes it twice. Then `core`: how a
+//! block is found and where it returns to; `purge`: how free memory goes back to the system. [`Pool`] and [`Buffer`] are
+//! the handles.
 
 mod accounts;
 mod actor;
 mod block;
 mod budget;
 mod buffer;
+mod cache;
 mod class;
 mod config;
 mod core;
 mod lease;
+mod memory;
 mod owner;
 mod pressure;
+mod purge;
 mod shelf;
+mod slot;
 mod slots;
 mod stats;
 mod system;
@@ -61,9 +70,21 @@ use std::sync::Arc;
 /// assert_eq!(pool.stats().live_count, 0);
 /// # Ok::<_, ironcliw_actors::Error>(())
 /// ```
-#[derive(Clone)]
 pub struct Pool {
     core: Arc<Core>,
+}
+
+impl Clone for Pool {
+    fn clone(&self) -> Self {
+        self.core.add_handle();
+        Self { core: self.core.clone() }
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.core.drop_handle();
+    }
 }
 
 impl Pool {
@@ -75,7 +96,7 @@ impl Pool {
     pub fn new(config: PoolConfig) -> Result<Self> {
         let limit = config::checked_limit(config.limit_bytes)?;
         let recorder = Arc::new(Recorder::new(&config.leaks)?);
-        Ok(Self { core: Arc::new(Core::new(budget::Budget::new(limit, config.retain_bytes), recorder)) })
+        Ok(Self { core: Core::new(budget::Budget::new(limit, config.retain_bytes), recorder) })
     }
 
     /// A buffer of `len` zeroed bytes. A buffer of 0 bytes is a lease like any other.
@@ -83,6 +104,7 @@ impl Pool {
     /// # Errors
     /// [`Error::PoolExhausted`](crate::Error::PoolExhausted) when the limit, or the system, has no room for it;
     /// [`Error::InvalidInput`](crate::Error::InvalidInput) for a length beyond [`SizeClass::MAX_LEN`].
+    #[inline]
     pub fn allocate(&self, len: usize, owner: Owner) -> Result<Buffer> {
         self.allocate_with(len, owner, AllocOptions::default())
     }
@@ -91,6 +113,7 @@ impl Pool {
     ///
     /// # Errors
     /// As [`Pool::allocate`].
+    #[inline]
     pub fn allocate_for_overwrite(&self, len: usize, owner: Owner) -> Result<Buffer> {
         self.allocate_with(len, owner, AllocOptions::for_overwrite())
     }
@@ -99,6 +122,7 @@ impl Pool {
     ///
     /// # Errors
     /// As [`Pool::allocate`].
+    #[inline]
     pub fn allocate_with(&self, len: usize, owner: Owner, options: AllocOptions) -> Result<Buffer> {
         Buffer::lease(&self.core, len, owner, options)
     }
@@ -115,7 +139,7 @@ impl Pool {
 
     /// Bytes leased, and the limit.
     pub fn reading(&self) -> MemoryReading {
-        MemoryReading { used: self.core.budget.live(), limit: self.core.budget.limit() }
+        MemoryReading { used: self.core.live(), limit: self.core.budget.limit() }
     }
 
     /// Gives free blocks back to the system, the largest first, until at most `cached_bytes` of them remain. Returns
@@ -124,20 +148,24 @@ impl Pool {
         self.core.trim(cached_bytes)
     }
 
+    /// Gives free blocks back that are more than the limit or the retained bytes: threads that lease and release at the same
+    /// time may keep a little more for a while. Returns the bytes given back.
+    pub(crate) fn settle(&self) -> usize {
+        self.core.settle()
+    }
+
     /// Changes the limit. Free blocks beyond it are given back at once (their bytes are returned), and leases beyond it
     /// as they end.
     ///
     /// # Errors
     /// [`Error::InvalidInput`](crate::Error::InvalidInput) below 64 bytes.
     pub fn set_limit(&self, limit_bytes: usize) -> Result<usize> {
-        self.core.budget.set_limit(config::checked_limit(limit_bytes)?);
-        Ok(self.core.settle())
+        Ok(self.core.set_limit(config::checked_limit(limit_bytes)?))
     }
 
     /// Changes how many bytes of free blocks are kept. Returns the bytes given back for it.
     pub fn set_retain(&self, retain_bytes: usize) -> usize {
-        self.core.budget.set_retain(retain_bytes);
-        self.core.settle()
+        self.core.set_retain(retain_bytes)
     }
 
     /// What this pool tells the leak tracker.

@@ -71,11 +71,18 @@ impl Owner {
         NAMES.read().by_owner[self.index()]
     }
 
+    /// All that were ever named.
+    pub(crate) fn all() -> impl Iterator<Item = Self> {
+        (0..NAMES.read().by_owner.len()).map(Self::at)
+    }
+
+    #[inline]
     pub(crate) fn index(self) -> usize {
         usize::from(self.0)
     }
 
     /// The owner at this place of a table of [`Owner::MAX`] places.
+    #[inline]
     pub(crate) fn at(index: usize) -> Self {
         debug_assert!(index < Self::MAX);
         Self(index as u16)

@@ -1,6 +1,6 @@
-//! The shelf of one size class: its free blocks and its counts.
+//! The shelf of one size class: its free blocks that are in no thread's cache, and its counts.
 
-use super::block::Block;
+use super::cache::{Magazine, magazine_of};
 use super::class::SizeClass;
 use crossbeam_queue::ArrayQueue;
 use std::sync::OnceLock;
@@ -18,10 +18,10 @@ pub(crate) struct Shelf {
     made: AtomicU64,
     /// Blocks of this class that exist, leased or free.
     existing: AtomicU64,
-    /// The most blocks that ever existed. A block is made when none is free: the most leases at a time are as many.
+    /// The most blocks that ever existed.
     high_water: AtomicU64,
-    /// Made by the first release: most classes are never used.
-    free: OnceLock<ArrayQueue<Block>>,
+    /// Made by the first magazine: most classes are never used.
+    free: OnceLock<ArrayQueue<Magazine>>,
 }
 
 impl Shelf {
@@ -35,16 +35,18 @@ impl Shelf {
         self.class.bytes().map_or(0, |bytes| (BLOCKS_MAX_BYTES / bytes as u64).clamp(1, BLOCKS_MAX) as usize)
     }
 
-    pub(crate) fn take(&self) -> Option<Block> {
+    pub(crate) fn take(&self) -> Option<Magazine> {
         self.free.get()?.pop()
     }
 
-    /// Puts a free block of this class on the shelf; gives it back when there is no room.
-    pub(crate) fn put(&self, block: Block) -> Result<(), Block> {
-        debug_assert_eq!(block.class(), self.class);
-        match self.capacity() {
-            0 => Err(block),
-            capacity => self.free.get_or_init(|| ArrayQueue::new(capacity)).push(block),
+    /// Puts free blocks of this class on the shelf; gives them back when there is no room. An empty magazine is none.
+    pub(crate) fn put(&self, magazine: Magazine) -> Result<(), Magazine> {
+        if magazine.len() == 0 {
+            return Ok(());
+        }
+        match self.capacity().div_ceil(magazine_of(self.class).max(1)) {
+            0 => Err(magazine),
+            magazines => self.free.get_or_init(|| ArrayQueue::new(magazines)).push(magazine),
         }
     }
 
@@ -69,11 +71,11 @@ impl Shelf {
         self.made.load(Relaxed)
     }
 
-    pub(crate) fn high_water(&self) -> u64 {
-        self.high_water.load(Relaxed)
+    pub(crate) fn existing(&self) -> u64 {
+        self.existing.load(Relaxed)
     }
 
-    pub(crate) fn available(&self) -> usize {
-        self.free.get().map_or(0, ArrayQueue::len)
+    pub(crate) fn high_water(&self) -> u64 {
+        self.high_water.load(Relaxed)
     }
 }

@@ -6,28 +6,20 @@
 //! when a block goes back to the system and another takes over its slot, so an old id never comes to life again
 //! (a slot would have to be leased 2^37 times in between).
 //!
-//! Who may write: only the holder of a slot's block opens and closes its lease, so that needs no read-modify-write.
-//! Anybody may read.
+//! Who may write: only the holder of a slot's block opens and closes its lease and changes its header, so that needs no
+//! read-modify-write. Anybody may read the generation.
 
+use super::slot::Slot;
+use crossbeam_utils::CachePadded;
 use parking_lot::Mutex;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Low bits of an id: the slot. 2^26 blocks of the smallest class are 4 GiB.
 const INDEX_BITS: u32 = 26;
-const GENERATION_MASK: u64 = (1 << (64 - INDEX_BITS)) - 1;
+pub(super) const GENERATION_MASK: u64 = (1 << (64 - INDEX_BITS)) - 1;
 /// Slots of the first chunk; each further chunk doubles the table.
 const FIRST_CHUNK: usize = 1 << 10;
 const CHUNKS: usize = INDEX_BITS as usize - 10 + 1;
-
-/// Where a block stands in the lease table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct SlotIndex(u32);
-
-impl SlotIndex {
-    #[cfg(test)]
-    pub(crate) const FIRST: Self = Self(0);
-}
 
 /// One lease of one block, for ever: no later lease has the same id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
@@ -45,12 +37,12 @@ impl LeaseId {
         Self(raw)
     }
 
-    fn new(slot: SlotIndex, generation: u64) -> Self {
-        Self(generation << INDEX_BITS | u64::from(slot.0))
+    pub(super) fn new(slot: u32, generation: u64) -> Self {
+        Self(generation << INDEX_BITS | u64::from(slot))
     }
 
-    fn slot(self) -> SlotIndex {
-        SlotIndex((self.0 & ((1 << INDEX_BITS) - 1)) as u32)
+    fn slot(self) -> usize {
+        (self.0 & ((1 << INDEX_BITS) - 1)) as usize
     }
 
     fn generation(self) -> u64 {
@@ -67,8 +59,8 @@ impl std::fmt::Display for LeaseId {
 /// All slots. Grows by chunks that never move, and never shrinks.
 #[derive(Debug)]
 pub(crate) struct SlotTable {
-    chunks: [OnceLock<Box<[AtomicU64]>>; CHUNKS],
-    unused: Mutex<Unused>,
+    chunks: [OnceLock<Box<[Slot]>>; CHUNKS],
+    unused: CachePadded<Mutex<Unused>>,
 }
 
 /// Slots without a block. `retired` always has room for every slot ever made, so that retiring one never allocates.
@@ -80,14 +72,14 @@ struct Unused {
 
 impl SlotTable {
     pub(crate) fn new() -> Self {
-        Self { chunks: [const { OnceLock::new() }; CHUNKS], unused: Mutex::default() }
+        Self { chunks: [const { OnceLock::new() }; CHUNKS], unused: CachePadded::default() }
     }
 
     /// A slot for a new block; `None` when the table is full or the system has no memory for it.
-    pub(crate) fn claim(&self) -> Option<SlotIndex> {
+    pub(crate) fn claim(&self) -> Option<&Slot> {
         let mut unused = self.unused.lock();
         if let Some(index) = unused.retired.pop() {
-            return Some(SlotIndex(index));
+            return self.slot(index as usize);
         }
         let index = unused.next;
         let (chunk, offset) = locate(index);
@@ -98,50 +90,26 @@ impl SlotTable {
             unused.retired.try_reserve_exact(2 * len).ok()?;
             let mut slots = Vec::new();
             slots.try_reserve_exact(len).ok()?;
-            slots.resize_with(len, || AtomicU64::new(0));
+            slots.extend((index..index + len).map(|index| Slot::new(index as u32)));
             cell.set(slots.into_boxed_slice()).ok()?;
         }
         unused.next += 1;
-        Some(SlotIndex(index as u32))
+        self.slot(index)
     }
 
     /// Takes back the slot of a block that is being freed. Its lease is closed.
-    pub(crate) fn retire(&self, slot: SlotIndex) {
-        debug_assert!(self.generation(slot).is_some_and(|generation| generation % 2 == 0));
-        self.unused.lock().retired.push(slot.0);
-    }
-
-    /// Starts a lease. The caller holds the slot's block, which is not leased.
-    pub(crate) fn open(&self, slot: SlotIndex) -> LeaseId {
-        LeaseId::new(slot, self.advance(slot))
-    }
-
-    /// Ends a lease. The caller still holds the slot's block.
-    pub(crate) fn close(&self, id: LeaseId) {
-        debug_assert!(self.is_live(id));
-        self.advance(id.slot());
+    pub(crate) fn retire(&self, slot: &Slot) {
+        debug_assert!(!slot.is_open());
+        self.unused.lock().retired.push(slot.index());
     }
 
     /// Whether this very lease has not ended.
     pub(crate) fn is_live(&self, id: LeaseId) -> bool {
-        id.generation() % 2 == 1 && self.generation(id.slot()) == Some(id.generation())
+        id.generation() % 2 == 1 && self.slot(id.slot()).is_some_and(|slot| slot.generation() == id.generation())
     }
 
-    fn advance(&self, slot: SlotIndex) -> u64 {
-        let Some(cell) = self.cell(slot) else {
-            return 0;
-        };
-        let generation = (cell.load(Ordering::Relaxed) + 1) & GENERATION_MASK;
-        cell.store(generation, Ordering::Release);
-        generation
-    }
-
-    fn generation(&self, slot: SlotIndex) -> Option<u64> {
-        self.cell(slot).map(|cell| cell.load(Ordering::Acquire))
-    }
-
-    fn cell(&self, slot: SlotIndex) -> Option<&AtomicU64> {
-        let (chunk, offset) = locate(slot.0 as usize);
+    fn slot(&self, index: usize) -> Option<&Slot> {
+        let (chunk, offset) = locate(index);
         self.chunks.get(chunk)?.get()?.get(offset)
     }
 }
@@ -158,13 +126,20 @@ fn chunk_len(chunk: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use super::super::lease::LeaseKind;
+    use super::super::owner::Owner;
     use super::*;
+
+    fn open(slot: &Slot) -> LeaseId {
+        slot.open(1, Owner::OTHER, LeaseKind::Plain);
+        slot.lease_id()
+    }
 
     #[test]
     fn every_slot_of_the_table_is_distinct_and_reachable() {
         let table = SlotTable::new();
-        let slots: Vec<SlotIndex> = (0..10_000).map(|_| table.claim().unwrap()).collect();
-        let ids: Vec<LeaseId> = slots.iter().map(|&slot| table.open(slot)).collect();
+        let slots: Vec<&Slot> = (0..10_000).map(|_| table.claim().unwrap()).collect();
+        let ids: Vec<LeaseId> = slots.iter().map(|slot| open(slot)).collect();
         assert!(ids.iter().all(|&id| table.is_live(id) && id.get() != 0));
         let distinct: std::collections::HashSet<LeaseId> = ids.iter().copied().collect();
         assert_eq!(distinct.len(), ids.len());
@@ -174,12 +149,12 @@ mod tests {
     fn an_old_id_stays_dead_when_its_slot_is_leased_again() {
         let table = SlotTable::new();
         let slot = table.claim().unwrap();
-        let first = table.open(slot);
-        table.close(first);
+        let first = open(slot);
+        slot.close();
         assert!(!table.is_live(first));
         table.retire(slot);
-        assert_eq!(table.claim(), Some(slot));
-        let second = table.open(slot);
+        assert!(std::ptr::eq(table.claim().unwrap(), slot));
+        let second = open(slot);
         assert_ne!(first, second);
         assert!(table.is_live(second) && !table.is_live(first));
     }

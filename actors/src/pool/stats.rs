@@ -7,7 +7,8 @@ use super::owner::Owner;
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::Relaxed;
 
-/// The counts of a pool. Each is exact; while other threads lease and release, they are of moments close to each other.
+/// The counts of a pool. Each is exact, save the two high-water marks, which say so; while other threads lease and release,
+/// they are of moments close to each other.
 /// All bytes are those of whole blocks, which is what the limit counts.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct PoolStats {
@@ -21,7 +22,8 @@ pub struct PoolStats {
     pub limit_bytes: usize,
     /// Bytes of free blocks that it may keep.
     pub retain_bytes: usize,
-    /// The most bytes leased at a time.
+    /// The most bytes leased at a time: exact as long as one thread leases, and otherwise between that and the most bytes
+    /// ever held.
     pub high_water_bytes: usize,
     /// Leases ever granted.
     pub allocations: u64,
@@ -46,11 +48,12 @@ pub struct ClassStats {
     pub size: usize,
     /// Buffers leased.
     pub live: u64,
-    /// Free blocks.
+    /// Free blocks, on the shelf and in the threads' caches.
     pub available: usize,
-    /// Free blocks that the class may keep.
+    /// Free blocks that the class may keep for all threads, besides what each thread keeps for itself.
     pub capacity: usize,
-    /// The most buffers leased at a time.
+    /// The most blocks that existed at a time: no fewer than were ever leased at a time, and more by what other threads
+    /// kept while one had to make its own.
     pub high_water_mark: u64,
     /// Leases ever granted.
     pub allocations: u64,
@@ -76,14 +79,13 @@ pub struct OwnerStats {
 impl PoolStats {
     pub(crate) fn read(core: &Core) -> Self {
         let mut by_class = [Tally::default(); SizeClass::COUNT];
-        let owners: Vec<OwnerStats> = core
-            .accounts
-            .iter()
-            .map(|(owner, account)| {
+        let owners: Vec<OwnerStats> = Owner::all()
+            .filter(|&owner| core.caches.knows(owner))
+            .map(|owner| {
                 let mut of_owner = Tally::default();
                 let mut live_by_class = BTreeMap::new();
                 for class in SizeClass::all() {
-                    let tally = account.tally(class);
+                    let tally = core.caches.tally(owner, class);
                     of_owner.add(tally);
                     if tally.live > 0 {
                         live_by_class.insert(class.bytes().unwrap_or(0), tally.live);
@@ -96,7 +98,7 @@ impl PoolStats {
                     live_bytes: of_owner.live_bytes,
                     live_by_class,
                     allocations: of_owner.leases,
-                    dropped_unreleased: account.unreleased(),
+                    dropped_unreleased: core.accounts.unreleased_of(owner),
                 }
             })
             .collect();
@@ -104,18 +106,22 @@ impl PoolStats {
             .shelves
             .iter()
             .filter(|shelf| shelf.made() > 0)
-            .map(|shelf| ClassStats {
-                size: shelf.class().bytes().unwrap_or(0),
-                live: by_class[shelf.class().index()].live,
-                available: shelf.available(),
-                capacity: shelf.capacity(),
-                high_water_mark: shelf.high_water(),
-                allocations: by_class[shelf.class().index()].leases,
+            .map(|shelf| {
+                let Tally { leases, live, .. } = by_class[shelf.class().index()];
+                ClassStats {
+                    size: shelf.class().bytes().unwrap_or(0),
+                    live,
+                    available: shelf.existing().saturating_sub(live) as usize,
+                    capacity: shelf.capacity(),
+                    high_water_mark: shelf.high_water(),
+                    allocations: leases,
+                }
             })
             .collect();
         let fresh = core.shelves.iter().map(|shelf| shelf.made()).sum();
         let allocations = owners.iter().map(|owner| owner.allocations).sum::<u64>();
-        let live_bytes = core.budget.live();
+        core.note_high_water();
+        let live_bytes = core.live();
         Self {
             live_bytes,
             live_count: owners.iter().map(|owner| owner.live_count).sum(),

@@ -1,0 +1,129 @@
+//! Leases that began and ended on one thread, by owner and class.
+//!
+//! A lease may end on another thread than it began on, so the two are counted apart; summed over all threads they are
+//! exact. Written by whoever is behind the cache's gate, hence without read-modify-writes; read by anybody.
+
+use super::super::class::SizeClass;
+use super::super::owner::Owner;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
+
+/// Owners of a page: few programs have more.
+const PAGE: usize = 64;
+
+/// A count that one thread at a time raises.
+#[derive(Debug, Default)]
+struct Count(AtomicU64);
+
+impl Count {
+    /// Release: whoever sees this step sees what came before it, such as the beginning of the lease that ends.
+    #[inline(always)]
+    fn add(&self, n: u64) {
+        self.0.store(self.0.load(Ordering::Relaxed) + n, Ordering::Release);
+    }
+
+    fn get(&self) -> u64 {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+#[derive(Debug, Default)]
+struct Leases {
+    begun: Count,
+    ended: Count,
+}
+
+/// One owner's leases on one thread, by class; last the bytes of the huge ones, whose blocks differ.
+#[derive(Debug)]
+struct OfOwner([Leases; SizeClass::COUNT + 1]);
+
+type Page = [OnceLock<Box<OfOwner>>; PAGE];
+
+#[derive(Debug)]
+pub(super) struct Tallies {
+    /// The owner counted for last, and where: most threads have one.
+    last_owner: AtomicU32,
+    last: AtomicPtr<OfOwner>,
+    pages: [OnceLock<Box<Page>>; Owner::MAX / PAGE],
+}
+
+impl Tallies {
+    pub(super) fn new() -> Self {
+        Self {
+            last_owner: AtomicU32::new(u32::MAX),
+            last: AtomicPtr::default(),
+            pages: [const { OnceLock::new() }; Owner::MAX / PAGE],
+        }
+    }
+
+    /// For the thread that counts.
+    #[inline(always)]
+    fn of(&self, owner: Owner) -> &OfOwner {
+        if self.last_owner.load(Ordering::Relaxed) == owner.index() as u32 {
+            // SAFETY: `find` put it there, together with this owner, behind the gate; its box lives as long as we do.
+            return unsafe { &*self.last.load(Ordering::Relaxed) };
+        }
+        self.find(owner)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn find(&self, owner: Owner) -> &OfOwner {
+        let page = self.pages[owner.index() / PAGE].get_or_init(|| Box::new([const { OnceLock::new() }; PAGE]));
+        let of =
+            page[owner.index() % PAGE].get_or_init(|| Box::new(OfOwner(std::array::from_fn(|_| Leases::default()))));
+        self.last.store(std::ptr::from_ref(&**of).cast_mut(), Ordering::Relaxed);
+        self.last_owner.store(owner.index() as u32, Ordering::Relaxed);
+        of
+    }
+
+    fn get(&self, owner: Owner) -> Option<&OfOwner> {
+        Some(self.pages[owner.index() / PAGE].get()?[owner.index() % PAGE].get()?)
+    }
+
+    /// Counts the beginning of a lease whose class says how large it is.
+    #[inline(always)]
+    pub(super) fn begin_classed(&self, owner: Owner, class: SizeClass) {
+        self.of(owner).0[class.index()].begun.add(1);
+    }
+
+    #[inline(always)]
+    pub(super) fn end_classed(&self, owner: Owner, class: SizeClass) {
+        self.of(owner).0[class.index()].ended.add(1);
+    }
+
+    pub(super) fn begin(&self, owner: Owner, class: SizeClass, bytes: usize) {
+        self.begin_classed(owner, class);
+        if class == SizeClass::HUGE {
+            self.of(owner).0[SizeClass::COUNT].begun.add(bytes as u64);
+        }
+    }
+
+    pub(super) fn end(&self, owner: Owner, class: SizeClass, bytes: usize) {
+        self.end_classed(owner, class);
+        if class == SizeClass::HUGE {
+            self.of(owner).0[SizeClass::COUNT].ended.add(bytes as u64);
+        }
+    }
+
+    /// Whether this thread ever counted anything for `owner`.
+    pub(super) fn knows(&self, owner: Owner) -> bool {
+        self.get(owner).is_some()
+    }
+
+    pub(super) fn begun(&self, owner: Owner, class: SizeClass) -> u64 {
+        self.get(owner).map_or(0, |of| of.0[class.index()].begun.get())
+    }
+
+    pub(super) fn ended(&self, owner: Owner, class: SizeClass) -> u64 {
+        self.get(owner).map_or(0, |of| of.0[class.index()].ended.get())
+    }
+
+    pub(super) fn huge_bytes_begun(&self, owner: Owner) -> u64 {
+        self.get(owner).map_or(0, |of| of.0[SizeClass::COUNT].begun.get())
+    }
+
+    pub(super) fn huge_bytes_ended(&self, owner: Owner) -> u64 {
+        self.get(owner).map_or(0, |of| of.0[SizeClass::COUNT].ended.get())
+    }
+}

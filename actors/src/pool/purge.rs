@@ -1,0 +1,206 @@
+//! How free blocks go back to the system: to make room, when they are more than may be kept, when somebody says so, and
+//! when their thread or their pool ends.
+
+use super::block::Block;
+use super::cache::{Inside, Magazine, ThreadCache, magazine_of};
+use super::class::SizeClass;
+use super::core::Core;
+use std::mem::ManuallyDrop;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+/// Blocks of other classes that one release frees at most, so that no release takes long.
+const EVICTIONS_PER_RELEASE: usize = 8;
+
+impl Core {
+    /// Frees idle blocks until `bytes` more fit under the limit. False when nothing was there to free, or when even without
+    /// any there would be no room: then they are spared.
+    pub(super) fn make_room(self: &Arc<Self>, bytes: usize) -> bool {
+        let Some(target) = self.budget.limit().checked_sub(bytes) else {
+            return false;
+        };
+        let is_short = || self.budget.held() > target;
+        self.live() <= target
+            && (self.free_largest_first(is_short) > 0 || self.gather() + self.free_largest_first(is_short) > 0)
+    }
+
+    /// Frees idle blocks until at most `idle_bytes` of them remain. Returns the bytes freed.
+    pub(crate) fn trim(self: &Arc<Self>, idle_bytes: usize) -> usize {
+        let is_more = || self.idle() > idle_bytes;
+        if is_more() { self.gather() + self.free_largest_first(is_more) } else { 0 }
+    }
+
+    /// Frees idle blocks that are more than the limit or the pool's share of it. Returns the bytes freed.
+    pub(crate) fn settle(self: &Arc<Self>) -> usize {
+        let is_over = || self.budget.is_over_limit();
+        let over = if is_over() { self.gather() + self.free_largest_first(is_over) } else { 0 };
+        over + self.trim(self.budget.retain())
+    }
+
+    pub(crate) fn set_limit(self: &Arc<Self>, bytes: usize) -> usize {
+        self.budget.set_limit(bytes);
+        if self.budget.is_over_limit() {
+            self.caches.restrict(false);
+        }
+        let freed = self.settle();
+        self.caches.relax(|| self.budget.is_over_limit());
+        freed
+    }
+
+    pub(crate) fn set_retain(self: &Arc<Self>, bytes: usize) -> usize {
+        self.budget.set_retain(bytes);
+        self.caches.visit(|inside| inside.allow_nothing());
+        self.settle()
+    }
+
+    /// For the last handle, and for every release that may have overlapped it: nothing stays in the pool.
+    pub(super) fn close(self: &Arc<Self>) {
+        if !self.caches.restrict(true) {
+            // A thread that was stopped in the middle of a release may go on one day, and must find us.
+            let _for_ever = ManuallyDrop::new(Arc::clone(self));
+        }
+        self.trim(0);
+    }
+
+    /// For a thread that ends: what it kept goes to the shelves.
+    pub(super) fn retire(self: &Arc<Self>, cache: &ThreadCache) {
+        self.caches.leave(cache, |inside| _ = self.empty(inside));
+        if self.is_closed() {
+            self.close();
+        }
+    }
+
+    /// Moves what all threads keep to the shelves. Returns the bytes that found no room there and were freed.
+    fn gather(self: &Arc<Self>) -> usize {
+        let mut freed = 0;
+        self.caches.visit(|inside| {
+            freed += self.empty(inside);
+            inside.allow_nothing();
+        });
+        freed
+    }
+
+    fn empty(self: &Arc<Self>, inside: &Inside<'_>) -> usize {
+        let mut freed = 0;
+        for class in SizeClass::all() {
+            while inside.len(class) > 0 {
+                let moved = inside.take_oldest(class, magazine_of(class), &self.budget.shelved);
+                if let Err(moved) = self.shelf(class).put(moved) {
+                    freed += self.free_shelved(moved);
+                }
+            }
+        }
+        freed
+    }
+
+    /// Moves half of what one other thread keeps of this class to the shelf, where that is two blocks or more, and where
+    /// half of all there are lie idle so: a few blocks that wander between threads for ever cost more than a few more.
+    /// Whether there was any.
+    pub(super) fn borrow(self: &Arc<Self>, class: SizeClass) -> bool {
+        let kept = self.caches.kept(class) as u64;
+        if kept < 2 || 2 * kept < self.shelf(class).existing() {
+            return false;
+        }
+        let mut found = false;
+        self.caches.visit(|inside| {
+            let spare = inside.len(class) / 2;
+            if !found && spare > 0 {
+                let moved = inside.take_oldest(class, spare, &self.budget.shelved);
+                match self.shelf(class).put(moved) {
+                    Ok(()) => found = true,
+                    Err(moved) => _ = self.free_shelved(moved),
+                }
+            }
+        });
+        found
+    }
+
+    /// Frees up to a few idle blocks of classes other than `class`, from the shelves and then from this thread's own cache;
+    /// whether they came to `surplus` bytes.
+    pub(super) fn evict_others(self: &Arc<Self>, class: SizeClass, surplus: usize) -> bool {
+        let (mut freed, mut evictions) = (0, 0);
+        let start = self.eviction.fetch_add(1, Relaxed);
+        let others = || {
+            let classes = self.shelves.len();
+            (0..classes).map(move |step| start.wrapping_add(step) % classes).filter(move |&at| at != class.index())
+        };
+        for at in others() {
+            let shelf = &self.shelves[at];
+            let of_thread = || {
+                let own = self.caches.with(self, |inside| {
+                    let one = inside.len(shelf.class()).min(1);
+                    inside.take_oldest(shelf.class(), one, &self.budget.shelved)
+                });
+                (own.len() > 0).then_some(own)
+            };
+            while let Some(mut magazine) = shelf.take().or_else(of_thread) {
+                while freed < surplus
+                    && evictions < EVICTIONS_PER_RELEASE
+                    && let Some(block) = magazine.pop()
+                {
+                    freed += self.free_idle(block);
+                    evictions += 1;
+                }
+                if let Err(rest) = shelf.put(magazine) {
+                    freed += self.free_shelved(rest);
+                }
+                if freed >= surplus {
+                    return true;
+                }
+                if evictions == EVICTIONS_PER_RELEASE {
+                    return false;
+                }
+            }
+        }
+        false
+    }
+
+    fn free_largest_first(self: &Arc<Self>, go_on: impl Fn() -> bool) -> usize {
+        let mut freed = 0;
+        for shelf in self.shelves.iter().rev() {
+            while go_on() {
+                let Some(mut magazine) = shelf.take() else { break };
+                while go_on()
+                    && let Some(block) = magazine.pop()
+                {
+                    freed += self.free_idle(block);
+                }
+                if let Err(rest) = shelf.put(magazine) {
+                    freed += self.free_shelved(rest);
+                }
+            }
+        }
+        freed
+    }
+
+    /// Frees blocks that count as shelved. Returns their bytes.
+    pub(super) fn free_shelved(self: &Arc<Self>, mut magazine: Magazine) -> usize {
+        std::iter::from_fn(|| magazine.pop()).map(|block| self.free_idle(block)).sum()
+    }
+
+    /// Frees a block that counts as shelved. Returns its bytes.
+    fn free_idle(self: &Arc<Self>, block: Block) -> usize {
+        let bytes = block.bytes();
+        self.free(block);
+        self.budget.shelved.sub(bytes);
+        bytes
+    }
+
+    /// Frees a block that counts as leased.
+    pub(super) fn free_leased(self: &Arc<Self>, block: Block) {
+        self.note_high_water();
+        self.free(block);
+    }
+
+    /// Gives a block back to the system, and its reference to this core up.
+    fn free(self: &Arc<Self>, block: Block) {
+        let (bytes, class) = (block.bytes(), block.class());
+        // SAFETY: the slot lives as long as the core.
+        let slot = unsafe { block.free() };
+        self.shelf(class).block_freed();
+        self.slots.retire(slot);
+        self.budget.unreserve(bytes);
+        // SAFETY: `make` left this reference to the block. The caller has one more.
+        unsafe { Arc::decrement_strong_count(Arc::as_ptr(self)) };
+    }
+}
