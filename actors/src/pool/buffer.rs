@@ -57,7 +57,9 @@ impl Buffer {
     /// # Errors
     /// As [`Pool::allocate`](super::Pool::allocate).
     pub fn same_sized(&self) -> Result<Self> {
-        Self::lease(&self.core, self.len, self.owner, AllocOptions::for_overwrite())
+        // SAFETY: the block has a reference to its core while it lives, which is as long as this buffer does.
+        let core = unsafe { Core::referenced(self.block.core()) };
+        Self::lease(&core, self.len(), self.owner(), AllocOptions::for_overwrite())
     }
 
     /// The lease's id, unique for the pool's life.

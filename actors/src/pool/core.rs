@@ -232,7 +232,7 @@ impl Core {
 
     /// # Safety
     /// The core lives.
-    unsafe fn referenced(this: NonNull<Self>) -> Arc<Self> {
+    pub(super) unsafe fn referenced(this: NonNull<Self>) -> Arc<Self> {
         // SAFETY: every core is made in an `Arc`, and the caller says that this one lives.
         unsafe {
             Arc::increment_strong_count(this.as_ptr());
