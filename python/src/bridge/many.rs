@@ -50,7 +50,8 @@ impl Part {
             all.finish(|| outcome);
             return;
         }
-        *all.outcomes[self.index].lock() = Some(outcome);
+        // Nobody will read the values of a call that is over.
+        *all.outcomes[self.index].lock() = (!all.is_set()).then_some(outcome);
         // Each has stored its outcome before it counts itself, and the last one sees them all.
         if all.missing.fetch_sub(1, AcqRel) == 1 {
             all.succeed();
