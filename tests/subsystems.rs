@@ -846,7 +846,7 @@ fn unloading_stops_the_replicas_and_frees_their_threads() {
 }
 
 #[test]
-fn fifty_loads_and_unloads_leave_threads_and_pool_as_they_were() {
+fn a_hundred_loads_and_unloads_leave_threads_and_pool_as_they_were() {
     let house = house();
     let cycle = || {
         let model = house.load("cycle", linear(4, 16));
@@ -856,10 +856,13 @@ fn fifty_loads_and_unloads_leave_threads_and_pool_as_they_were() {
         let stats = house.stats();
         (house.runtime.snapshot().arbiters.len(), stats.live_bytes, stats.cached_bytes, stats.fresh)
     };
-    let first = cycle();
-    for _ in 1..50 {
-        assert_eq!(cycle(), first);
+    // This thread drops the outputs, and keeps a few blocks before it passes any on: until then others are made.
+    let settled = (0..50).map(|_| cycle()).last().unwrap();
+    for _ in 0..50 {
+        assert_eq!(cycle(), settled);
     }
+    let (_, live, cached, _) = settled;
+    assert!(live == 0 && cached < 8 << 10, "{settled:?}");
     #[cfg(target_os = "linux")]
     eventually("the end of the threads", || {
         threads().iter().all(|thread| !thread_name(thread).starts_with("inference/cycle"))
