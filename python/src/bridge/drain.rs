@@ -17,7 +17,7 @@ use super::loops::forget;
 use super::loops::{add_reader, running};
 use super::node::Node;
 use super::queue::Queue;
-use super::release;
+use super::{release, spin};
 
 /// How many calls one drain resumes before it lets the loop look at its other work. A resumed task takes about
 /// a microsecond, so a full batch stays near a millisecond.
@@ -193,6 +193,7 @@ impl Resumer {
 /// Resumes the calls that are due by now, at most `left` of them. Those that become so meanwhile get the loop's next round, as
 /// timers and sockets do.
 fn resume_due(py: Python<'_>, queue: &Queue, left: &mut usize) -> PyResult<()> {
+    spin::loop_has_turned();
     for _ in 0..queue.due.begin().min(*left) {
         // One at a time: what is resumed may raise, or run the loop and so this function again.
         let Some(node) = queue.due.pop() else { break };

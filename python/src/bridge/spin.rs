@@ -7,6 +7,7 @@
 //! `images.resize`) has a credit that answers in time raise and others lower; a kind without credit is only tried now and
 //! then. The GIL is held meanwhile, which is shorter than any thread's turn with it.
 
+use std::cell::Cell;
 use std::sync::LazyLock;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU32};
@@ -23,6 +24,20 @@ const CREDIT_MAX: u32 = 8;
 /// A kind without credit is tried at its first call of so many, and of twice as many each time that this is in vain.
 const REST_FIRST: u32 = 16;
 const REST_LAST: u32 = 256;
+
+/// Answers in place that a thread takes in a row before one goes by way of the loop, so that a task that asks again and again
+/// leaves the loop's timers, sockets and other tasks a turn every fraction of a millisecond.
+const IN_A_ROW_MAX: u32 = 256;
+
+thread_local! {
+    /// Answers that this thread has taken in place since its loop last called us.
+    static IN_A_ROW: Cell<u32> = const { Cell::new(0) };
+}
+
+/// The loop of this thread has had a turn.
+pub(super) fn loop_has_turned() {
+    IN_A_ROW.set(0);
+}
 
 /// More kinds of calls than there are; two that share a place merely share a credit.
 const PLACES: usize = 64;
@@ -91,8 +106,10 @@ pub(super) fn wait_a_moment(node: &Node) {
         return;
     }
     let record = Record::of(node.name);
-    if record.is_worth_a_try() {
-        record.note(is_answered_within(node, SPIN));
+    if IN_A_ROW.get() < IN_A_ROW_MAX && record.is_worth_a_try() {
+        let in_time = is_answered_within(node, SPIN);
+        record.note(in_time);
+        IN_A_ROW.set(IN_A_ROW.get() + u32::from(in_time));
     }
 }
 
