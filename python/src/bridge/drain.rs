@@ -109,6 +109,7 @@ impl Drain {
 
 impl Drain {
     fn call(&self, py: Python<'_>) -> PyResult<()> {
+        spin::loop_has_turned();
         self.queue.take();
         release::drain(py);
         let mut left = BATCH;
@@ -176,6 +177,7 @@ pub(super) struct Resumer(pub(super) Arc<Queue>);
 #[pymethods]
 impl Resumer {
     fn __call__(&self, py: Python<'_>) -> PyResult<()> {
+        spin::loop_has_turned();
         let mut left = BATCH;
         let resumed = resume_due(py, &self.0, &mut left);
         if self.0.due.is_left() {
@@ -193,7 +195,6 @@ impl Resumer {
 /// Resumes the calls that are due by now, at most `left` of them. Those that become so meanwhile get the loop's next round, as
 /// timers and sockets do.
 fn resume_due(py: Python<'_>, queue: &Queue, left: &mut usize) -> PyResult<()> {
-    spin::loop_has_turned();
     for _ in 0..queue.due.begin().min(*left) {
         // One at a time: what is resumed may raise, or run the loop and so this function again.
         let Some(node) = queue.due.pop() else { break };
