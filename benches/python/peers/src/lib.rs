@@ -1,7 +1,7 @@
 //! `ironcliw_peers`: what an asyncio program would use if there were no Ironcliw, for the await benchmark alone.
 //!
-//! An actor behind `pyo3-async-runtimes`' `future_into_py`, in two forms: [`thread::ThreadActor`] runs on native threads,
-//! [`task::TaskActor`] as a tokio task, which spares a hop between threads. `work.rs` is the work itself, which executors,
+//! An actor behind `pyo3-async-runtimes`' `future_into_py`, in two forms: `thread::ThreadActor` runs on native threads,
+//! `task::TaskActor` as a tokio task, which spares a hop between threads. `work.rs` is the work itself, which executors,
 //! pykka and Ray call directly.
 
 mod answer;
