@@ -68,7 +68,7 @@ pub(crate) fn allow(spin: bool) {
 
 impl Record {
     fn of(kind: &'static str) -> &'static Self {
-        // Names are at least a word apart.
+        // Names whose bytes lie in one word share a place as well.
         &RECORDS[(kind.as_ptr().addr() >> 3) % PLACES]
     }
 
