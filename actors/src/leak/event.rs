@@ -1,7 +1,7 @@
 //! What the pool tells the ledger.
 
+use super::stack::Stack;
 use crate::pool::{LeaseId, LeaseKind, Owner, SizeClass};
-use std::backtrace::Backtrace;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -31,8 +31,8 @@ pub struct Record {
     pub site: Option<Arc<str>>,
     /// When it began.
     pub at: Instant,
-    /// Where in Rust it began, at the levels that capture it. Not resolved until it is printed.
-    pub backtrace: Option<Arc<Backtrace>>,
+    /// The calls that led to it, at the levels that capture them.
+    pub stack: Option<Arc<Stack>>,
 }
 
 /// How a lease ended.

@@ -7,8 +7,8 @@
 
 use super::event::{Event, Lease, Outcome, Record};
 use super::report::{LeakKind, LeakReport};
+use super::stack::Stack;
 use crate::pool::{LeaseId, LeaseKind, Owner, Pool, SizeClass};
-use std::backtrace::Backtrace;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -62,18 +62,18 @@ struct Group {
     new: u64,
     bytes: u64,
     age: Duration,
-    backtrace: Option<Arc<Backtrace>>,
+    stack: Option<Arc<Stack>>,
 }
 
 impl Group {
-    fn add(&mut self, lease: &Lease, age: Duration, is_new: bool, backtrace: Option<&Arc<Backtrace>>) {
+    fn add(&mut self, lease: &Lease, age: Duration, is_new: bool, stack: Option<&Arc<Stack>>) {
         self.first.get_or_insert(lease.id);
         self.count += 1;
         self.new += u64::from(is_new);
         self.bytes += lease.bytes as u64;
         self.age = self.age.max(age);
-        if self.backtrace.is_none() {
-            self.backtrace = backtrace.cloned();
+        if self.stack.is_none() {
+            self.stack = stack.cloned();
         }
     }
 
@@ -88,7 +88,7 @@ impl Group {
             owner: key.owner,
             site: key.site.as_deref().map(str::to_owned),
             age: self.age,
-            backtrace: self.backtrace.as_ref().map(|backtrace| backtrace.to_string()),
+            frames: self.stack.as_ref().map(|stack| stack.frames()).unwrap_or_default(),
         }
     }
 }
@@ -147,8 +147,8 @@ impl Ledger {
     fn count_dropped(&mut self, lease: Lease, at: Instant, record: Option<Record>) {
         let age = record.as_ref().map_or(Duration::ZERO, |record| at.saturating_duration_since(record.at));
         let site = record.as_ref().and_then(|record| record.site.clone());
-        let backtrace = record.as_ref().and_then(|record| record.backtrace.as_ref());
-        self.dropped_group(lease.owner, lease.class, site).add(&lease, age, true, backtrace);
+        let stack = record.as_ref().and_then(|record| record.stack.as_ref());
+        self.dropped_group(lease.owner, lease.class, site).add(&lease, age, true, stack);
     }
 
     fn dropped_group(&mut self, owner: Owner, class: SizeClass, site: Option<Arc<str>>) -> &mut Group {
@@ -193,12 +193,12 @@ impl Ledger {
             if !pool.is_live(id) {
                 return false;
             }
-            let Record { lease, site, at, backtrace } = &outstanding.record;
+            let Record { lease, site, at, stack } = &outstanding.record;
             let age = now.saturating_duration_since(*at);
             if self.limits.of(lease.kind).is_some_and(|limit| age > limit) {
                 let is_new = !std::mem::replace(&mut outstanding.reported, true);
                 let key = Key { owner: lease.owner, class: lease.class, site: site.clone() };
-                groups.entry(key).or_default().add(lease, age, is_new, backtrace.as_ref());
+                groups.entry(key).or_default().add(lease, age, is_new, stack.as_ref());
             }
             true
         });

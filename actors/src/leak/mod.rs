@@ -22,6 +22,7 @@ mod level;
 mod recorder;
 mod report;
 mod sampler;
+mod stack;
 #[cfg(test)]
 mod tests;
 
@@ -31,3 +32,4 @@ pub use ledger::{AgeLimits, Ledger};
 pub use level::Level;
 pub use recorder::{Recorder, RecorderConfig};
 pub use report::{LeakKind, LeakReport};
+pub use stack::{Frame, Stack};

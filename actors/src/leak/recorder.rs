@@ -5,10 +5,10 @@
 use super::event::{Event, Lease, Outcome, Record};
 use super::level::{Level, LevelCell};
 use super::sampler;
+use super::stack::Stack;
 use crate::{Error, Result};
 use crossbeam_channel::{Receiver, Sender};
 use crossbeam_utils::CachePadded;
-use std::backtrace::Backtrace;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
@@ -140,8 +140,8 @@ impl Recorder {
 
     /// Tells of a lease's beginning. False if the channel was full.
     pub(crate) fn acquired(&self, level: Level, lease: Lease, site: Option<Arc<str>>) -> bool {
-        let backtrace = (level >= Level::Advanced).then(|| Arc::new(Backtrace::force_capture()));
-        let sent = self.send(Event::Acquired(Box::new(Record { lease, site, at: Instant::now(), backtrace })));
+        let stack = (level >= Level::Advanced).then(Stack::capture);
+        let sent = self.send(Event::Acquired(Box::new(Record { lease, site, at: Instant::now(), stack })));
         if sent {
             self.recorded.fetch_add(1, Relaxed);
         }

@@ -1,5 +1,6 @@
 //! One leak, or many equal ones, as people read it.
 
+use super::stack::Frame;
 use crate::pool::{LeaseId, Owner};
 use std::fmt;
 use std::time::Duration;
@@ -36,16 +37,16 @@ pub struct LeakReport {
     /// How long the oldest of them was held, in seconds when serialised; zero when that is not known.
     #[serde(rename = "age_s", serialize_with = "as_seconds")]
     pub age: Duration,
-    /// Where in Rust the first of them began, if that was captured.
-    pub backtrace: Option<String>,
+    /// The calls that led to the first of them, the innermost first; empty if they were not captured.
+    pub frames: Vec<Frame>,
 }
 
 fn as_seconds<S: serde::Serializer>(age: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_f64(age.as_secs_f64())
 }
 
-/// One line: `python: 3 buffers (196608 bytes, class 65536) from app.py:12 dropped without release, …`. The backtrace
-/// is left out.
+/// One line: `python: 3 buffers (196608 bytes, class 65536) from app.py:12 dropped without release, …`. The frames
+/// are left out.
 impl fmt::Display for LeakReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let plural = if self.equal == 1 { "buffer" } else { "buffers" };
