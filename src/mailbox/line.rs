@@ -68,3 +68,14 @@ impl<T> Turn<T> {
         polled
     }
 }
+
+/// A sender's place in line.
+pub(crate) struct PlaceInLine<T> {
+    pub(super) turn: Arc<Turn<T>>,
+}
+
+impl<T> PlaceInLine<T> {
+    pub(crate) fn poll(&self, cx: &Context<'_>) -> Poll<Result<(), Refused<T>>> {
+        self.turn.poll(cx)
+    }
+}

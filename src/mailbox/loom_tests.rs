@@ -11,8 +11,8 @@ use loom::sync::Notify;
 use loom::thread;
 
 use super::lease::{Claim, Lease};
-use super::ring::{Batch, Refusal, Ring, Stow, Who};
-use super::{Mailbox, PlaceInLine, Pushed, Refused, Rest, Sender};
+use super::ring::{Refusal, Ring, Who};
+use super::{Batch, Mailbox, PlaceInLine, Pushed, Refused, Rest, Sender, Stow};
 use crate::Overflow;
 
 /// A message that says whose it is, and that knows whether it was dropped.

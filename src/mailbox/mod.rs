@@ -14,19 +14,21 @@
 //!
 //! Wakers are called, and messages dropped, after locks are released: both may run foreign code.
 
+mod batch;
 mod lease;
 mod line;
 #[cfg(all(test, ironcliw_loom))]
 mod loom_tests;
 mod probe;
 mod ring;
+mod segment;
 #[cfg(all(test, not(ironcliw_loom)))]
 mod tests;
 
 use std::collections::VecDeque;
 use std::ptr;
 use std::sync::Arc;
-use std::task::{Context as TaskContext, Poll, Waker};
+use std::task::Waker;
 
 use tracing::error;
 
@@ -35,9 +37,11 @@ use crate::executor;
 use crate::panics::{self, Panicked};
 use crate::sync::{AtomicBool, AtomicPtr, AtomicU32, Mutex, MutexGuard, Ordering, fence};
 
+pub(crate) use batch::Batch;
 pub(crate) use lease::{Claim, Lease, Window};
-pub(crate) use line::{Sender, Turn};
-pub(crate) use ring::{Batch, CAPACITY_MAX, Put, Stow};
+pub(crate) use line::{PlaceInLine, Sender, Turn};
+pub(crate) use ring::CAPACITY_MAX;
+pub(crate) use segment::{Put, Stow};
 
 use line::{Line, TurnState, Waiting};
 use ring::{Refusal, Ring, Who};
@@ -589,16 +593,5 @@ impl<T: Stow, S: Sleeper> Mailbox<T, S> {
 fn wake_sender(waker: Waker) {
     if let Err(Panicked(reason)) = panics::catch(|| waker.wake()) {
         error!(reason, "the waker of a sender panicked");
-    }
-}
-
-/// A sender's place in line.
-pub(crate) struct PlaceInLine<T> {
-    turn: Arc<Turn<T>>,
-}
-
-impl<T> PlaceInLine<T> {
-    pub(crate) fn poll(&self, cx: &TaskContext<'_>) -> Poll<Result<(), Refused<T>>> {
-        self.turn.poll(cx)
     }
 }

@@ -25,13 +25,13 @@
 //! size`, and the consumer publishes that head after it moved the slot's earlier value out. Why an earlier value is never
 //! read twice: its stamp is smaller than the one the consumer waits for.
 
-use std::mem::MaybeUninit;
 use std::ptr;
 
+use super::batch::Batch;
 use super::probe::Probe;
+use super::segment::{AHEAD, Put, Segment, Stow, stamp_of};
 use crate::sync::{
-    AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Mutex, Ordering, UnsafeCell, fence, loom_fence, store_and_fence,
-    wait_a_little,
+    AtomicBool, AtomicPtr, AtomicU64, Mutex, Ordering, UnsafeCell, fence, loom_fence, store_and_fence, wait_a_little,
 };
 
 /// Slots of the first segment: enough for an actor that is asked now and then.
@@ -52,127 +52,9 @@ const SEGMENT_BITS: u32 = 6;
 const POSITION: u32 = FLAGS + SEGMENT_BITS;
 const ONE: u64 = 1 << POSITION;
 
-/// Slots between the one that is taken and the one whose cache lines are asked for.
-const AHEAD: u64 = 16;
-
-#[inline(always)]
-fn prefetch(place: *const u8) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: a prefetch is a hint, whatever the address.
-    unsafe {
-        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(place.cast());
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = place;
-}
-
 /// Fields that one side writes often, away from what the other side writes.
 #[repr(align(64))]
 struct CacheLine<T>(T);
-
-/// How a value lies in a slot.
-pub(crate) trait Stow: Sized {
-    /// The part that every value has.
-    type Narrow;
-    /// The part that only some have.
-    type Wide;
-
-    /// # Safety
-    /// Both must be valid for writes; `narrow` is written whole, `wide` as far as the value needs it.
-    unsafe fn stow(self, narrow: *mut Self::Narrow, wide: *mut Self::Wide);
-
-    /// # Safety
-    /// Both must be as `stow` has left them, and of one value only one may be made.
-    unsafe fn unstow(narrow: *const Self::Narrow, wide: *const Self::Wide) -> Self;
-}
-
-/// What becomes a `T` when it is written into a slot: a value that need not be packed up before its place is known.
-pub(crate) trait Put<T: Stow>: Sized {
-    /// # Safety
-    /// As [`Stow::stow`].
-    unsafe fn put(self, narrow: *mut T::Narrow, wide: *mut T::Wide);
-}
-
-impl<T: Stow> Put<T> for T {
-    #[inline]
-    unsafe fn put(self, narrow: *mut T::Narrow, wide: *mut T::Wide) {
-        // SAFETY: the caller's promise.
-        unsafe { self.stow(narrow, wide) };
-    }
-}
-
-type Part<T> = UnsafeCell<MaybeUninit<T>>;
-
-struct Slot<'a, T: Stow> {
-    stamp: &'a AtomicU32,
-    narrow: &'a Part<T::Narrow>,
-    wide: &'a Part<T::Wide>,
-}
-
-/// What a slot's stamp is once the value of `position` is there. One lap of a segment is shorter than 2³² positions, and
-/// every lap stamps every slot, so the low half tells one from another.
-#[inline(always)]
-fn stamp_of(position: u64) -> u32 {
-    (position as u32).wrapping_add(1)
-}
-
-struct Segment<T: Stow> {
-    /// 1 is the first; 0 in the tail word means none yet.
-    number: u64,
-    /// The position of its first message. Written before its number is in the tail word.
-    base: AtomicU64,
-    stamps: Box<[AtomicU32]>,
-    narrow: Box<[Part<T::Narrow>]>,
-    wide: Box<[Part<T::Wide>]>,
-    previous: *mut Segment<T>,
-    next: AtomicPtr<Segment<T>>,
-}
-
-impl<T: Stow> Segment<T> {
-    fn new(number: u64, base: u64, size: u64, previous: *mut Self) -> Self {
-        // As far from any stamp of the first lap as can be.
-        let never = stamp_of(base).wrapping_sub(1 << 31);
-        Self {
-            number,
-            base: AtomicU64::new(base),
-            stamps: (0..size).map(|_| AtomicU32::new(never)).collect(),
-            narrow: (0..size).map(|_| UnsafeCell::new(MaybeUninit::uninit())).collect(),
-            wide: (0..size).map(|_| UnsafeCell::new(MaybeUninit::uninit())).collect(),
-            previous,
-            next: AtomicPtr::new(ptr::null_mut()),
-        }
-    }
-
-    fn size(&self) -> u64 {
-        self.stamps.len() as u64
-    }
-
-    /// Asks for the cache lines of slots that follow soon, which another core has written: the processor does not foresee it.
-    #[inline]
-    fn prefetch(&self, position: u64) {
-        if position & 3 == 0 {
-            let at = ((position + AHEAD) & (self.size() - 1)) as usize;
-            prefetch(self.narrow.as_ptr().wrapping_add(at).cast());
-            if position & 15 == 0 {
-                prefetch(self.stamps.as_ptr().wrapping_add(at).cast());
-            }
-        }
-    }
-
-    #[inline]
-    fn slot(&self, position: u64) -> Slot<'_, T> {
-        let at = (position & (self.size() - 1)) as usize;
-        debug_assert!(at < self.stamps.len() && at < self.narrow.len() && at < self.wide.len());
-        // SAFETY: the number of slots is a power of two, so the mask keeps the index below it.
-        unsafe {
-            Slot {
-                stamp: self.stamps.get_unchecked(at),
-                narrow: self.narrow.get_unchecked(at),
-                wide: self.wide.get_unchecked(at),
-            }
-        }
-    }
-}
 
 struct Producers<T: Stow, P> {
     /// The owner's.
@@ -475,7 +357,7 @@ impl<T: Stow, P, C> Ring<T, P, C> {
 
     /// Queues as many of the batch as there is room for, in order, in one reservation.
     pub(crate) fn push_batch<const N: usize>(&self, batch: &mut Batch<T, N>) -> Result<(), Refusal> {
-        let wanted = (batch.end - batch.begin) as u64;
+        let wanted = batch.len() as u64;
         if wanted == 0 {
             return Ok(());
         }
@@ -623,53 +505,5 @@ impl<T: Stow, P, C> Drop for Ring<T, P, C> {
             let owned = unsafe { Box::from_raw(segment) };
             segment = owned.previous;
         }
-    }
-}
-
-/// Up to `N` values in a row, to be queued together.
-pub(crate) struct Batch<T, const N: usize> {
-    values: [MaybeUninit<T>; N],
-    begin: usize,
-    end: usize,
-}
-
-impl<T, const N: usize> Batch<T, N> {
-    pub(crate) fn new() -> Self {
-        Self { values: [const { MaybeUninit::uninit() }; N], begin: 0, end: 0 }
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.begin == self.end
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.end - self.begin
-    }
-
-    /// Takes values until it is full or there are no more.
-    #[inline]
-    pub(crate) fn fill(&mut self, values: impl Iterator<Item = T>) {
-        debug_assert!(self.is_empty());
-        (self.begin, self.end) = (0, 0);
-        for value in values.take(N) {
-            self.values[self.end].write(value);
-            self.end += 1;
-        }
-    }
-
-    #[inline]
-    pub(crate) fn next(&mut self) -> Option<T> {
-        if self.is_empty() {
-            return None;
-        }
-        self.begin += 1;
-        // SAFETY: values from `begin` to `end` are there, and this one is passed over from here on.
-        Some(unsafe { self.values[self.begin - 1].assume_init_read() })
-    }
-}
-
-impl<T, const N: usize> Drop for Batch<T, N> {
-    fn drop(&mut self) {
-        while self.next().is_some() {}
     }
 }

@@ -5,8 +5,10 @@
 //! `reference.rs` what a user gets, `info.rs` what observers see.
 
 mod batch;
+mod bounds;
 mod children;
 mod command;
+mod dice;
 mod exit;
 mod info;
 #[cfg(test)]
@@ -16,8 +18,9 @@ mod spec;
 mod step;
 mod supervisor;
 
+pub(crate) use bounds::GRACE;
 pub(crate) use command::{Command, Report};
 pub use exit::ExitReason;
 pub use reference::SupervisorRef;
 pub use spec::{AutoShutdown, Strategy, Supervisor};
-pub(crate) use supervisor::{GRACE, launch};
+pub(crate) use supervisor::launch;

@@ -6,11 +6,12 @@ use std::time::Duration;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 
+use super::bounds::UNBOUNDED;
 use super::command::{Adoption, Command, Newcomers, Report};
 use super::info::SupervisorInfo;
 use super::spec::{AutoShutdown, Supervisor};
 use super::step::Policy;
-use super::supervisor::{UNBOUNDED, launch};
+use super::supervisor::launch;
 use crate::actix_actor::ActixCell;
 use crate::arbiters::{Arbiter, HandOver};
 use crate::cell::Cell;

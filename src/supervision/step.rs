@@ -14,6 +14,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::dice::Dice;
 use super::spec::{AutoShutdown, Budget, Strategy};
 use crate::child::Settings;
 use crate::roll::Roll;
@@ -586,22 +587,6 @@ fn go_up(state: &mut State, round: &mut Round, now: Duration, effects: &mut Vec<
         }
     }
     true
-}
-
-/// SplitMix64 (Steele, Lea, Flood: "Fast splittable pseudorandom number generators", OOPSLA 2014).
-#[derive(Debug, Clone)]
-struct Dice(u64);
-
-impl Dice {
-    /// Uniform in 0..1.
-    fn share(&mut self) -> f64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        let bits = (z ^ (z >> 31)) >> 11;
-        bits as f64 / (1_u64 << 53) as f64
-    }
 }
 
 #[cfg(test)]

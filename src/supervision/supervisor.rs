@@ -9,6 +9,7 @@ use tokio::task::AbortHandle;
 use tracing::{error, info, warn};
 
 use super::batch::{Batch, Batches};
+use super::bounds::{GRACE, LATE_GRACE, UNBOUNDED};
 use super::children::Children;
 use super::command::{Adoption, Command, Ear, Epoch, Overdue, Report};
 use super::info::SupervisorInfo;
@@ -22,15 +23,6 @@ use crate::mailbox::Signal;
 use crate::observe::{ActorState, EventLog, Info, What};
 use crate::registry::Listed;
 use crate::{Error, ExitReason, Handle};
-
-/// What a child that was told to halt gets to come back from its handler before its thread counts as lost.
-pub(crate) const GRACE: Duration = Duration::from_millis(250);
-
-/// What is left of the grace once the time for a whole stop has run out, so that many lost threads do not add up.
-const LATE_GRACE: Duration = Duration::from_millis(50);
-
-/// "No bound of its own": a supervisor ends when its children have.
-pub(super) const UNBOUNDED: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// Commands taken from the queue in one go: enough that a burst of starts costs one wake-up, few enough to stay in cache.
 const BURST: usize = 128;

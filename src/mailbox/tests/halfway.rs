@@ -5,8 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::{self, Scope, ScopedJoinHandle};
 
-use super::super::ring::Put;
-use super::super::{Lease, Mailbox, Pushed, Rest, Sender, Sleeper, Stow};
+use super::super::{Lease, Mailbox, Pushed, Put, Rest, Sender, Sleeper, Stow};
 use super::{Item, for_ever, take};
 use crate::Overflow;
 

@@ -1,9 +1,11 @@
 //! [`Runtime`] owns the threads and the tree; [`Handle`] is what everybody else holds.
 
+mod builder;
+mod owner;
+
 use std::future::Future;
-use std::ops::Deref;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
@@ -11,147 +13,32 @@ use tokio::runtime::Handle as Timers;
 use tokio::sync::{oneshot, watch};
 use tracing::error;
 
-use crate::arbiters::{RuntimeId, SystemThread, allowed_cores};
+use crate::arbiters::allowed_cores;
 use crate::cell::{ActorCell, Cell, Core};
 use crate::child::{Child, Settings};
 use crate::clock;
+use crate::deadlines::Deadlines;
 use crate::in_hand::InHand;
 use crate::mailbox::{Mailbox, Signal};
 use crate::names::Names;
 use crate::observe::{ActorState, Deadlocks, EventLog, Info, Looks, Section, Snapshot, SupervisionEvent, Wait, cycles};
 use crate::panics::Panicked;
 use crate::registry::Registry;
-use crate::supervision::{Command, GRACE, Supervisor, SupervisorRef, launch};
+use crate::supervision::{Command, Supervisor, SupervisorRef, launch};
 #[cfg(feature = "testkit")]
 use crate::testkit::Faults;
-use crate::threads::{ThreadSettings, Threads};
+use crate::threads::Threads;
 use crate::ties::Ties;
 use crate::watchdog::Watchdog;
-use crate::{ActixChild, Actor, Address, Error, panics, watchdog};
+use crate::{ActixChild, Actor, Address, Error, panics};
+
+pub use builder::Builder;
+pub use owner::Runtime;
+
+use builder::OnRootFailure;
 
 /// The longest name of an actor or supervisor, in bytes: paths stay readable and metrics labels short.
 const NAME_MAX: usize = 100;
-
-/// Called when the root has given up.
-type OnRootFailure = Arc<dyn Fn(Snapshot) + Send + Sync>;
-
-/// How the runtime is to be.
-#[derive(Clone)]
-pub struct Builder {
-    threads: ThreadSettings,
-    on_root_failure: Option<OnRootFailure>,
-}
-
-impl std::fmt::Debug for Builder {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Builder").field("threads", &self.threads).finish_non_exhaustive()
-    }
-}
-
-impl Builder {
-    /// How many worker threads share the actors that are placed anywhere; they are made when first needed. Default: one
-    /// for each allowed core.
-    pub fn workers(mut self, workers: usize) -> Self {
-        self.threads.workers = workers.max(1);
-        self
-    }
-
-    /// Whether worker and dedicated threads are pinned to a core each. Default: true.
-    pub fn pin(mut self, pin: bool) -> Self {
-        self.threads.pin = pin;
-        self
-    }
-
-    /// The niceness of the worker threads, which share the actors that are placed anywhere (Linux; elsewhere it has no
-    /// effect). Default: the process's own.
-    pub fn worker_niceness(mut self, niceness: i32) -> Self {
-        self.threads.worker_niceness = Some(niceness);
-        self
-    }
-
-    /// The niceness of dedicated threads, unless their actor [says otherwise](Child::niceness) (Linux; elsewhere it has no effect). A positive one lets a latency-bound thread of
-    /// the same process, such as an event loop, go first. Default: the process's own.
-    pub fn niceness(mut self, niceness: i32) -> Self {
-        self.threads.niceness = Some(niceness);
-        self
-    }
-
-    /// How long a thread whose actors have nothing to do looks for more before it waits for the system to wake it. What comes
-    /// meanwhile is handled at once, and its sender needs no call to the system. Zero turns it off. It pauses by itself
-    /// where it is of no use, no more threads spin than there are cores, and on a single core none does. Default: 20 µs.
-    pub fn spin(mut self, spin: Duration) -> Self {
-        self.threads.spin = spin;
-        self
-    }
-
-    /// What to do when the root has used up its restarts, and with it everything has stopped: to say so, to end the
-    /// process, to build another runtime. It is called once, with the runtime as it then was, on a thread of its own: it
-    /// may block and may shut the runtime down. A panic is contained and logged. Default: nothing, beside what
-    /// [`Handle::is_ready`] and [`Snapshot::state`] say.
-    ///
-    /// ```
-    /// # use ironcliw::Runtime;
-    /// let runtime = Runtime::builder()
-    ///     .on_root_failure(|last| eprintln!("gave up after {} restarts", last.restarts))
-    ///     .build()?;
-    /// # runtime.shutdown(std::time::Duration::from_secs(5))?;
-    /// # Ok::<_, ironcliw::Error>(())
-    /// ```
-    pub fn on_root_failure(mut self, act: impl Fn(Snapshot) + Send + Sync + 'static) -> Self {
-        self.on_root_failure = Some(Arc::new(act));
-        self
-    }
-
-    /// Starts the runtime's threads and its empty tree.
-    ///
-    /// # Errors
-    /// [`Error::Setup`] if a thread could not be made.
-    pub fn build(self) -> Result<Runtime, Error> {
-        panics::install_hook();
-        allowed_cores();
-        let id = RuntimeId::next();
-        let system = SystemThread::start(id)?;
-        let handle = Handle::over(self.shared(id, system.timers().clone()));
-        handle.spawn_task(watchdog::keep(handle.clone()));
-        Ok(Runtime { handle, system: Mutex::new(Some(system)) })
-    }
-
-    /// The same on the current thread, where everything runs when `timers` is driven: for the test kit.
-    #[cfg(feature = "testkit")]
-    pub(crate) fn build_in_place(mut self, timers: Timers, seed: u64, faults: Faults) -> Handle {
-        panics::install_hook();
-        self.threads.in_place = true;
-        let _context = timers.enter();
-        let mut shared = self.shared(RuntimeId::next(), timers.clone());
-        (shared.seeds, shared.faults, shared.registry) = (AtomicU64::new(seed), Some(faults), Registry::with_graves());
-        Handle::over(shared)
-    }
-
-    fn shared(self, id: RuntimeId, timers: Timers) -> Shared {
-        let (ended, _) = watch::channel(None);
-        let began = clock::now();
-        Shared {
-            timers,
-            threads: Threads::new(id, self.threads),
-            began,
-            registry: Registry::default(),
-            names: Arc::default(),
-            events: EventLog::new(),
-            deadlocks: Deadlocks::default(),
-            looks: [Looks::new(began), Looks::new(began)],
-            making_user: tokio::sync::Mutex::default(),
-            seeds: AtomicU64::new(std::process::id().into()),
-            state: AtomicU8::new(State::Running as u8),
-            ended,
-            tree: Mutex::default(),
-            sections: RwLock::default(),
-            on_root_failure: Mutex::new(self.on_root_failure),
-            watchdog: Watchdog::default(),
-            #[cfg(feature = "testkit")]
-            faults: None,
-        }
-    }
-}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -176,6 +63,7 @@ struct Shared {
     registry: Registry,
     names: Arc<Names>,
     events: EventLog,
+    deadlines: Deadlines,
     deadlocks: Deadlocks,
     /// At actors and at threads.
     looks: [Looks; 2],
@@ -490,6 +378,10 @@ impl Handle {
         &self.shared.events
     }
 
+    pub(crate) fn deadlines(&self) -> &Deadlines {
+        &self.shared.deadlines
+    }
+
     pub(crate) fn deadlocks(&self) -> &Deadlocks {
         &self.shared.deadlocks
     }
@@ -581,124 +473,5 @@ impl Handle {
         let Settings { shutdown: bound, placement, niceness, patience, .. } = child.settings;
         let cell = ActorCell { core: core.clone(), factory: child.factory, bound, placement, niceness, patience };
         Ok((Address { core }, Arc::new(cell)))
-    }
-}
-
-/// Threads, a tree of supervised actors, and the one who may end them.
-///
-/// It derefs to its [`Handle`]. Dropped without [`Runtime::shutdown`], it stops its actors in the background, in order, and
-/// says nothing.
-pub struct Runtime {
-    handle: Handle,
-    system: Mutex<Option<SystemThread>>,
-}
-
-impl std::fmt::Debug for Runtime {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Runtime({})", self.handle.state_name())
-    }
-}
-
-impl Deref for Runtime {
-    type Target = Handle;
-
-    fn deref(&self) -> &Handle {
-        &self.handle
-    }
-}
-
-/// How long a thread spins by default: as long as it takes to wake one that waits, which is when waiting has paid (Karlin,
-/// Manasse, McGeoch and Owicki, "Competitive randomized algorithms for nonuniform problems", 1994, after "ski rental").
-const SPIN: Duration = Duration::from_micros(20);
-
-/// What a runtime that is dropped without a word gives its actors.
-const DROPPED_BOUND: Duration = Duration::from_secs(5);
-
-impl Runtime {
-    /// A runtime to be configured.
-    pub fn builder() -> Builder {
-        Builder {
-            threads: ThreadSettings {
-                workers: allowed_cores().len(),
-                pin: true,
-                niceness: None,
-                worker_niceness: None,
-                spin: SPIN,
-                #[cfg(feature = "testkit")]
-                in_place: false,
-            },
-            on_root_failure: None,
-        }
-    }
-
-    /// One as it comes.
-    ///
-    /// # Errors
-    /// Those of [`Builder::build`].
-    pub fn new() -> Result<Self, Error> {
-        Self::builder().build()
-    }
-
-    /// A handle that can be given away.
-    pub fn handle(&self) -> &Handle {
-        &self.handle
-    }
-
-    /// Stops everything: each actor takes no more messages, handles those it has, and ends, the last started first; then
-    /// the threads end. Blocks, for `bound` and a little more at the most. A later call waits until the first is done, no
-    /// longer than its own bound, and has nothing to say.
-    ///
-    /// # Errors
-    /// [`Error::Abandoned`] with the actors whose handlers did not come back in time. Their threads are left behind.
-    /// [`Error::OwnThread`] on a thread of this runtime, as in a handler: the runtime then ends in the background.
-    pub fn shutdown(&self, bound: Duration) -> Result<(), Error> {
-        let asked = Instant::now();
-        let system = self.system.lock().take();
-        if self.handle.shared.threads.own_this_one() {
-            if let Some(system) = system {
-                self.end_in_background(system, bound);
-            }
-            return Err(Error::OwnThread);
-        }
-        let Some(system) = system else {
-            while self.handle.state() != State::Closed && asked.elapsed() < bound {
-                std::thread::sleep(Duration::from_millis(1));
-            }
-            return Ok(());
-        };
-        // Of those that were lost before, the threads that have come back are nobody's concern now.
-        self.handle.shared.threads.forget_the_returned();
-        let (tell, drained) = mpsc::channel::<()>();
-        let drain = self.handle.drain(bound);
-        system.timers().spawn(async move {
-            drain.await;
-            drop(tell);
-        });
-        // Nothing is ever sent: the task's end, of whatever kind, hangs up.
-        let _ = drained.recv();
-        let abandoned = self.handle.shared.threads.join_all(Instant::now() + GRACE);
-        system.stop(Instant::now() + GRACE);
-        self.handle.shared.state.store(State::Closed as u8, Ordering::Release);
-        if abandoned.is_empty() { Ok(()) } else { Err(Error::Abandoned { actors: abandoned, after: asked.elapsed() }) }
-    }
-
-    fn end_in_background(&self, system: SystemThread, bound: Duration) {
-        let (drain, shared) = (self.drain(bound), self.handle.shared.clone());
-        system.timers().clone().spawn(async move {
-            drain.await;
-            shared.threads.close_all();
-            shared.state.store(State::Closed as u8, Ordering::Release);
-            system.stop_detached();
-        });
-    }
-}
-
-impl Drop for Runtime {
-    fn drop(&mut self) {
-        let system = self.system.lock().take();
-        if let Some(system) = system {
-            self.end_in_background(system, DROPPED_BOUND);
-        }
-        self.handle.forget_sections();
     }
 }
