@@ -51,6 +51,7 @@ mod child;
 mod clock;
 mod context;
 mod current;
+mod deadlines;
 #[cfg(feature = "endpoint")]
 pub mod endpoint;
 mod envelope;
@@ -96,6 +97,7 @@ pub use address::{Address, Ask, SendError, Tell};
 pub use arbiters::{allowed_cores, pin_current_thread, set_thread_niceness};
 pub use child::{Backoff, Child, DEFAULT_MAILBOX, Overflow, Restart};
 pub use context::{Attached, Context, Link, StreamEnd, TaskHandle, TimerHandle};
+pub use deadlines::Expire;
 pub use error::Error;
 pub use event_loop::EventLoop;
 pub use group::{Group, GroupAsk, Router, least_loaded};

@@ -1,10 +1,10 @@
 //! From a Python call to an actor's message and back: the reply goes into the call's completer.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::Waker;
 use std::time::Duration;
 
-use ironcliw::{Actor, Address, Handler, Message, ReplySink};
+use ironcliw::{Actor, Address, Expire, Handler, Message, ReplySink};
 use parking_lot::Mutex;
 use pyo3::prelude::*;
 
@@ -15,34 +15,55 @@ const PART: usize = 2048;
 
 /// A completer that either the answer or the deadline takes.
 #[derive(Clone)]
-pub(crate) struct Shared(Arc<Mutex<Option<Completer>>>);
+pub(crate) struct Shared(Arc<Answer>);
 
-impl Shared {
-    pub(crate) fn new(completer: Completer) -> Self {
-        Self(Arc::new(Mutex::new(Some(completer))))
-    }
+struct Answer {
+    completer: Mutex<Option<Completer>>,
+    /// Who was asked and how long one waits, for the error that says so.
+    terms: OnceLock<(Box<str>, Duration)>,
+}
 
-    pub(crate) fn complete(&self, outcome: Outcome) {
-        let completer = self.0.lock().take();
+impl Answer {
+    fn complete(&self, outcome: Outcome) {
+        let completer = self.completer.lock().take();
         if let Some(completer) = completer {
             completer.complete(outcome);
         }
     }
+}
+
+impl Expire for Answer {
+    fn expire(&self) {
+        if let Some((path, after)) = self.terms.get() {
+            let error = ironcliw::Error::DeadlineExceeded { path: path.as_ref().to_owned(), after: *after };
+            self.complete(Outcome::Error(Failure::from(error)));
+        }
+    }
+}
+
+impl Shared {
+    pub(crate) fn new(completer: Completer) -> Self {
+        Self(Arc::new(Answer { completer: Mutex::new(Some(completer)), terms: OnceLock::new() }))
+    }
+
+    pub(crate) fn complete(&self, outcome: Outcome) {
+        self.0.complete(outcome);
+    }
 
     pub(crate) fn is_closed(&self) -> bool {
-        self.0.lock().as_ref().is_none_or(Completer::is_cancelled)
+        self.0.completer.lock().as_ref().is_none_or(Completer::is_cancelled)
     }
 
     /// Has `waker` woken when the call ends: by its deadline, or because it was cancelled.
     pub(crate) fn watch(&self, waker: &Waker) {
-        if let Some(completer) = &*self.0.lock() {
+        if let Some(completer) = &*self.0.completer.lock() {
             completer.watch(waker);
         }
     }
 
     /// Answered already, or cancelled in so many words.
     pub(crate) fn is_called_off(&self) -> bool {
-        self.0.lock().as_ref().is_none_or(Completer::is_called_off)
+        self.0.completer.lock().as_ref().is_none_or(Completer::is_called_off)
     }
 }
 
@@ -154,11 +175,9 @@ where
 
 /// Ends the call with `DeadlineExceeded` if nothing else has by then.
 pub(crate) fn expire(runtime: &ironcliw::Handle, path: &str, shared: &Shared, after: Duration) {
-    let (shared, path) = (shared.clone(), path.to_owned());
-    runtime.call_later(after, move || {
-        let error = ironcliw::Error::DeadlineExceeded { path, after };
-        shared.complete(Outcome::Error(Failure::from(error)));
-    });
+    if shared.0.terms.set((path.into(), after)).is_ok() {
+        runtime.expire_later(after, &shared.0);
+    }
 }
 
 /// A sink for the answer of a call that something else, such as a deadline, may answer as well.

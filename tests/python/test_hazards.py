@@ -129,6 +129,29 @@ rt.close().result()
     assert prints(program) == "True\n"
 
 
+@pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="reads /proc")
+def test_answered_calls_leave_nothing_behind_that_waits_for_their_timeouts() -> None:
+    program = """
+rt = ironcliw.Runtime()
+
+def resident():
+    with open("/proc/self/statm") as file: return int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE")
+
+async def main():
+    await asyncio.gather(*(rt.images.resize(image, (4, 4), timeout=3600) for _ in range(1000)))
+    before = resident()
+    for _ in range(200):
+        await asyncio.gather(*(rt.images.resize(image, (4, 4), timeout=3600) for _ in range(1000)))
+    grown = resident() - before
+    print(grown < 20_000_000 or grown)
+
+image = np.zeros((8, 8, 3), np.uint8)
+asyncio.run(main())
+rt.close().result()
+"""
+    assert prints(program) == "True\n"
+
+
 def test_a_collector_that_never_rests_takes_nothing_that_is_in_use() -> None:
     program = """
 over = threading.Event()
