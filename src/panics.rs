@@ -78,7 +78,7 @@ pub(crate) fn catch<T>(work: impl FnOnce() -> T) -> Result<T, Panicked> {
     outcome.map_err(|payload| {
         let reason = description.unwrap_or_else(|| payload_text(payload.as_ref()));
         drop_guarded(payload);
-        Panicked(reason)
+        Panicked(bounded(reason))
     })
 }
 
@@ -95,6 +95,21 @@ fn exchange_last(description: Option<String>) -> Option<String> {
     THREAD.with(|thread| thread.has_last.set(description.is_some()));
     // A panic may come while the thread's locals are being destroyed.
     LAST.try_with(|last| last.replace(description)).ok().flatten()
+}
+
+/// The most that is kept of what a failure says: it is shown in snapshots, logs and errors, again and again.
+const REASON_BYTES_MAX: usize = 8 << 10;
+
+/// The same text if it is short, else its beginning and its end: a traceback has its cause at one of the two.
+pub(crate) fn bounded(reason: String) -> String {
+    if reason.len() <= REASON_BYTES_MAX {
+        return reason;
+    }
+    let half = REASON_BYTES_MAX / 2;
+    let head = &reason[..reason.floor_char_boundary(half)];
+    let tail = &reason[reason.ceil_char_boundary(reason.len() - half)..];
+    let left_out = reason.len() - head.len() - tail.len();
+    format!("{head}\n… {left_out} bytes left out …\n{tail}")
 }
 
 /// Drops a payload whose own `Drop` may panic, with a payload whose `Drop` may panic, and so on: not for ever.
@@ -131,4 +146,18 @@ fn payload_text(payload: &(dyn std::any::Any + Send)) -> String {
 pub fn catch_panic<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     install_hook();
     catch(work).map_err(|Panicked(reason)| reason)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_that_talks_too_much_keeps_its_beginning_and_its_end() {
+        let long = format!("begin {} end", "ä".repeat(100_000));
+        let Err(Panicked(reason)) = catch(|| panic::resume_unwind(Box::new(long))) else { panic!("it panics") };
+        assert!(reason.starts_with("begin ä") && reason.ends_with("ä end"), "{reason}");
+        assert!(reason.len() < 9000 && reason.contains("bytes left out"), "{}", reason.len());
+        assert_eq!(bounded("short".to_owned()), "short");
+    }
 }

@@ -232,7 +232,7 @@ impl<A: Actor> Incarnation<A> {
         }
         let actor = match (self.cell.factory)() {
             Ok(actor) => actor,
-            Err(reason) => return Step::Over(ExitReason::StartFailed(reason.to_string())),
+            Err(reason) => return Step::Over(ExitReason::StartFailed(panics::bounded(reason.to_string()))),
         };
         // SAFETY: `life` lives as long as `self`, and the room is empty.
         unsafe { (*self.life.as_ptr()).actor = Some(actor) };
@@ -280,7 +280,7 @@ impl<A: Actor> Incarnation<A> {
                 }
                 None
             }
-            Outcome::Started(Err(reason)) => Some(ExitReason::StartFailed(reason.to_string())),
+            Outcome::Started(Err(reason)) => Some(ExitReason::StartFailed(panics::bounded(reason.to_string()))),
             Outcome::Stopped => Some(self.end_reason()),
             Outcome::ChildrenEnded if matches!(self.stage, Stage::Leaving(_)) => Some(self.end_reason()),
             // Told to end meanwhile, it does not begin.
