@@ -44,6 +44,8 @@ impl Buffer {
         let buffer = Self { block: ManuallyDrop::new(found.block) };
         if found.is_sample || options.record || options.kind == LeaseKind::Explicit {
             buffer.record(core, options, origin);
+        } else {
+            options.discard();
         }
         Ok(buffer)
     }

@@ -1,6 +1,7 @@
 //! What a caller asks for besides bytes.
 
 use crate::leak::Origin;
+use std::mem::ManuallyDrop;
 use std::sync::Arc;
 
 /// How a lease is meant to end.
@@ -49,6 +50,15 @@ impl AllocOptions {
     /// A lease that must be released explicitly.
     pub fn explicit() -> Self {
         Self { kind: LeaseKind::Explicit, ..Self::default() }
+    }
+
+    /// Drops it. In line as long as there is nothing to drop, which the usual callers' compiler knows.
+    #[inline(always)]
+    pub(crate) fn discard(self) {
+        let options = ManuallyDrop::new(self);
+        if options.site.is_some() || options.origin.is_some() {
+            drop(ManuallyDrop::into_inner(options));
+        }
     }
 
     /// With this site.
