@@ -122,9 +122,7 @@ impl Pool {
 /// The options of a lease that another thread will take: whether it is recorded is decided here, where the caller is.
 fn recorded_before(py: Python<'_>, pool: &ironcliw_actors::pool::Pool, options: AllocOptions) -> AllocOptions {
     match pool.sample() {
-        Some(level) => {
-            AllocOptions { record: true, origin: Some(Box::new(caller::origin(py, level))), ..options }
-        }
+        Some(level) => AllocOptions { record: true, origin: Some(Box::new(caller::origin(py, level))), ..options },
         None => options,
     }
 }

@@ -17,8 +17,7 @@ const SHARD_MAX: usize = 1024;
 /// Of stacks that have this hash; the second of two with an equal hash is not kept.
 type Shard = HashMap<u64, Arc<Stack>, BuildHasherDefault<Hashed>>;
 
-static STACKS: [Mutex<Shard>; SHARDS] =
-    [const { Mutex::new(HashMap::with_hasher(BuildHasherDefault::new())) }; SHARDS];
+static STACKS: [Mutex<Shard>; SHARDS] = [const { Mutex::new(HashMap::with_hasher(BuildHasherDefault::new())) }; SHARDS];
 
 /// Passes on what is a hash already.
 #[derive(Default)]

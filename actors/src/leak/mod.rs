@@ -26,11 +26,11 @@ mod recorder;
 mod report;
 mod sampler;
 mod stack;
+#[cfg(test)]
+mod tests;
 mod touch;
 mod unwind;
 mod waiting;
-#[cfg(test)]
-mod tests;
 
 pub use actor::{Check, LeakTracker, Outstanding, SetLevel};
 pub use event::{Event, Lease, Outcome, Record};

@@ -61,9 +61,9 @@ use pyo3::prelude::*;
 use crate::bridge::{Call, Keep, Outcome};
 use crate::errors;
 
-pub(crate) use current::owner;
 pub(crate) use actor::PyActor;
 pub(crate) use context::ActorContext;
+pub(crate) use current::owner;
 pub(crate) use group::{Supervisor, new_group};
 pub(crate) use reference::ActorRef;
 pub(crate) use spawn::{Parent, spawn};

@@ -1,8 +1,8 @@
 //! What is known of an actor across its incarnations.
 
-use std::sync::{Arc, OnceLock};
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::{Arc, OnceLock};
 
 use ironcliw::SupervisorRef;
 use ironcliw_actors::pool::Owner;

@@ -77,9 +77,14 @@ impl Thread {
             if address < start || address > end - 8 {
                 return Err(());
             }
-            // SAFETY: eight bytes of this thread's own stack, between its pointer and its end. They may belong to a caller
-            // who is not done with them, whom a read does not disturb.
-            Ok(unsafe { with_exposed_provenance::<u64>(address as usize).read_volatile() })
+            let word: u64;
+            // SAFETY: eight bytes of this thread's own stack, between its pointer and its end. They may be a caller's who is not
+            // done with them, or may be nobody's; so it is the machine that reads and not the language (nor a sanitizer).
+            unsafe {
+                asm!("mov {word}, qword ptr [{address}]", word = out(reg) word, address = in(reg) address,
+                    options(readonly, nostack, preserves_flags));
+            }
+            Ok(word)
         };
         let mut frames = self.unwinder.iter_frames(ip, UnwindRegsNative::new(ip, sp, fp), &mut self.cache, &mut read);
         // The first is where we are ourselves.
@@ -162,7 +167,8 @@ unsafe fn module(info: &libc::dl_phdr_info) -> Option<Module<&'static [u8]>> {
     let index = headers.iter().find(|header| header.p_type == libc::PT_GNU_EH_FRAME)?;
     // From an address to the end of the segment that it is in: nobody says how long `.eh_frame` is.
     let rest = |address: u64| {
-        let segment = segments().find(|header| (header.p_vaddr..header.p_vaddr + header.p_filesz).contains(&address))?;
+        let segment =
+            segments().find(|header| (header.p_vaddr..header.p_vaddr + header.p_filesz).contains(&address))?;
         Some(address..segment.p_vaddr + segment.p_filesz)
     };
     let bytes = |range: &Range<u64>| {

@@ -73,7 +73,9 @@ pub fn all() -> Vec<Row> {
         // What malloc keeps for itself cannot be told; mimalloc's purge is delayed. So ours is alone here.
         rows.push(row(format!("allocate, fill, release, trim, {name}"), cells!([Ours<false>], len, fill_fresh), &[]));
     }
-    for (name, level, most) in [("simple (1 in 128)", Level::Simple, 1.0), ("paranoid, 16 frames", Level::Paranoid, 2000.0)] {
+    for (name, level, most) in
+        [("simple (1 in 128)", Level::Simple, 1.0), ("paranoid, 16 frames", Level::Paranoid, 2000.0)]
+    {
         let cost = Cell { system: "ironcliw", measure: Box::new(move |time| tracking::cost(level, time)) };
         rows.push(row(format!("what tracking adds to a lease, {name}"), vec![cost], &[Limit(most)]));
     }
