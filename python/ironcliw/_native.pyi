@@ -36,6 +36,7 @@ from ironcliw.types import (
     ActorStatus,
     BuildInfo,
     Format,
+    Frame,
     LeakKind,
     LeakLevel,
     LoopChoice,
@@ -54,6 +55,7 @@ from ironcliw.types import (
     Strategy,
     SupervisorSnapshot,
     Texture,
+    Touch,
 )
 
 _S = TypeVar("_S")
@@ -328,6 +330,13 @@ class Buffer:
 
         A second call raises `BufferReleased`."""
 
+    def touch(self, hint: str | None = None) -> None:
+        """Notes in its lease's record that it was used here, for what `hint` says: leak reports show the last
+        eight such notes. Costs next to nothing unless it was leased at `advanced` (one in 128, and tracked
+        ones) or `paranoid`.
+
+        Views, `freeze()` and being sent to an actor are noted by themselves."""
+
     def freeze(self) -> Self:
         """Makes it read-only, for good, and returns it: later views cannot write.
 
@@ -379,7 +388,25 @@ class LeakReport:
     def owner(self) -> str: ...
     @property
     def site(self) -> str | None:
-        """Where it was leased, if that lease carried a record."""
+        """Where it was leased, `file.py:line`, if that lease carried a record."""
+
+    @property
+    def task(self) -> str | None:
+        """The name of the asyncio task that leased the first of them, if one did and it carried a record."""
+
+    @property
+    def frames(self) -> list[Frame]:
+        """The calls that led to the first of them, the innermost first: Python's, then those of Rust and C.
+        Empty below `advanced`."""
+
+    @property
+    def touches(self) -> list[Touch]:
+        """The last eight things that were done with the first of them, the newest first. Empty below
+        `advanced`."""
+
+    @property
+    def touches_dropped(self) -> int:
+        """How often it was touched before that."""
 
     @property
     def age(self) -> float:

@@ -26,6 +26,27 @@ LeakLevel: TypeAlias = Literal["disabled", "simple", "advanced", "paranoid"]
 LeakKind: TypeAlias = Literal["dropped_unreleased", "too_old"]
 """A tracked buffer that died without a release, or a lease that is held for too long."""
 
+
+class Frame(TypedDict):
+    """A call of a `LeakReport`'s stack."""
+
+    function: str
+    """Empty if nothing is known of it."""
+    file: str | None
+    line: int | None
+
+
+class Touch(TypedDict):
+    """Something that was done with a leaked buffer."""
+
+    hint: str
+    """`view`, `dlpack`, `freeze`, `sent to` an actor, or what the program said."""
+    site: str | None
+    """Where, `file.py:line`."""
+    after: float
+    """How many seconds after the lease had begun."""
+
+
 Priority: TypeAlias = Literal["high", "normal", "low"]
 """How urgent a job is. The more urgent is begun first; the others are passed over only so often."""
 

@@ -8,6 +8,7 @@
 use super::event::{Event, Lease, Outcome, Record};
 use super::report::{LeakKind, LeakReport};
 use super::stack::Stack;
+use super::touch::TouchReport;
 use crate::pool::{LeaseId, LeaseKind, Owner, Pool, SizeClass};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -62,22 +63,43 @@ struct Group {
     new: u64,
     bytes: u64,
     age: Duration,
+    details: Option<Details>,
+}
+
+/// What is known of the first of equal leaks beyond what makes them equal.
+#[derive(Debug)]
+struct Details {
+    task: Option<Arc<str>>,
     stack: Option<Arc<Stack>>,
+    touches: Vec<TouchReport>,
+    touches_dropped: u64,
+}
+
+impl Details {
+    fn of(record: &Record) -> Self {
+        Self {
+            task: record.task.clone(),
+            stack: record.stack.clone(),
+            touches: record.touches.report(record.at),
+            touches_dropped: record.touches.dropped(),
+        }
+    }
 }
 
 impl Group {
-    fn add(&mut self, lease: &Lease, age: Duration, is_new: bool, stack: Option<&Arc<Stack>>) {
+    fn add(&mut self, lease: &Lease, age: Duration, is_new: bool, record: Option<&Record>) {
         self.first.get_or_insert(lease.id);
         self.count += 1;
         self.new += u64::from(is_new);
         self.bytes += lease.bytes as u64;
         self.age = self.age.max(age);
-        if self.stack.is_none() {
-            self.stack = stack.cloned();
+        if self.details.is_none() {
+            self.details = record.map(Details::of);
         }
     }
 
     fn report(&self, kind: LeakKind, key: &Key) -> LeakReport {
+        let details = self.details.as_ref();
         LeakReport {
             id: self.first,
             kind,
@@ -87,8 +109,11 @@ impl Group {
             class_size: key.class.bytes().unwrap_or(0),
             owner: key.owner,
             site: key.site.as_deref().map(str::to_owned),
+            task: details.and_then(|details| details.task.as_deref()).map(str::to_owned),
             age: self.age,
-            frames: self.stack.as_ref().map(|stack| stack.frames()).unwrap_or_default(),
+            frames: details.and_then(|details| details.stack.as_ref()).map(|stack| stack.frames()).unwrap_or_default(),
+            touches: details.map(|details| details.touches.clone()).unwrap_or_default(),
+            touches_dropped: details.map_or(0, |details| details.touches_dropped),
         }
     }
 }
@@ -126,6 +151,11 @@ impl Ledger {
         for event in events {
             match event {
                 Event::Acquired(record) => self.open(*record),
+                Event::Touched { id, touch } => {
+                    if let Some(outstanding) = self.outstanding.get_mut(&id) {
+                        outstanding.record.touches.push(touch);
+                    }
+                }
                 Event::Released { lease, at, outcome } => {
                     let record = self.outstanding.remove(&lease.id).map(|outstanding| outstanding.record);
                     if outcome == Outcome::DroppedUnreleased {
@@ -147,8 +177,7 @@ impl Ledger {
     fn count_dropped(&mut self, lease: Lease, at: Instant, record: Option<Record>) {
         let age = record.as_ref().map_or(Duration::ZERO, |record| at.saturating_duration_since(record.at));
         let site = record.as_ref().and_then(|record| record.site.clone());
-        let stack = record.as_ref().and_then(|record| record.stack.as_ref());
-        self.dropped_group(lease.owner, lease.class, site).add(&lease, age, true, stack);
+        self.dropped_group(lease.owner, lease.class, site).add(&lease, age, true, record.as_ref());
     }
 
     fn dropped_group(&mut self, owner: Owner, class: SizeClass, site: Option<Arc<str>>) -> &mut Group {
@@ -193,12 +222,13 @@ impl Ledger {
             if !pool.is_live(id) {
                 return false;
             }
-            let Record { lease, site, at, stack } = &outstanding.record;
+            let record = &outstanding.record;
+            let Record { lease, site, at, .. } = record;
             let age = now.saturating_duration_since(*at);
             if self.limits.of(lease.kind).is_some_and(|limit| age > limit) {
                 let is_new = !std::mem::replace(&mut outstanding.reported, true);
                 let key = Key { owner: lease.owner, class: lease.class, site: site.clone() };
-                groups.entry(key).or_default().add(lease, age, is_new, stack.as_ref());
+                groups.entry(key).or_default().add(lease, age, is_new, Some(record));
             }
             true
         });

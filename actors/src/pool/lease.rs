@@ -1,5 +1,6 @@
 //! What a caller asks for besides bytes.
 
+use crate::leak::Origin;
 use std::sync::Arc;
 
 /// How a lease is meant to end.
@@ -26,12 +27,15 @@ pub struct AllocOptions {
     pub record: bool,
     /// Where the caller's program asked, such as `app.py:12`; shown in leak reports of recorded leases.
     pub site: Option<Arc<str>>,
+    /// Who asked, of a caller that knew before that the lease is to be recorded; see
+    /// [`Pool::allocate_from`](super::Pool::allocate_from) for the others.
+    pub origin: Option<Box<Origin>>,
 }
 
 impl Default for AllocOptions {
     #[inline]
     fn default() -> Self {
-        Self { zeroed: true, kind: LeaseKind::Plain, record: false, site: None }
+        Self { zeroed: true, kind: LeaseKind::Plain, record: false, site: None, origin: None }
     }
 }
 
@@ -47,10 +51,37 @@ impl AllocOptions {
         Self { kind: LeaseKind::Explicit, ..Self::default() }
     }
 
+    /// Who asks, by what is said here or else by who is asked.
+    pub(crate) fn into_origin(self, ask: impl FnOnce() -> Origin) -> Origin {
+        let mut origin = self.origin.map_or_else(ask, |known| *known);
+        origin.site = self.site.or(origin.site);
+        origin
+    }
+
     /// With this site.
     #[must_use]
     pub fn at(mut self, site: impl Into<Arc<str>>) -> Self {
         self.site = Some(site.into());
         self
+    }
+}
+
+/// What of [`AllocOptions`] each lease looks at. Small, so that it stays in registers.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LeaseTerms {
+    pub(crate) zeroed: bool,
+    pub(crate) kind: LeaseKind,
+    pub(crate) record: bool,
+}
+
+impl LeaseTerms {
+    #[inline]
+    pub(crate) fn plain(zeroed: bool) -> Self {
+        Self { zeroed, kind: LeaseKind::Plain, record: false }
+    }
+
+    #[inline]
+    pub(crate) fn of(options: &AllocOptions) -> Self {
+        Self { zeroed: options.zeroed, kind: options.kind, record: options.record }
     }
 }

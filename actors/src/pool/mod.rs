@@ -46,6 +46,7 @@ pub use actor::{AllocateWhenFree, PoolActor, PressureChanged, SetLimit, Statisti
 pub use buffer::Buffer;
 pub use class::SizeClass;
 pub use config::PoolConfig;
+use lease::LeaseTerms;
 pub use lease::{AllocOptions, LeaseKind};
 pub use owner::Owner;
 pub use pressure::{Pressure, PressureGauge, PublishedPressure};
@@ -55,7 +56,7 @@ pub use system::{MemoryReading, MemorySource, SystemMemory};
 
 use self::core::Core;
 use crate::Result;
-use crate::leak::Recorder;
+use crate::leak::{Level, Origin, Recorder};
 use std::sync::Arc;
 
 /// A pool of buffers. Clones are handles of the same pool.
@@ -106,7 +107,7 @@ impl Pool {
     /// [`Error::InvalidInput`](crate::Error::InvalidInput) for a length beyond [`SizeClass::MAX_LEN`].
     #[inline]
     pub fn allocate(&self, len: usize, owner: Owner) -> Result<Buffer> {
-        self.allocate_with(len, owner, AllocOptions::default())
+        Buffer::lease(&self.core, len, owner, LeaseTerms::plain(true), |_| None)
     }
 
     /// A buffer of `len` bytes that the caller is about to overwrite, every one: see [`AllocOptions::zeroed`].
@@ -115,7 +116,7 @@ impl Pool {
     /// As [`Pool::allocate`].
     #[inline]
     pub fn allocate_for_overwrite(&self, len: usize, owner: Owner) -> Result<Buffer> {
-        self.allocate_with(len, owner, AllocOptions::for_overwrite())
+        Buffer::lease(&self.core, len, owner, LeaseTerms::plain(false), |_| None)
     }
 
     /// A buffer of `len` bytes, leased as `options` say.
@@ -124,7 +125,33 @@ impl Pool {
     /// As [`Pool::allocate`].
     #[inline]
     pub fn allocate_with(&self, len: usize, owner: Owner, options: AllocOptions) -> Result<Buffer> {
-        Buffer::lease(&self.core, len, owner, options)
+        Buffer::lease(&self.core, len, owner, LeaseTerms::of(&options), |_| Some(options.into_origin(Origin::default)))
+    }
+
+    /// The same for a caller from another language, which is asked for its origin if the lease is recorded, and what its
+    /// record is to carry.
+    ///
+    /// # Errors
+    /// As [`Pool::allocate`].
+    #[inline]
+    pub fn allocate_from(
+        &self,
+        len: usize,
+        owner: Owner,
+        options: AllocOptions,
+        origin: impl FnOnce(Level) -> Origin,
+    ) -> Result<Buffer> {
+        let terms = LeaseTerms::of(&options);
+        Buffer::lease(&self.core, len, owner, terms, |level| Some(options.into_origin(|| origin(level))))
+    }
+
+    /// Whether a lease that is about to be asked for should be recorded, by the level and by sampling, and what its record
+    /// is to carry: for a caller that will not be there when it begins. It asks with
+    /// [`AllocOptions::record`] and [`AllocOptions::origin`] then.
+    pub fn sample(&self) -> Option<Level> {
+        let every = || self.core.recorder.pace();
+        let is_sample = self.core.caches.with(&self.core, |inside| inside.is_sample(every));
+        is_sample.then(|| self.core.recorder.recording()).flatten()
     }
 
     /// Whether this lease has not ended.

@@ -33,6 +33,8 @@ pub(crate) struct Slot {
 const EXPLICIT: u32 = 1 << 16;
 /// The leak tracker heard of the lease's beginning.
 const RECORDED: u32 = 1 << 17;
+/// The record keeps touches.
+const TRACED: u32 = 1 << 19;
 /// The lease's holder ends it on purpose.
 const RELEASED: u32 = 1 << 18;
 
@@ -53,6 +55,11 @@ impl Terms {
 
     pub(crate) fn is_recorded(self) -> bool {
         self.0 & RECORDED != 0
+    }
+
+    #[inline]
+    pub(crate) fn is_traced(self) -> bool {
+        self.0 & TRACED != 0
     }
 
     pub(crate) fn is_released(self) -> bool {
@@ -169,8 +176,9 @@ impl Slot {
         Terms(self.terms.load(Ordering::Relaxed))
     }
 
-    pub(crate) fn set_recorded(&self) {
-        self.terms.store(self.terms().0 | RECORDED, Ordering::Relaxed);
+    pub(crate) fn set_recorded(&self, traced: bool) {
+        let traced = if traced { TRACED } else { 0 };
+        self.terms.store(self.terms().0 | RECORDED | traced, Ordering::Relaxed);
     }
 
     pub(crate) fn set_released(&self) {
