@@ -21,6 +21,7 @@ mod lending;
 mod logs;
 mod overlap;
 mod pool;
+mod pressure;
 mod process;
 mod runtime;
 mod scheduler;
