@@ -47,6 +47,8 @@ pub use class::SizeClass;
 pub use config::PoolConfig;
 pub use lease::{AllocOptions, LeaseKind};
 pub use owner::Owner;
+#[cfg(target_os = "linux")]
+pub use pressure::close_inherited_descriptors;
 pub use pressure::{
     Alarm, AlarmStream, Cause, MemoryReading, MemorySource, Pressure, PressureChange, PressureGauge, PressureStats,
     PressureSubscription, PublishedPressure, Sight, Stall, SystemMemory,

@@ -37,3 +37,5 @@ pub use level::{Cause, Pressure};
 pub use published::PublishedPressure;
 pub use source::{Alarm, AlarmStream, MemoryReading, MemorySource, Sight, Stall};
 pub use system::SystemMemory;
+#[cfg(target_os = "linux")]
+pub use system::close_inherited_descriptors;

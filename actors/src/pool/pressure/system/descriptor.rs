@@ -9,6 +9,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::super::source::{Alarm, AlarmStream};
+use super::inherited::Noted;
 
 /// Between two alarms of one descriptor: the kernel may have many to tell, and one look sees what they come to.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -24,7 +25,8 @@ pub(super) fn alarms(
     read: impl FnMut(&File) -> io::Result<Option<Alarm>> + 'static,
 ) -> io::Result<AlarmStream> {
     // SAFETY: a `File` owns its descriptor, which stays the same and open until it is dropped, and it is ours alone.
-    let ready = unsafe { AsyncFd::register_with_interest(file, interest) }.map_err(|error| error.into_parts().1)?;
+    let ready = unsafe { AsyncFd::register_with_interest(Noted::new(file), interest) };
+    let ready = ready.map_err(|error| error.into_parts().1)?;
     Ok(Box::pin(stream::unfold((ready, read, false), move |(ready, mut read, is_late)| async move {
         if is_late {
             tokio::time::sleep(PAUSE).await;
@@ -32,7 +34,7 @@ pub(super) fn alarms(
         loop {
             // Cleared before the read: what comes later makes it ready again.
             ready.ready(interest).await.ok()?.clear_ready();
-            match read(ready.get_ref()) {
+            match read(ready.get_ref().file()) {
                 Ok(None) => {}
                 Ok(Some(alarm)) => return Some((alarm, (ready, read, true))),
                 Err(_) => return None,

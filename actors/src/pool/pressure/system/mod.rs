@@ -18,6 +18,8 @@ mod descriptor;
 #[cfg(target_os = "linux")]
 mod events;
 mod group;
+#[cfg(target_os = "linux")]
+mod inherited;
 mod machine;
 #[cfg(target_os = "linux")]
 mod notify;
@@ -30,6 +32,8 @@ use std::path::{Path, PathBuf};
 
 use super::source::{AlarmStream, MemoryReading, MemorySource, Sight, Stall};
 use group::Group;
+#[cfg(target_os = "linux")]
+pub use inherited::close_inherited_descriptors;
 
 /// The machine and the control groups this process runs in.
 #[derive(Debug, Clone)]
