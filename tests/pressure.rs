@@ -12,7 +12,7 @@ use futures_util::StreamExt;
 use ironcliw::Runtime;
 use ironcliw_actors::pool::{
     Alarm, AlarmStream, AllocOptions, AllocateWhenFree, Buffer, Cause, MemoryReading, MemorySource, Owner, Pool,
-    Pressure, PressureChange, PressureSubscription, Sight, SystemMemory, Watch,
+    Pressure, PressureChange, PressureSubscription, Sight, Stall, SystemMemory, Watch,
 };
 use ironcliw_actors::{Config, Error, Subsystems};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
@@ -204,6 +204,45 @@ fn a_callback_that_panics_or_ends_its_own_subscription_harms_nobody() {
     assert_eq!(calls.load(Ordering::Relaxed), 1);
     drop(panicking);
     house.close();
+}
+
+#[test]
+fn the_pool_can_be_told_to_mind_its_own_occupancy_alone() {
+    let house = House::new();
+    assert_eq!(house.used(97), Pressure::Critical);
+    house.pool().set_watches_system(false);
+    assert_eq!(house.look(), Pressure::Low);
+    drop(house.lease(MIB).unwrap());
+    house.pool().set_watches_system(true);
+    assert_eq!(house.look(), Pressure::Critical);
+    house.close();
+}
+
+#[test]
+fn stalls_raise_the_level_and_their_end_lowers_it() {
+    #[derive(Clone, Default)]
+    struct Stalled(Arc<AtomicUsize>);
+    impl MemorySource for Stalled {
+        fn reading(&self) -> Option<MemoryReading> {
+            None
+        }
+        fn look(&self) -> Sight {
+            let full_total_us = self.0.load(Ordering::Relaxed) as u64;
+            Sight { stalls: [Some(Stall { full_total_us, ..Stall::default() }), None], ..Sight::default() }
+        }
+    }
+    let source = Stalled::default();
+    let (runtime, Subsystems { pool, .. }) = start(LIMIT, Some(Box::new(source.clone())));
+    let (tell, told) = channel();
+    let _subscription = pool.on_pressure(move |change| tell.send(change).unwrap_or_default());
+    // Not before there is something to compare with.
+    std::thread::sleep(Duration::from_millis(500));
+    source.0.store(500_000, Ordering::Relaxed);
+    let rise = told.recv_timeout(PATIENCE).unwrap();
+    assert_eq!((rise.level, rise.cause), (Pressure::High, Some(Cause::Psi)));
+    let fall = told.recv_timeout(PATIENCE).unwrap();
+    assert_eq!((fall.before, fall.level), (Pressure::High, Pressure::Low));
+    runtime.shutdown(PATIENCE).unwrap();
 }
 
 // ---- refusal ----

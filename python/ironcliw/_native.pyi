@@ -308,6 +308,13 @@ class Pool:
 
     @refuses_under_pressure.setter
     def refuses_under_pressure(self, refuses: bool) -> None: ...
+    @property
+    def watches_system(self) -> bool:
+        """Whether the level is that of the machine and the control group as well, or of the pool's own
+        occupancy alone. True unless set; it holds from the next look on, at most a tenth of a second later."""
+
+    @watches_system.setter
+    def watches_system(self, watches: bool) -> None: ...
 
 @final
 class Buffer:

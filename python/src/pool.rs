@@ -122,6 +122,17 @@ impl Pool {
         Ok(())
     }
 
+    #[getter]
+    fn watches_system(&self) -> bool {
+        self.0.subsystems.pool.watches_system()
+    }
+
+    #[setter]
+    fn set_watches_system(&self, watches: bool) -> PyResult<()> {
+        self.0.open()?.pool.set_watches_system(watches);
+        Ok(())
+    }
+
     fn __repr__(&self) -> String {
         let stats = self.0.subsystems.pool.stats();
         format!(

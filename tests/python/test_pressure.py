@@ -21,6 +21,13 @@ LIMIT = 16 << 20
 PATIENCE = 20
 
 
+def alone() -> ironcliw.Runtime:
+    """One that the machine's memory does not matter to."""
+    rt = ironcliw.Runtime(memory_limit=LIMIT)
+    rt.pool.watches_system = False
+    return rt
+
+
 @contextmanager
 def used(rt: ironcliw.Runtime, mebibytes: int) -> Iterator[None]:
     """Has the pool hold so many MiB of its 16."""
@@ -53,7 +60,7 @@ async def reached(rt: ironcliw.Runtime, level: str) -> None:
 
 def test_the_present_level_comes_first_and_then_every_change() -> None:
     async def main() -> None:
-        async with ironcliw.Runtime(memory_limit=LIMIT) as rt:
+        async with alone() as rt:
             levels = rt.pool.pressure()
             assert aiter(levels) is levels
             assert await anext(levels) == "Low"
@@ -71,7 +78,7 @@ def test_the_present_level_comes_first_and_then_every_change() -> None:
 
 def test_who_is_slow_gets_the_latest_level() -> None:
     async def main() -> None:
-        async with ironcliw.Runtime(memory_limit=LIMIT) as rt:
+        async with alone() as rt:
             levels = rt.pool.pressure()
             assert await anext(levels) == "Low"
             for mebibytes, level in ((11, "Medium"), (14, "High"), (16, "Critical")):
@@ -85,7 +92,7 @@ def test_who_is_slow_gets_the_latest_level() -> None:
 
 def test_the_loop_ends_when_the_runtime_closes() -> None:
     async def main() -> list[str]:
-        rt = ironcliw.Runtime(memory_limit=LIMIT)
+        rt = alone()
         begun = asyncio.Event()
         seen: list[str] = []
 
@@ -111,7 +118,7 @@ def test_the_loop_ends_when_the_runtime_closes() -> None:
 
 def test_a_level_whose_await_was_cancelled_is_told_again() -> None:
     async def main() -> None:
-        async with ironcliw.Runtime(memory_limit=LIMIT) as rt:
+        async with alone() as rt:
             levels = rt.pool.pressure()
             assert await anext(levels) == "Low"
             # Waits in vain, many times: nothing piles up, and nothing is lost.
@@ -129,7 +136,7 @@ def test_a_level_whose_await_was_cancelled_is_told_again() -> None:
 
 
 def test_several_loops_hear_of_the_same_changes() -> None:
-    with ironcliw.Runtime(memory_limit=LIMIT) as rt:
+    with alone() as rt:
         ready = threading.Barrier(4)
         heard: list[list[str]] = []
 
@@ -160,7 +167,7 @@ def test_several_loops_hear_of_the_same_changes() -> None:
 
 def test_an_iterator_that_is_dropped_leaves_nothing_behind() -> None:
     async def main() -> None:
-        async with ironcliw.Runtime(memory_limit=LIMIT) as rt:
+        async with alone() as rt:
 
             class Holder:
                 """Held by a task that waits for a level."""
@@ -193,7 +200,7 @@ def test_an_iterator_that_is_dropped_leaves_nothing_behind() -> None:
 
 
 def test_what_pressure_did_is_counted_and_its_cause_is_told() -> None:
-    with ironcliw.Runtime(memory_limit=LIMIT) as rt:
+    with alone() as rt:
         with rt.pool.try_allocate(1 << 20):
             pass
         before = rt.pool.stats()["pressure"]

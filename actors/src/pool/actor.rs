@@ -85,9 +85,12 @@ impl PoolActor {
     /// Looks at the pool and the machine; what changed is published and acted upon.
     fn watch(&mut self) {
         self.pool.settle();
-        let sight = self.system.as_ref().map(|system| system.look()).unwrap_or_default();
-        self.barometer.see(self.pool.reading(), sight);
-        let level = self.pool.core.press(self.barometer.verdict(Instant::now()));
+        let now = Instant::now();
+        match &self.system {
+            Some(system) if self.pool.watches_system() => self.barometer.see(self.pool.reading(), system.look(), now),
+            _ => self.barometer.see_alone(self.pool.reading()),
+        }
+        let level = self.pool.core.press(self.barometer.verdict(now));
         self.standing.tell_subscribers(level);
     }
 

@@ -208,6 +208,16 @@ impl Pool {
         self.core.on_pressure(callback)
     }
 
+    /// Whether the system's memory counts, or the pool's own occupancy alone; it does, unless told.
+    pub fn set_watches_system(&self, watches: bool) {
+        self.core.pressure.watch_system(watches);
+    }
+
+    /// See [`Pool::set_watches_system`].
+    pub fn watches_system(&self) -> bool {
+        self.core.pressure.watches_system()
+    }
+
     /// Whether leases that need new memory are refused while the system's memory is at `Critical`; yes, unless told.
     pub fn set_refuses_under_pressure(&self, refuses: bool) {
         self.core.pressure.enable_refusal(refuses);

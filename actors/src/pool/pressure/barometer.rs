@@ -6,8 +6,7 @@ use super::gauge::{PressureGauge, StallGauge};
 use super::level::{Cause, Pressure};
 use super::source::{Alarm, MemoryReading, Sight};
 
-/// How long what an event told holds. The kernel tells of stalls at most once in their window of two seconds: while they go
-/// on, the level must not fall in between.
+/// How long what an event told holds: longer than the kernel's own periods, and than a program needs to take notice.
 pub(super) const EVENT_HOLDS: Duration = Duration::from_secs(3);
 
 /// What follows from all causes together.
@@ -28,7 +27,7 @@ pub(crate) struct Barometer {
     pool: PressureGauge,
     machine: PressureGauge,
     cgroup: PressureGauge,
-    stall: StallGauge,
+    stalls: [StallGauge; 2],
     events: Vec<Event>,
 }
 
@@ -44,18 +43,24 @@ impl Default for Barometer {
             pool: PressureGauge::default(),
             machine: PressureGauge::of_system(),
             cgroup: PressureGauge::of_system(),
-            stall: StallGauge::default(),
+            stalls: Default::default(),
             events: Vec::new(),
         }
     }
 }
 
 impl Barometer {
-    pub(crate) fn see(&mut self, pool: MemoryReading, Sight { machine, cgroup, stall }: Sight) {
+    pub(crate) fn see(&mut self, pool: MemoryReading, Sight { machine, cgroup, stalls }: Sight, now: Instant) {
         self.pool.update(pool.used, pool.limit);
         self.machine.see(machine);
         self.cgroup.see(cgroup);
-        self.stall.see(stall);
+        self.stalls.iter_mut().zip(stalls).for_each(|(gauge, stall)| gauge.see(stall, now));
+    }
+
+    /// The same where the system does not count: what it said before is forgotten.
+    pub(crate) fn see_alone(&mut self, pool: MemoryReading) {
+        *self = Self { pool: self.pool, ..Self::default() };
+        self.pool.update(pool.used, pool.limit);
     }
 
     pub(crate) fn hear(&mut self, alarm: Alarm, now: Instant) {
@@ -83,7 +88,7 @@ impl Barometer {
     fn level_of(&self, cause: Cause) -> Pressure {
         let seen = match cause {
             Cause::Pool => self.pool.level(),
-            Cause::Psi => self.stall.level(),
+            Cause::Psi => self.stalls.iter().map(StallGauge::level).max().unwrap_or_default(),
             Cause::Machine => self.machine.level(),
             Cause::Cgroup => self.cgroup.level(),
         };
@@ -111,13 +116,14 @@ mod tests {
     fn the_worst_cause_is_the_one_that_is_told() {
         let (mut barometer, now) = (Barometer::default(), Instant::now());
         assert_eq!(told(&mut barometer, now), (Pressure::Low, None));
-        barometer.see(used(97), Sight::default());
+        barometer.see(used(97), Sight::default(), now);
         assert_eq!(told(&mut barometer, now), (Pressure::Critical, Some(Cause::Pool)));
         assert_eq!(barometer.verdict(now).of_system, Pressure::Low);
-        barometer.see(used(0), Sight { machine: Some(used(70)), cgroup: Some(used(85)), stall: None });
+        let of_system = Sight { machine: Some(used(70)), cgroup: Some(used(85)), ..Sight::default() };
+        barometer.see(used(0), of_system, now);
         assert_eq!(told(&mut barometer, now), (Pressure::High, Some(Cause::Cgroup)));
-        let stall = Some(Stall { some: 99.0, full: 50.0 });
-        barometer.see(used(0), Sight { machine: Some(used(70)), cgroup: Some(used(85)), stall });
+        let stall = Some(Stall { some: 99.0, full: 50.0, ..Stall::default() });
+        barometer.see(used(0), Sight { stalls: [None, stall], ..of_system }, now);
         assert_eq!(told(&mut barometer, now), (Pressure::Critical, Some(Cause::Psi)));
         let all = [Pressure::Low, Pressure::Critical, Pressure::Medium, Pressure::High];
         assert_eq!(barometer.verdict(now).by_cause, all);
@@ -147,7 +153,8 @@ mod tests {
             let mut heard: Vec<(Instant, Pressure)> = Vec::new();
             for (pool, machine, cgroup, cause, level, pause_ms) in steps {
                 now += Duration::from_millis(pause_ms);
-                barometer.see(used(pool), Sight { machine: Some(used(machine)), cgroup: Some(used(cgroup)), stall: None });
+                let sight = Sight { machine: Some(used(machine)), cgroup: Some(used(cgroup)), ..Sight::default() };
+                barometer.see(used(pool), sight, now);
                 let alarm = Alarm { cause: Cause::ALL[cause], level: Pressure::ALL[level] };
                 barometer.hear(alarm, now);
                 heard.push((now, alarm.level));

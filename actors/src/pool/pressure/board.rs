@@ -10,7 +10,7 @@
 //! [`Core::release_pressure`] undoes what would outlast it.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
@@ -70,6 +70,8 @@ pub(crate) struct Board {
     published: PublishedPressure,
     by_cause: [AtomicU8; 4],
     pub(super) refusal: Refusal,
+    /// The pool's occupancy alone counts.
+    is_alone: AtomicBool,
     rises: [AtomicU64; 4],
     returned_bytes: AtomicU64,
     listeners: Mutex<Listeners>,
@@ -88,6 +90,14 @@ impl Board {
 
     pub(crate) fn enable_refusal(&self, enabled: bool) {
         self.refusal.enable(enabled);
+    }
+
+    pub(crate) fn watch_system(&self, watches: bool) {
+        self.is_alone.store(!watches, Relaxed);
+    }
+
+    pub(crate) fn watches_system(&self) -> bool {
+        !self.is_alone.load(Relaxed)
     }
 
     pub(crate) fn is_refusing(&self) -> bool {

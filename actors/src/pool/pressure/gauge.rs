@@ -1,4 +1,7 @@
-//! Gauges: a reading becomes a level, without flicker at the borders. Each follows one number and knows no time.
+//! Gauges: a reading becomes a level, without flicker at the borders. The time is an argument.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
 
 use super::level::{Pressure, Scale, Slack};
 use super::source::{MemoryReading, Stall};
@@ -46,32 +49,52 @@ impl PressureGauge {
     }
 }
 
-/// Follows the shares of time that tasks were stalled. Rises at once; falls when the share is half of where the level
-/// began. The kernel's averages decay over ten seconds, so that is all the hysteresis in time that is needed.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct StallGauge(Pressure);
+/// Follows the shares of time in which tasks were stalled: of the last two seconds, as added up here, and of the last ten, as
+/// the kernel averages them. Rises at once; falls when the larger is half of where the level began. The average decays over
+/// ten seconds, so that is all the hysteresis in time that is needed.
+#[derive(Debug, Clone, Default)]
+pub(super) struct StallGauge {
+    level: Pressure,
+    /// What was seen in the window, and the last before it.
+    seen: VecDeque<(Instant, Stall)>,
+}
 
-/// Percent of ten seconds from which a level holds: as the triggers of `system/psi.rs` have it, and far below the 60 %
-/// over half a minute at which systemd-oomd begins to kill.
+/// The period in which the kernel's own averages are made, and the window of its triggers (`system/psi.rs`).
+const WINDOW: Duration = Duration::from_secs(2);
+
+/// Percent from which a level holds: 150 and 100 ms of the window, and of ten seconds far less than the 60 % over half a
+/// minute at which systemd-oomd begins to kill.
 const SOME_MEDIUM: f32 = 7.5;
 const FULL_HIGH: f32 = 5.0;
 const FULL_CRITICAL: f32 = 40.0;
 
 impl StallGauge {
-    pub(super) fn level(self) -> Pressure {
-        self.0
+    pub(super) fn level(&self) -> Pressure {
+        self.level
     }
 
-    pub(super) fn see(&mut self, stall: Option<Stall>) {
-        let Stall { some, full } = stall.unwrap_or_default();
+    pub(super) fn see(&mut self, stall: Option<Stall>, now: Instant) {
+        let Some(stall) = stall else {
+            *self = Self::default();
+            return;
+        };
+        self.seen.push_back((now, stall));
+        while self.seen.get(1).is_some_and(|(at, _)| now.saturating_duration_since(*at) >= WINDOW) {
+            self.seen.pop_front();
+        }
+        let (begin, first) = self.seen.front().copied().unwrap_or((now, stall));
+        let window = now.saturating_duration_since(begin).max(WINDOW).as_micros() as f32;
+        let share = |total: u64, before: u64| 100.0 * total.saturating_sub(before) as f32 / window;
+        let some = stall.some.max(share(stall.some_total_us, first.some_total_us));
+        let full = stall.full.max(share(stall.full_total_us, first.full_total_us));
         let of = |factor: f32| match () {
-            () if full >= FULL_CRITICAL * factor => Pressure::Critical,
+            () if stall.full >= FULL_CRITICAL * factor => Pressure::Critical,
             () if full >= FULL_HIGH * factor => Pressure::High,
             () if some >= SOME_MEDIUM * factor => Pressure::Medium,
             () => Pressure::Low,
         };
         let (rising, falling) = (of(1.0), of(0.5));
-        self.0 = if rising > self.0 { rising } else { self.0.min(falling) };
+        self.level = if rising > self.level { rising } else { self.level.min(falling) };
     }
 }
 
@@ -106,10 +129,10 @@ mod tests {
     }
 
     #[test]
-    fn stalls_rise_at_once_and_fall_at_half() {
-        let mut gauge = StallGauge::default();
+    fn average_stalls_rise_at_once_and_fall_at_half() {
+        let (mut gauge, now) = (StallGauge::default(), Instant::now());
         let mut see = |some, full| {
-            gauge.see(Some(Stall { some, full }));
+            gauge.see(Some(Stall { some, full, ..Stall::default() }), now);
             gauge.level()
         };
         assert_eq!(see(7.4, 0.0), Pressure::Low);
@@ -120,8 +143,30 @@ mod tests {
         assert_eq!(see(90.0, 19.0), Pressure::High);
         assert_eq!(see(4.0, 2.4), Pressure::Medium);
         assert_eq!(see(3.0, 0.0), Pressure::Low);
-        gauge.see(None);
+        gauge.see(None, now);
         assert_eq!(gauge.level(), Pressure::Low);
+    }
+
+    #[test]
+    fn stalls_of_two_seconds_count_before_the_average_shows_them() {
+        const MS: u64 = 1000;
+        let (mut gauge, begin) = (StallGauge::default(), Instant::now());
+        let mut see = |at_ms, some_total_us, full_total_us| {
+            let stall = Stall { some_total_us, full_total_us, ..Stall::default() };
+            gauge.see(Some(stall), begin + Duration::from_millis(at_ms));
+            gauge.level()
+        };
+        // What was before we came is not ours to judge.
+        assert_eq!(see(0, 900_000 * MS, 900_000 * MS), Pressure::Low);
+        let (some, full) = (900_000 * MS, 900_000 * MS);
+        assert_eq!(see(100, some + 149 * MS, full), Pressure::Low);
+        assert_eq!(see(200, some + 150 * MS, full), Pressure::Medium);
+        assert_eq!(see(300, some + 200 * MS, full + 100 * MS), Pressure::High);
+        // It is over when the window has passed it.
+        assert_eq!(see(2_000, some + 200 * MS, full + 100 * MS), Pressure::High);
+        assert_eq!(see(2_500, some + 200 * MS, full + 100 * MS), Pressure::Low);
+        // Who looks seldom sees the share and not the sum.
+        assert_eq!(see(62_500, some + 1_200 * MS, full), Pressure::Low);
     }
 
     proptest! {

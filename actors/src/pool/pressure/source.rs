@@ -23,20 +23,17 @@ impl MemoryReading {
     }
 }
 
-/// Shares of the last ten seconds in percent.
+/// How long tasks have waited for memory: `some` of them, or all that had something to do (`full`).
 #[derive(Debug, Clone, Copy, Default, PartialEq, serde::Serialize)]
 pub struct Stall {
-    /// In which at least one task waited for memory.
+    /// Percent of the last ten seconds in which at least one task waited.
     pub some: f32,
-    /// In which all tasks that had something to do did.
+    /// In which all of them did.
     pub full: f32,
-}
-
-impl Stall {
-    /// The worse of each.
-    pub(super) fn worse(self, other: Self) -> Self {
-        Self { some: self.some.max(other.some), full: self.full.max(other.full) }
-    }
+    /// The same since the system began, in microseconds.
+    pub some_total_us: u64,
+    /// In which all of them did.
+    pub full_total_us: u64,
 }
 
 /// What a source sees now; what it cannot read is `None`.
@@ -46,8 +43,8 @@ pub struct Sight {
     pub machine: Option<MemoryReading>,
     /// Of the tightest of the control groups that this process is in.
     pub cgroup: Option<MemoryReading>,
-    /// The worst of the stalls.
-    pub stall: Option<Stall>,
+    /// The machine's stalls, and those of the control group that this process is in.
+    pub stalls: [Option<Stall>; 2],
 }
 
 /// Something that the system tells by itself.

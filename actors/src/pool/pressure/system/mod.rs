@@ -30,7 +30,7 @@ mod tests;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::source::{AlarmStream, MemoryReading, MemorySource, Sight, Stall};
+use super::source::{AlarmStream, MemoryReading, MemorySource, Sight};
 use group::Group;
 #[cfg(target_os = "linux")]
 pub use inherited::close_inherited_descriptors;
@@ -42,7 +42,7 @@ pub struct SystemMemory {
     /// Limited or not: limits come and go while a process runs.
     groups: Vec<Group>,
     /// Of the machine and of our own group.
-    stalls: Vec<PathBuf>,
+    stalls: [Option<PathBuf>; 2],
     limit: usize,
 }
 
@@ -59,11 +59,12 @@ impl SystemMemory {
         let mounts = root.join("sys/fs/cgroup");
         let own = fs::read_to_string(root.join("proc/self/cgroup")).unwrap_or_default();
         let groups: Vec<Group> = own.lines().flat_map(|line| group::levels(&mounts, line)).collect();
-        let of_group = groups.iter().filter_map(Group::stalls).find(|path| path.exists());
-        let stalls = [root.join("proc/pressure/memory")].into_iter().filter(|path| path.exists()).chain(of_group);
+        let of_machine = Some(root.join("proc/pressure/memory"));
+        let of_group = groups.iter().find_map(Group::stalls);
+        let stalls = [of_machine, of_group].map(|path| path.filter(|path| path.exists()));
         let limits = groups.iter().filter_map(|group| group.limit(machine.limit));
         let limit = limits.min().unwrap_or(machine.limit);
-        Some(Self { meminfo, stalls: stalls.collect(), groups, limit })
+        Some(Self { meminfo, stalls, groups, limit })
     }
 
     /// Bytes that this process may use at most, when it was detected.
@@ -83,14 +84,14 @@ impl MemorySource for SystemMemory {
         let machine = machine::reading(&self.meminfo);
         let most = machine.map_or(usize::MAX, |machine| machine.limit);
         let cgroup = self.groups.iter().filter_map(|group| group.reading(most)).reduce(MemoryReading::tighter);
-        let stall = self.stalls.iter().filter_map(|path| psi::read(path)).reduce(Stall::worse);
-        Sight { machine, cgroup, stall }
+        let stalls = self.stalls.each_ref().map(|path| psi::read(path.as_ref()?));
+        Sight { machine, cgroup, stalls }
     }
 
     #[cfg(target_os = "linux")]
     fn alarms(&self) -> Vec<AlarmStream> {
         let machine = machine::reading(&self.meminfo).map_or(usize::MAX, |machine| machine.limit);
-        let triggers = self.stalls.iter().flat_map(|path| psi::triggers(path));
+        let triggers = self.stalls.iter().flatten().flat_map(|path| psi::triggers(path));
         let of_groups = self.groups.iter().filter(|group| group.limit(machine).is_some()).flat_map(Group::alarms);
         triggers.chain(of_groups).collect()
     }

@@ -2,7 +2,8 @@
 //!
 //! A *trigger* has the kernel tell when tasks were stalled for so long within a window. Without privileges the window must be
 //! a multiple of two seconds, the period of the kernel's averages, and kernels before that rule (Linux 6.4) refuse it
-//! altogether; the averages can be read anyway. See "PSI" in the kernel's documentation (accounting/psi.rst). The figures are
+//! altogether; the averages and sums can be read anyway. An event is a reason to look and no more: triggers without
+//! privileges were seen to fire when nothing had stalled (Linux 6.18), so `gauge.rs` adds the stalls up itself. See "PSI" in the kernel's documentation (accounting/psi.rst). The figures are
 //! near those of systemd's `MEMORY_PRESSURE_WATCH` (200 ms of 2 s) and of GLib's `GMemoryMonitor` (70 and 100 ms of 2 s).
 
 use std::fs;
@@ -10,15 +11,20 @@ use std::path::Path;
 
 use super::super::source::Stall;
 
-/// The averages over ten seconds.
+/// The averages over ten seconds, and the sums.
 pub(super) fn read(path: &Path) -> Option<Stall> {
     let text = fs::read_to_string(path).ok()?;
-    let average = |kind: &str| -> Option<f32> {
-        let line = text.lines().find_map(|line| line.strip_prefix(kind))?;
-        let value = line.split_whitespace().find_map(|field| field.strip_prefix("avg10="))?;
-        value.parse().ok().filter(|percent: &f32| percent.is_finite())
-    };
-    Some(Stall { some: average("some ")?, full: average("full ").unwrap_or(0.0) })
+    let (some, some_total_us) = line(&text, "some ")?;
+    // Not every kernel has both of every file.
+    let (full, full_total_us) = line(&text, "full ").unwrap_or_default();
+    Some(Stall { some, full, some_total_us, full_total_us })
+}
+
+fn line(text: &str, kind: &str) -> Option<(f32, u64)> {
+    let line = text.lines().find_map(|line| line.strip_prefix(kind))?;
+    let value = |key: &str| line.split_whitespace().find_map(|field| field.strip_prefix(key));
+    let average = value("avg10=")?.parse().ok().filter(|percent: &f32| percent.is_finite())?;
+    Some((average, value("total=")?.parse().ok()?))
 }
 
 #[cfg(target_os = "linux")]
@@ -37,14 +43,14 @@ mod trigger {
     use super::super::super::source::{Alarm, AlarmStream};
     use super::super::descriptor;
 
-    /// Stalls in microseconds, of a window in microseconds, and what they stand for.
-    const TRIGGERS: [(&str, Pressure); 2] =
-        [("some 150000 2000000", Pressure::Medium), ("full 100000 2000000", Pressure::High)];
+    /// Stalls in microseconds, of a window in microseconds: those that raise a level (`gauge.rs`).
+    const TRIGGERS: [&str; 2] = ["some 150000 2000000", "full 100000 2000000"];
 
     /// Those that the kernel grants.
     pub(in super::super) fn triggers(path: &Path) -> Vec<AlarmStream> {
-        let begin = |(trigger, level): &(&str, Pressure)| {
-            let alarm = Alarm { cause: Cause::Psi, level: *level };
+        let begin = |trigger: &&str| {
+            // Time to look, and no more.
+            let alarm = Alarm { cause: Cause::Psi, level: Pressure::Low };
             let begun = register(path, trigger)
                 .and_then(|file| descriptor::alarms(file, Interest::PRIORITY, move |_| Ok(Some(alarm))));
             begun.inspect_err(|error| debug!(path = %path.display(), %error, "no trigger for stalls")).ok()
