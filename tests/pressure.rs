@@ -8,7 +8,6 @@ use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use futures_util::StreamExt;
 use ironcliw::Runtime;
 use ironcliw_actors::pool::{
     Alarm, AlarmStream, AllocOptions, AllocateWhenFree, Buffer, Cause, MemoryReading, MemorySource, Owner, Pool,

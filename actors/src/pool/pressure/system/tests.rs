@@ -221,7 +221,7 @@ mod kernel {
     #[test]
     fn triggers_for_stalls_are_registered_and_end_with_their_streams() {
         const STALLS: &str = "/proc/pressure/memory";
-        if !File::options().write(true).open(STALLS).is_ok() {
+        if File::options().write(true).open(STALLS).is_err() {
             return eprintln!("left out: {STALLS} cannot be opened for triggers");
         }
         on_a_thread_with_descriptors(async {
