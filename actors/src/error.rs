@@ -28,6 +28,18 @@ pub enum Error {
         /// The pool's byte limit.
         limit: usize,
     },
+    /// The pool has room for this allocation, but it would take memory from a system that is critically short of it. See
+    /// [`Pool::set_refuses_under_pressure`](crate::pool::Pool::set_refuses_under_pressure).
+    #[error(
+        "memory pressure is Critical ({cause}): the pool takes no more memory from the system, and has none of \
+         {requested} bytes idle"
+    )]
+    MemoryPressure {
+        /// Bytes asked for.
+        requested: usize,
+        /// What says so.
+        cause: crate::pool::Cause,
+    },
     /// A buffer was used after its release.
     #[error("buffer {id} was released")]
     BufferReleased {

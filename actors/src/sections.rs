@@ -40,6 +40,7 @@ impl Section for Memory {
         json!({
             "stats": to_value(self.pool.stats()),
             "pressure": self.pressure.get(),
+            "pressure_stats": to_value(self.pool.pressure_stats()),
             "leaks": {
                 "level": recorder.level().as_str(),
                 "recorded_leases": recorder.recorded_leases(),
@@ -51,6 +52,8 @@ impl Section for Memory {
     fn metrics(&self) -> Vec<Metric> {
         let stats = self.pool.stats();
         let owners: Vec<_> = stats.owners.iter().map(|owner| (owner.owner.name().to_owned(), owner.clone())).collect();
+        let pressure = self.pool.pressure_stats();
+        let causes: Vec<_> = pressure.by_cause.iter().map(|(cause, level)| (cause.to_string(), *level)).collect();
         vec![
             Metric::gauge("pool_live_bytes", "Bytes leased, by block", stats.live_bytes as f64),
             Metric::gauge("pool_live_buffers", "Buffers leased", stats.live_count as f64),
@@ -60,6 +63,26 @@ impl Section for Memory {
                 "pool_pressure",
                 "Memory pressure, 0 (low) to 3 (critical)",
                 self.pressure.get() as u8 as f64,
+            ),
+            of_each(
+                Metric::gauge(
+                    "pool_pressure_by_cause",
+                    "Memory pressure as each cause has it, 0 (low) to 3 (critical)",
+                    0.0,
+                ),
+                "cause",
+                &causes,
+                |&level| level as u8 as f64,
+            ),
+            Metric::counter(
+                "pool_pressure_returned_bytes",
+                "Idle memory given back to the system because memory was short",
+                pressure.returned_bytes as f64,
+            ),
+            Metric::counter(
+                "pool_pressure_refusals",
+                "Allocations refused because the system's memory was critically short",
+                pressure.refused as f64,
             ),
             Metric::counter("pool_allocations", "Leases granted", stats.allocations as f64),
             Metric::counter("pool_recycled", "Leases served by a block that was leased before", stats.recycled as f64),

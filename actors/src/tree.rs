@@ -177,8 +177,8 @@ async fn start_memory(
     source: Option<Box<dyn MemorySource>>,
 ) -> Result<(Address<PoolActor>, Address<LeakTracker>, PublishedPressure)> {
     let memory = runtime.root()?.supervise(Supervisor::new("memory").strategy(Strategy::RestForOne)).await?;
-    let (pool_of_actor, standing) = (pool.clone(), Arc::<Standing>::default());
-    let pressure = standing.published().clone();
+    let (pool_of_actor, standing) = (pool.clone(), Arc::new(Standing::new(pool.clone())));
+    let pressure = pool.pressure().clone();
     // Shared with every incarnation: a restart does not open the system's files anew.
     let source: Option<Arc<dyn MemorySource>> = source.map(Arc::from);
     let factory = move || PoolActor::new(pool_of_actor.clone(), source.clone(), standing.clone());

@@ -21,7 +21,7 @@ Rules that hold everywhere:
 """
 
 from asyncio import TimerHandle
-from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Sequence
 from contextvars import Context
 from types import GenericAlias, TracebackType
 from typing import Any, Generic, Self, SupportsIndex, TypeVar, TypeVarTuple, final, overload
@@ -294,8 +294,29 @@ class Pool:
     def tell_pressure(self, to: ActorRef) -> Call[None]:
         """Has `to` told a `MemoryPressure` whenever the level changes, until the actor has stopped."""
 
+    def pressure(self) -> AsyncIterator[Pressure]:
+        """The level of memory pressure, then every change of it: `async for level in rt.pool.pressure()`.
+
+        Who is slow gets the latest level. It ends when the runtime closes. There may be any number of them,
+        on any loop; one is given up by dropping it.
+        """
+
     @property
-    def pressure(self) -> Pressure: ...
+    def pressure_level(self) -> Pressure: ...
+    @property
+    def refuses_under_pressure(self) -> bool:
+        """Whether leases that need new memory are `PoolExhausted` while the machine or the control group is
+        critically short of it. True unless set."""
+
+    @refuses_under_pressure.setter
+    def refuses_under_pressure(self, refuses: bool) -> None: ...
+    @property
+    def watches_system(self) -> bool:
+        """Whether the level is that of the machine and the control group as well, or of the pool's own
+        occupancy alone. True unless set; it holds from the next look on, at most a tenth of a second later."""
+
+    @watches_system.setter
+    def watches_system(self, watches: bool) -> None: ...
 
 @final
 class Buffer:

@@ -20,6 +20,10 @@ Format: TypeAlias = Literal["png", "jpeg"]
 Pressure: TypeAlias = Literal["Low", "Medium", "High", "Critical"]
 """How short memory is: the pool's, by its byte limit, and on Linux the machine's and the control group's."""
 
+PressureCause: TypeAlias = Literal["pool", "psi", "machine", "cgroup"]
+"""What says that memory is short: the pool's limit, tasks that stall for memory (Linux's pressure stall
+information), the machine's free memory, or the control group."""
+
 LeakLevel: TypeAlias = Literal["disabled", "simple", "advanced", "paranoid"]
 """How many leases carry a record of where they were taken. Counts are exact at every level."""
 
@@ -84,6 +88,24 @@ class SizeClass(TypedDict):
     """The most buffers of this class that were leased at one time."""
 
 
+class PressureStats(TypedDict):
+    """Memory pressure, and what was done about it since the runtime started."""
+
+    level: Pressure
+    """What was published last; the pool looks ten times a second."""
+    cause: PressureCause | None
+    """Whose level that is; None at `Low`."""
+    by_cause: dict[PressureCause, Pressure]
+    rises: dict[Pressure, int]
+    """How often each level above `Low` was reached from below."""
+    returned_bytes: int
+    """Idle memory that was given back to the system for it."""
+    refusing: bool
+    """Leases that need new memory are refused now, save small ones."""
+    refused: int
+    """Leases that were refused for it."""
+
+
 class PoolStats(TypedDict):
     """What `Pool.stats()` answers."""
 
@@ -100,6 +122,7 @@ class PoolStats(TypedDict):
     recycled: int
     """Leases that were served from idle memory."""
     memory_pressure: Pressure
+    pressure: PressureStats
     size_classes: list[SizeClass]
 
 

@@ -40,7 +40,7 @@ pub(crate) fn to_py_err(error: impl Into<ironcliw_actors::Error>) -> PyErr {
         Error::QueueFull { .. } => classes::MailboxFull::new_err(message),
         Error::Decode { .. } => classes::DecodeError::new_err(message),
         Error::Model(_) => classes::ModelError::new_err(message),
-        Error::PoolExhausted { .. } => classes::PoolExhausted::new_err(message),
+        Error::PoolExhausted { .. } | Error::MemoryPressure { .. } => classes::PoolExhausted::new_err(message),
         Error::BufferReleased { .. } => classes::BufferReleased::new_err(message),
         Error::Runtime(error) => runtime_error(&error, message),
         _ => classes::Error::new_err(message),

@@ -22,6 +22,7 @@ mod lending;
 mod logs;
 mod overlap;
 mod pool;
+mod pressure;
 mod process;
 mod runtime;
 mod scheduler;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ironcliw_actors::pool::{
-    AllocOptions, AllocateWhenFree, LeaseKind, PoolStats, Pressure, SizeClass, Subscribe, Trim,
+    AllocOptions, AllocateWhenFree, LeaseKind, PoolStats, Pressure, PressureStats, SizeClass, Subscribe, Trim,
 };
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
@@ -14,6 +14,7 @@ use crate::bridge::{self, Call, Outcome};
 use crate::buffer::Buffer;
 use crate::caller;
 use crate::errors::to_py_err;
+use crate::pressure::{self, Pressures};
 use crate::runtime::Inner;
 use crate::send::{self, Shared};
 
@@ -80,7 +81,8 @@ impl Pool {
 
     fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         bridge::settle(py);
-        stats(py, &self.0.subsystems.pool.stats(), self.pressure_now())
+        let pool = &self.0.subsystems.pool;
+        stats(py, &pool.stats(), &pool.pressure_stats(), self.pressure_now())
     }
 
     fn trim<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, Call>> {
@@ -97,9 +99,36 @@ impl Pool {
         send::ask(to.py(), "pool.tell_pressure", self.0.handle(), &subsystems.keeper, message, None, |()| Outcome::Unit)
     }
 
+    fn pressure(&self, py: Python<'_>) -> PyResult<Py<Pressures>> {
+        self.0.open()?;
+        Py::new(py, Pressures::new(&self.0))
+    }
+
     #[getter]
-    fn pressure(&self) -> &'static str {
+    fn pressure_level(&self) -> &'static str {
         self.pressure_now().as_str()
+    }
+
+    #[getter]
+    fn refuses_under_pressure(&self) -> bool {
+        self.0.subsystems.pool.refuses_under_pressure()
+    }
+
+    #[setter]
+    fn set_refuses_under_pressure(&self, refuses: bool) -> PyResult<()> {
+        self.0.open()?.pool.set_refuses_under_pressure(refuses);
+        Ok(())
+    }
+
+    #[getter]
+    fn watches_system(&self) -> bool {
+        self.0.subsystems.pool.watches_system()
+    }
+
+    #[setter]
+    fn set_watches_system(&self, watches: bool) -> PyResult<()> {
+        self.0.open()?.pool.set_watches_system(watches);
+        Ok(())
     }
 
     fn __repr__(&self) -> String {
@@ -138,7 +167,13 @@ fn lease(buffer: ironcliw_actors::pool::Buffer) -> Outcome {
     Outcome::value(move |py| Ok(Py::new(py, Buffer::new(buffer))?.into_any()))
 }
 
-pub(crate) fn stats<'py>(py: Python<'py>, stats: &PoolStats, pressure: Pressure) -> PyResult<Bound<'py, PyDict>> {
+/// `level` may be newer than what was published.
+pub(crate) fn stats<'py>(
+    py: Python<'py>,
+    stats: &PoolStats,
+    of_pressure: &PressureStats,
+    level: Pressure,
+) -> PyResult<Bound<'py, PyDict>> {
     let classes = PyList::empty(py);
     for class in &stats.classes {
         let entry = PyDict::new(py);
@@ -155,7 +190,8 @@ pub(crate) fn stats<'py>(py: Python<'py>, stats: &PoolStats, pressure: Pressure)
     dict.set_item("limit_bytes", stats.limit_bytes)?;
     dict.set_item("allocations", stats.allocations)?;
     dict.set_item("recycled", stats.recycled)?;
-    dict.set_item("memory_pressure", pressure.as_str())?;
+    dict.set_item("memory_pressure", level.as_str())?;
+    dict.set_item("pressure", pressure::stats(py, of_pressure)?)?;
     dict.set_item("size_classes", classes)?;
     Ok(dict)
 }

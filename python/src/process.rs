@@ -46,6 +46,11 @@ pub(crate) fn register(py: Python<'_>) -> PyResult<()> {
     let Some(register) = os.getattr_opt("register_at_fork")? else { return Ok(()) };
     let forked = PyCFunction::new_closure(py, None, None, |_, _| {
         FORKS.fetch_add(1, Relaxed);
+        // SAFETY: this is the child of a fork, and what is of the parent's runtimes in it is never used or dropped.
+        #[cfg(target_os = "linux")]
+        unsafe {
+            ironcliw_actors::pool::close_inherited_descriptors();
+        }
     })?;
     let options = PyDict::new(py);
     options.set_item("after_in_child", forked)?;

@@ -63,7 +63,8 @@ pub(crate) fn take<'py>(py: Python<'py>, inner: &Inner) -> PyResult<Bound<'py, P
     dict.set_item("threads", threads(py, inner, &snapshot)?)?;
     dict.set_item("cpu", cpu(py, &snapshot)?)?;
     let subsystems = &inner.subsystems;
-    dict.set_item("pool", pool::stats(py, &subsystems.pool.stats(), subsystems.pressure.get())?)?;
+    let pressure = subsystems.pool.pressure_stats();
+    dict.set_item("pool", pool::stats(py, &subsystems.pool.stats(), &pressure, pressure.level)?)?;
     dict.set_item("scheduler", scheduler::stats(py, subsystems)?)?;
     Ok(dict)
 }

@@ -129,12 +129,12 @@ def test_the_limit_holds() -> None:
 
 def test_pressure_rises_with_use_and_falls_again() -> None:
     with ironcliw.Runtime(memory_limit=16 << 20) as rt:
-        assert rt.pool.pressure == "Low"
+        assert rt.pool.pressure_level == "Low"
         held = [rt.pool.try_allocate(1 << 20) for _ in range(15)]
-        assert rt.pool.pressure in ("High", "Critical")
-        assert rt.pool.stats()["memory_pressure"] == rt.pool.pressure
+        assert rt.pool.pressure_level in ("High", "Critical")
+        assert rt.pool.stats()["memory_pressure"] == rt.pool.pressure_level
         del held
-        assert eventually(lambda: rt.pool.pressure == "Low")
+        assert eventually(lambda: rt.pool.pressure_level == "Low")
 
 
 def test_trim_gives_idle_memory_back(rt: ironcliw.Runtime) -> None:

@@ -6,12 +6,9 @@ use std::time::{Duration, Instant};
 
 use ironcliw::{Actor, Context, Handler, Message, Recipient, StartError};
 use parking_lot::Mutex;
-use tracing::info;
 
-use super::{
-    AllocOptions, Buffer, MemoryReading, MemorySource, Owner, Pool, PoolStats, Pressure, PressureGauge,
-    PublishedPressure, SizeClass,
-};
+use super::pressure::Barometer;
+use super::{Alarm, AllocOptions, Buffer, MemoryReading, MemorySource, Owner, Pool, PoolStats, Pressure, SizeClass};
 use crate::{Error, Result};
 
 /// Where the tree puts it, for the error of those who waited in vain.
@@ -23,10 +20,9 @@ const WATCH_PERIOD: Duration = Duration::from_millis(100);
 /// How often those who wait for memory are looked after. Releases do not come through this actor, so it has to look.
 const WAIT_PERIOD: Duration = Duration::from_millis(1);
 
-/// What outlives the actor's crashes: who waits, who wants to be told, and the level that was published.
-#[derive(Default)]
+/// What outlives the actor's crashes: who waits and who wants to be told.
 pub(crate) struct Standing {
-    published: PublishedPressure,
+    pool: Pool,
     subscribers: Mutex<Vec<Subscriber>>,
     /// First come, first served: a small request does not overtake a large one. Whoever is still here when the actor has
     /// ended for good is answered as this is dropped, with the child's factory.
@@ -34,8 +30,8 @@ pub(crate) struct Standing {
 }
 
 impl Standing {
-    pub(crate) fn published(&self) -> &PublishedPressure {
-        &self.published
+    pub(crate) fn new(pool: Pool) -> Self {
+        Self { pool, subscribers: Mutex::default(), waiting: Mutex::default() }
     }
 
     /// Tells those who were not told of `level` yet. One whose mailbox is full is told at a later look.
@@ -50,6 +46,13 @@ impl Standing {
             }
             true
         });
+    }
+}
+
+/// With the actor's last life nobody is left to say that pressure is over.
+impl Drop for Standing {
+    fn drop(&mut self) {
+        self.pool.core.release_pressure();
     }
 }
 
@@ -69,44 +72,25 @@ struct Waiter {
 pub struct PoolActor {
     pool: Pool,
     system: Option<Arc<dyn MemorySource>>,
-    of_pool: PressureGauge,
-    of_system: PressureGauge,
+    barometer: Barometer,
     standing: Arc<Standing>,
     ticking: bool,
 }
 
 impl PoolActor {
     pub(crate) fn new(pool: Pool, system: Option<Arc<dyn MemorySource>>, standing: Arc<Standing>) -> Self {
-        Self {
-            pool,
-            system,
-            of_pool: PressureGauge::default(),
-            of_system: PressureGauge::default(),
-            standing,
-            ticking: false,
-        }
+        Self { pool, system, barometer: Barometer::default(), standing, ticking: false }
     }
 
     /// Looks at the pool and the machine; what changed is published and acted upon.
     fn watch(&mut self) {
         self.pool.settle();
-        let reading = self.pool.reading();
-        self.of_pool.update(reading.used, reading.limit);
-        if let Some(reading) = self.system.as_ref().and_then(|system| system.reading()) {
-            self.of_system.update(reading.used, reading.limit);
+        let now = Instant::now();
+        match &self.system {
+            Some(system) if self.pool.watches_system() => self.barometer.see(self.pool.reading(), system.look(), now),
+            _ => self.barometer.see_alone(self.pool.reading()),
         }
-        let level = self.of_pool.level().max(self.of_system.level());
-        let before = self.standing.published.get();
-        if level != before {
-            self.standing.published.set(level);
-            info!(%before, now = %level, "memory pressure changed");
-            // Caches go first; those who hold scratch space are told to let go of it.
-            if level >= Pressure::High {
-                self.pool.trim(0);
-            } else if level == Pressure::Medium {
-                self.pool.trim(self.pool.stats().cached_bytes / 2);
-            }
-        }
+        let level = self.pool.core.press(self.barometer.verdict(now));
         self.standing.tell_subscribers(level);
     }
 
@@ -145,9 +129,9 @@ impl PoolActor {
         };
         let late = until.is_some_and(|until| until <= now);
         // Asked only where there is room, so that waiting does not count as one refusal after another.
-        if (in_turn || late) && used <= limit - bytes {
+        if (in_turn || late) && used <= limit - bytes && self.pool.core.would_admit(bytes) {
             match lease() {
-                Err(Error::PoolExhausted { .. }) => {}
+                Err(Error::PoolExhausted { .. } | Error::MemoryPressure { .. }) => {}
                 outcome => return Some(outcome),
             }
         }
@@ -166,6 +150,9 @@ impl PoolActor {
 impl Actor for PoolActor {
     async fn started(&mut self, ctx: &mut Context<Self>) -> Result<(), StartError> {
         ctx.every(WATCH_PERIOD, || Watch);
+        for alarms in self.system.iter().flat_map(|system| system.alarms()) {
+            ctx.attach(alarms);
+        }
         // An earlier incarnation may have left some.
         self.tick_while_waiting(ctx);
         Ok(())
@@ -183,7 +170,18 @@ impl Message for Watch {
 impl Handler<Watch> for PoolActor {
     async fn handle(&mut self, _: Watch, _: &mut Context<Self>) -> Pressure {
         self.watch();
-        self.standing.published.get()
+        self.pool.pressure().get()
+    }
+}
+
+impl Message for Alarm {
+    type Reply = ();
+}
+
+impl Handler<Alarm> for PoolActor {
+    async fn handle(&mut self, alarm: Alarm, _: &mut Context<Self>) {
+        self.barometer.hear(alarm, Instant::now());
+        self.watch();
     }
 }
 
@@ -321,6 +319,6 @@ impl Handler<Subscribe> for PoolActor {
         // Who begins anew takes memory for plentiful.
         subscribers.push(Subscriber { to: subscriber, told: Pressure::Low });
         drop(subscribers);
-        self.standing.tell_subscribers(self.standing.published.get());
+        self.standing.tell_subscribers(self.pool.pressure().get());
     }
 }

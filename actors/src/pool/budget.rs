@@ -9,7 +9,7 @@
 
 use crossbeam_utils::CachePadded;
 use std::sync::atomic::{
-    AtomicUsize,
+    AtomicU32, AtomicUsize,
     Ordering::{Acquire, Relaxed, Release},
 };
 
@@ -51,11 +51,13 @@ struct Settings {
     retain: AtomicUsize,
     /// The most that was ever leased, as far as somebody looked.
     high_water: AtomicUsize,
+    /// How often what may be kept is halved, while memory is short.
+    squeeze: AtomicU32,
 }
 
 impl Budget {
     pub(crate) fn new(limit: usize, retain: usize) -> Self {
-        let settings = Settings { limit: limit.into(), retain: retain.into(), high_water: 0.into() };
+        let settings = Settings { limit: limit.into(), retain: retain.into(), high_water: 0.into(), squeeze: 0.into() };
         Self { held: CachePadded::default(), shelved: Shelved::default(), settings: settings.into() }
     }
 
@@ -94,11 +96,16 @@ impl Budget {
     }
 
     pub(crate) fn retain(&self) -> usize {
-        self.settings.retain.load(Relaxed)
+        self.settings.retain.load(Relaxed) >> self.settings.squeeze.load(Relaxed)
     }
 
     pub(crate) fn set_limit(&self, bytes: usize) {
         self.settings.limit.store(bytes, Relaxed);
+    }
+
+    /// Halves what may be kept so many times.
+    pub(crate) fn squeeze(&self, times: u32) {
+        self.settings.squeeze.store(times, Relaxed);
     }
 
     pub(crate) fn set_retain(&self, bytes: usize) {

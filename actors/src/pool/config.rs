@@ -1,7 +1,7 @@
 //! How much memory a pool may hold, and what it tells the leak tracker.
 
 use super::class::{LINE_BYTES, SizeClass};
-use super::system::SystemMemory;
+use super::pressure::SystemMemory;
 use crate::leak::RecorderConfig;
 use crate::{Error, Result};
 

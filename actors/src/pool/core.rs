@@ -15,6 +15,7 @@ use super::budget::Budget;
 use super::cache::{self, Inside, Magazine, Refused, Roster};
 use super::class::SizeClass;
 use super::owner::Owner;
+use super::pressure::Board;
 use super::shelf::Shelf;
 use super::slots::SlotTable;
 use crate::leak::Recorder;
@@ -38,6 +39,7 @@ pub(crate) struct Core {
     pub(crate) accounts: Accounts,
     pub(crate) shelves: Box<[CachePadded<Shelf>]>,
     pub(crate) recorder: Arc<Recorder>,
+    pub(crate) pressure: Board,
     /// Allocations refused, ever.
     pub(crate) failures: CachePadded<AtomicU64>,
     /// The shelf that makes way next.
@@ -64,6 +66,7 @@ impl Core {
             accounts: Accounts::new(),
             shelves: SizeClass::all().map(|class| CachePadded::new(Shelf::new(class))).collect(),
             recorder,
+            pressure: Board::default(),
             failures: CachePadded::default(),
             eviction: CachePadded::default(),
             handles: CachePadded::new(AtomicUsize::new(1)),
@@ -140,6 +143,7 @@ impl Core {
         };
         let class = SizeClass::of(len);
         self.caches.relax(|| self.budget.is_over_limit());
+        let (mut is_admitted, mut is_recalled) = (false, false);
         loop {
             if self.budget.is_over_limit() {
                 // A release may have kept a block after it had looked at a limit that was lowered since.
@@ -153,6 +157,16 @@ impl Core {
                 }
             } else if bytes >= BORROWED_BYTES_MIN && self.borrow(class) {
                 continue;
+            }
+            if !is_admitted {
+                // While the system is short of memory what is idle anywhere comes first, and a new block may be refused.
+                if self.pressure.is_refusing() && !std::mem::replace(&mut is_recalled, true) && self.recall(class) {
+                    continue;
+                }
+                is_admitted = self.admit(bytes);
+                if !is_admitted {
+                    return Err(self.refused(len));
+                }
             }
             // What was leased until now is measured against what was held until now.
             self.note_high_water();

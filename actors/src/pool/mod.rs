@@ -37,7 +37,6 @@ mod shelf;
 mod slot;
 mod slots;
 mod stats;
-mod system;
 #[cfg(test)]
 mod tests;
 
@@ -49,10 +48,14 @@ pub use config::PoolConfig;
 use lease::LeaseTerms;
 pub use lease::{AllocOptions, LeaseKind};
 pub use owner::Owner;
-pub use pressure::{Pressure, PressureGauge, PublishedPressure};
+#[cfg(target_os = "linux")]
+pub use pressure::close_inherited_descriptors;
+pub use pressure::{
+    Alarm, AlarmStream, Cause, MemoryReading, MemorySource, Pressure, PressureChange, PressureGauge, PressureStats,
+    PressureSubscription, PublishedPressure, Sight, Stall, SystemMemory,
+};
 pub use slots::LeaseId;
 pub use stats::{ClassStats, OwnerStats, PoolStats};
-pub use system::{MemoryReading, MemorySource, SystemMemory};
 
 use self::core::Core;
 use crate::Result;
@@ -193,6 +196,63 @@ impl Pool {
     /// Changes how many bytes of free blocks are kept. Returns the bytes given back for it.
     pub fn set_retain(&self, retain_bytes: usize) -> usize {
         self.core.set_retain(retain_bytes)
+    }
+
+    /// The level of memory pressure that the pool's actor publishes; a pool without one stays at `Low`.
+    pub fn pressure(&self) -> &PublishedPressure {
+        self.core.pressure.published()
+    }
+
+    /// What pressure there was and what was done about it.
+    pub fn pressure_stats(&self) -> PressureStats {
+        self.core.pressure.stats()
+    }
+
+    /// Calls `callback` at every change of pressure, on the thread of the pool's actor, until the subscription is dropped or
+    /// the actor has ended; then the callback is dropped. It must not block. Its panic is logged. An actor subscribes with
+    /// [`Subscribe`] instead.
+    ///
+    /// ```
+    /// use std::sync::mpsc;
+    /// use ironcliw::Runtime;
+    /// use ironcliw_actors::pool::{Owner, Pressure, Watch};
+    /// use ironcliw_actors::{Config, Subsystems};
+    ///
+    /// let runtime = Runtime::new()?;
+    /// # runtime.block_on(async {
+    /// let config = Config { memory_limit: Some(1 << 20), memory_source: None, ..Config::default() };
+    /// let Subsystems { pool, keeper, .. } = Subsystems::start(runtime.handle(), config).await?;
+    /// let (tell, told) = mpsc::channel();
+    /// let subscription = pool.on_pressure(move |change| tell.send(change.level).unwrap_or_default());
+    /// let most = pool.allocate(900 << 10, Owner::named("example"))?;
+    /// keeper.ask(Watch).await.map_err(ironcliw::Error::from)?;
+    /// assert_eq!(told.recv(), Ok(Pressure::High));
+    /// drop((most, subscription));
+    /// # Ok::<_, ironcliw_actors::Error>(()) }).unwrap();
+    /// # Ok::<_, ironcliw::Error>(())
+    /// ```
+    pub fn on_pressure(&self, callback: impl Fn(PressureChange) + Send + Sync + 'static) -> PressureSubscription {
+        self.core.on_pressure(callback)
+    }
+
+    /// Whether the system's memory counts, or the pool's own occupancy alone; it does, unless told.
+    pub fn set_watches_system(&self, watches: bool) {
+        self.core.pressure.watch_system(watches);
+    }
+
+    /// See [`Pool::set_watches_system`].
+    pub fn watches_system(&self) -> bool {
+        self.core.pressure.watches_system()
+    }
+
+    /// Whether leases that need new memory are refused while the system's memory is at `Critical`; yes, unless told.
+    pub fn set_refuses_under_pressure(&self, refuses: bool) {
+        self.core.pressure.enable_refusal(refuses);
+    }
+
+    /// See [`Pool::set_refuses_under_pressure`].
+    pub fn refuses_under_pressure(&self) -> bool {
+        self.core.pressure.may_refuse()
     }
 
     /// What this pool tells the leak tracker.

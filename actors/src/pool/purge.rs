@@ -71,7 +71,7 @@ impl Core {
     }
 
     /// Moves what all threads keep to the shelves. Returns the bytes that found no room there and were freed.
-    fn gather(self: &Arc<Self>) -> usize {
+    pub(super) fn gather(self: &Arc<Self>) -> usize {
         let mut freed = 0;
         self.caches.visit(|inside| {
             freed += self.empty(inside);
