@@ -9,6 +9,7 @@ use super::stack::Stack;
 use crate::{Error, Result};
 use crossbeam_channel::{Receiver, Sender};
 use crossbeam_utils::CachePadded;
+use parking_lot::Mutex;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
@@ -45,6 +46,8 @@ pub struct Recorder {
     sample_every: AtomicU32,
     /// What the two say of leases that need not be recorded: one in so many is; 0: none.
     pace: AtomicU32,
+    /// Open scopes, for as long as which every lease is recorded. Held while the pace is set.
+    scopes: Mutex<u32>,
     sender: Sender<Event>,
     receiver: Receiver<Event>,
     recorded: CachePadded<AtomicU64>,
@@ -66,17 +69,22 @@ impl Recorder {
             level: LevelCell::new(config.level),
             sample_every: AtomicU32::new(config.sample_every.get()),
             pace: AtomicU32::new(0),
+            scopes: Mutex::new(0),
             sender,
             receiver,
             recorded: CachePadded::default(),
             dropped: CachePadded::default(),
         };
-        recorder.set_pace();
+        recorder.change(|_| ());
         Ok(recorder)
     }
 
-    fn set_pace(&self) {
+    /// Changes what the pace follows from, and the pace, one change at a time.
+    fn change(&self, change: impl FnOnce(&mut u32)) {
+        let mut scopes = self.scopes.lock();
+        change(&mut scopes);
         let pace = match self.level() {
+            _ if *scopes > 0 => 1,
             Level::Disabled => 0,
             Level::Paranoid => 1,
             Level::Simple | Level::Advanced => self.sample_every().get(),
@@ -91,8 +99,7 @@ impl Recorder {
 
     /// Changes the level for the leases to come. Leases that carry a record keep it.
     pub fn set_level(&self, level: Level) {
-        self.level.set(level);
-        self.set_pace();
+        self.change(|_| self.level.set(level));
     }
 
     /// One lease in so many is recorded at `Simple` and `Advanced`.
@@ -102,8 +109,21 @@ impl Recorder {
 
     /// Changes the sampling for the leases to come.
     pub fn set_sample_every(&self, every: NonZeroU32) {
-        self.sample_every.store(every.get(), Relaxed);
-        self.set_pace();
+        self.change(|_| self.sample_every.store(every.get(), Relaxed));
+    }
+
+    /// From now on every lease is recorded, until as many scopes have ended as have begun.
+    pub(super) fn begin_scope(&self) {
+        self.change(|scopes| *scopes += 1);
+    }
+
+    pub(super) fn end_scope(&self) {
+        self.change(|scopes| *scopes -= 1);
+    }
+
+    /// Scopes that are open.
+    pub fn scopes(&self) -> u32 {
+        *self.scopes.lock()
     }
 
     /// Leases whose beginning was sent to the ledger, ever.
@@ -135,7 +155,11 @@ impl Recorder {
 
     #[cold]
     fn wanted(&self) -> Option<Level> {
-        Some(self.level()).filter(|&level| level != Level::Disabled)
+        match self.level() {
+            Level::Disabled if self.scopes() == 0 => None,
+            Level::Disabled => Some(Level::Simple),
+            level => Some(level),
+        }
     }
 
     /// Tells of a lease's beginning. False if the channel was full.

@@ -52,6 +52,14 @@ impl Buffer {
         self.block.slot().set_released();
     }
 
+    /// Says that the owner gives the buffer to somebody else, as an actor does with its answers: from now on it is the
+    /// receiver's to let go of, and no leftover of its owner should that crash. It stays counted for who leased it.
+    #[must_use]
+    pub fn hand_over(self) -> Self {
+        self.block.slot().set_handed_over();
+        self
+    }
+
     /// A plain lease of as many bytes, for the same owner and from the same pool, to be overwritten.
     ///
     /// # Errors
