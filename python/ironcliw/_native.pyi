@@ -38,6 +38,7 @@ from ironcliw.types import (
     AgeLimits,
     BuildInfo,
     Format,
+    Frame,
     LeakKind,
     LeakLevel,
     LeakTotal,
@@ -57,6 +58,7 @@ from ironcliw.types import (
     Strategy,
     SupervisorSnapshot,
     Texture,
+    Touch,
 )
 
 _S = TypeVar("_S")
@@ -340,6 +342,17 @@ class Buffer:
 
         A second call raises `BufferReleased`."""
 
+    def touch(self, hint: str | None = None) -> None:
+        """Notes in its lease's record that it was used here, for what `hint` says: leak reports show the last eight such
+        notes. Costs next to nothing unless it was leased at `advanced` (one in 128, and tracked ones) or `paranoid`.
+
+        Views, `freeze()` and being sent to an actor are noted by themselves."""
+
+    def hand_over(self) -> Self:
+        """Says that the actor which leased it gives it away: should the actor crash, it is no leftover of the actor's.
+
+        What an actor answers with, and a buffer that it sends, is handed over without a word."""
+
     def freeze(self) -> Self:
         """Makes it read-only, for good, and returns it: later views cannot write.
 
@@ -399,7 +412,24 @@ class LeakReport:
 
     @property
     def site(self) -> str | None:
-        """Where it was leased, if that lease carried a record."""
+        """Where it was leased, `file.py:line`, if that lease carried a record."""
+
+    @property
+    def task(self) -> str | None:
+        """The name of the asyncio task that leased the first of them, if one did and it carried a record."""
+
+    @property
+    def frames(self) -> list[Frame]:
+        """The calls that led to the first of them, the innermost first: Python's, then those of Rust and C. Empty below
+        `advanced`."""
+
+    @property
+    def touches(self) -> list[Touch]:
+        """The last things that were done with the first of them, the newest first. Empty below `advanced`."""
+
+    @property
+    def touches_dropped(self) -> int:
+        """How often it was touched before that."""
 
     @property
     def age(self) -> float:

@@ -47,9 +47,17 @@ class LeakScope:
 
         What is on its way out, such as what a worker drops just after it has answered, gets `timeout` seconds;
         and Python's garbage collector runs once, as a buffer in a reference cycle is out until it is found.
+        In a coroutine, await `wait_clean` instead: an event loop holds the result of the last await until its
+        next turn.
         """
         for pause in self._pauses(timeout):
             time.sleep(pause)
+
+    async def wait_clean(self, *, timeout: float = 1.0) -> None:  # noqa: ASYNC109
+        """As `assert_clean`, and the event loop goes on meanwhile."""
+        await asyncio.sleep(0)
+        for pause in self._pauses(timeout):
+            await asyncio.sleep(pause)
 
     def _pauses(self, timeout: float) -> Iterator[float]:
         """How long to wait before the next look, until it is clean or the time is over."""
@@ -85,8 +93,7 @@ class LeakScope:
     ) -> None:
         self._scope.end()
         if self._assert_clean and exc_type is None:
-            for pause in self._pauses(1.0):
-                await asyncio.sleep(pause)
+            await self.wait_clean()
 
     def __repr__(self) -> str:
         of = f" of {self.owner}" if self.owner is not None else ""

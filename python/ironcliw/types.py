@@ -47,6 +47,27 @@ class LeakTotal(TypedDict):
     """Of all blocks."""
 
 
+
+class Frame(TypedDict):
+    """A call of a `LeakReport`'s stack."""
+
+    function: str
+    """Empty if nothing is known of it."""
+    file: str | None
+    line: int | None
+
+
+class Touch(TypedDict):
+    """Something that was done with a leaked buffer."""
+
+    hint: str
+    """`view`, `dlpack`, `freeze`, `sent to` an actor, or what the program said."""
+    site: str | None
+    """Where, `file.py:line`."""
+    after: float
+    """How many seconds after the lease had begun."""
+
+
 Priority: TypeAlias = Literal["high", "normal", "low"]
 """How urgent a job is. The more urgent is begun first; the others are passed over only so often."""
 

@@ -15,6 +15,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyMemoryView, PyTuple};
 
 use crate::args::invalid;
+use crate::caller;
 use crate::dlpack::{self, Export};
 use crate::errors::to_py_err;
 
@@ -43,6 +44,8 @@ pub(crate) struct Buffer {
     lease: Arc<Mutex<Lease>>,
     id: u64,
     len: usize,
+    /// Whether the lease's record keeps touches.
+    is_traced: bool,
 }
 
 /// A buffer's memory, kept in place.
@@ -88,9 +91,40 @@ fn unpin(lease: &Mutex<Lease>) {
 
 impl Buffer {
     pub(crate) fn new(buffer: pool::Buffer) -> Self {
-        let (id, len) = (buffer.id().get(), buffer.len());
+        let (id, len, is_traced) = (buffer.id().get(), buffer.len(), buffer.is_traced());
         let lease = Lease { buffer: Some(buffer), views: 0, released: false, frozen: false };
-        Self { lease: Arc::new(Mutex::new(lease)), id, len }
+        Self { lease: Arc::new(Mutex::new(lease)), id, len, is_traced }
+    }
+
+    /// Notes in the lease's record, if it keeps such notes, what is done here.
+    #[inline]
+    pub(crate) fn note(&self, py: Python<'_>, hint: &str) {
+        if self.is_traced {
+            self.note_traced(py, hint);
+        }
+    }
+
+    /// The same of one that is sent to an actor.
+    pub(crate) fn note_sent(&self, py: Python<'_>, path: &str) {
+        if self.is_traced {
+            self.note_traced(py, &format!("sent to {path}"));
+        }
+    }
+
+    #[cold]
+    fn note_traced(&self, py: Python<'_>, hint: &str) {
+        // Before the lock is taken: it calls Python.
+        let site = caller::site(py);
+        if let Some(buffer) = &self.lease.lock().buffer {
+            buffer.touch_at(hint, || site);
+        }
+    }
+
+    /// From now on it is somebody else's than its owner's, should that be an actor that crashes.
+    pub(crate) fn mark_handed_over(&self) {
+        if let Some(buffer) = &mut self.lease.lock().buffer {
+            buffer.mark_handed_over();
+        }
     }
 
     fn gone(&self) -> PyErr {
@@ -162,7 +196,25 @@ impl Buffer {
         self.end()
     }
 
+    #[pyo3(signature = (hint=None))]
+    fn touch(&self, py: Python<'_>, hint: Option<&str>) -> PyResult<()> {
+        if self.released() {
+            return Err(self.gone());
+        }
+        self.note(py, hint.unwrap_or("touch"));
+        Ok(())
+    }
+
+    fn hand_over(slf: PyRef<'_, Self>) -> PyResult<PyRef<'_, Self>> {
+        if slf.released() {
+            return Err(slf.gone());
+        }
+        slf.mark_handed_over();
+        Ok(slf)
+    }
+
     fn freeze(slf: PyRef<'_, Self>) -> PyResult<PyRef<'_, Self>> {
+        slf.note(slf.py(), "freeze");
         {
             let mut lease = slf.lease.lock();
             if lease.released {
@@ -250,6 +302,7 @@ impl Buffer {
             Export { start, len, read_only: false, is_copy: true, keeper: Box::new(buffer) }
         } else {
             let pin = self.pin()?;
+            self.note(py, "dlpack");
             Export { start: pin.start, len, read_only: pin.frozen, is_copy: false, keeper: Box::new(pin) }
         };
         dlpack::capsule(py, export, max_version)
@@ -293,6 +346,7 @@ impl Buffer {
             return Err(PyBufferError::new_err("there is no view to fill in"));
         }
         let this = slf.get();
+        this.note(slf.py(), "view");
         let mut lease = this.lease.lock();
         let start = match (&lease.buffer, lease.released) {
             (Some(buffer), false) => buffer.data_ptr().as_ptr().cast::<c_void>(),

@@ -278,6 +278,40 @@ impl LeakReport {
     }
 
     #[getter]
+    fn task(&self) -> Option<&str> {
+        self.0.task.as_deref()
+    }
+
+    #[getter]
+    fn frames<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyDict>>> {
+        let frame = |frame: &leak::Frame| {
+            let dict = PyDict::new(py);
+            dict.set_item("function", &frame.function)?;
+            dict.set_item("file", &frame.file)?;
+            dict.set_item("line", frame.line)?;
+            Ok(dict)
+        };
+        self.0.frames.iter().map(frame).collect()
+    }
+
+    #[getter]
+    fn touches<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyDict>>> {
+        let touch = |touch: &leak::TouchReport| {
+            let dict = PyDict::new(py);
+            dict.set_item("hint", &touch.hint)?;
+            dict.set_item("site", &touch.site)?;
+            dict.set_item("after", touch.after.as_secs_f64())?;
+            Ok(dict)
+        };
+        self.0.touches.iter().map(touch).collect()
+    }
+
+    #[getter]
+    fn touches_dropped(&self) -> u64 {
+        self.0.touches_dropped
+    }
+
+    #[getter]
     fn age(&self) -> f64 {
         self.0.age.as_secs_f64()
     }

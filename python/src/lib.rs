@@ -12,6 +12,7 @@ mod arrays;
 mod bridge;
 mod buffer;
 mod build_info;
+mod caller;
 mod dlpack;
 mod errors;
 mod images;

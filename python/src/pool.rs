@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ironcliw_actors::pool::{
-    AllocOptions, AllocateWhenFree, LeaseKind, Owner, PoolStats, Pressure, SizeClass, Subscribe, Trim,
+    AllocOptions, AllocateWhenFree, LeaseKind, PoolStats, Pressure, SizeClass, Subscribe, Trim,
 };
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
@@ -12,12 +12,10 @@ use crate::actors::ActorRef;
 use crate::args;
 use crate::bridge::{self, Call, Outcome};
 use crate::buffer::Buffer;
+use crate::caller;
 use crate::errors::to_py_err;
 use crate::runtime::Inner;
 use crate::send::{self, Shared};
-
-/// The owner of what Python leases itself.
-const OWNER: &str = "python";
 
 /// Zeroing more than this takes longer than an event loop should wait (some 30 µs): it is done on the scheduler's threads.
 const INLINE_ZEROING_MAX: usize = 512 << 10;
@@ -42,8 +40,9 @@ impl Pool {
         let timeout = args::timeout(timeout)?;
         let subsystems = self.0.open()?;
         let options = AllocOptions { zeroed, ..AllocOptions::default() };
-        let owner = Owner::named(OWNER);
+        let owner = caller::owner(py);
         if let Some(wait) = timeout {
+            let options = recorded_before(py, &subsystems.pool, options);
             return bridge::submit(py, "pool.allocate", |completer| {
                 let shared = Shared::new(completer);
                 let asker = shared.clone();
@@ -59,14 +58,14 @@ impl Pool {
                 Ok(())
             });
         }
-        let pool = subsystems.pool.clone();
-        let work = move || pool.allocate_with(len, owner, options);
         if zeroed && len > INLINE_ZEROING_MAX {
+            let (pool, options) = (subsystems.pool.clone(), recorded_before(py, &subsystems.pool, options));
             return crate::scheduler::run_native(py, "pool.allocate", subsystems, move || {
-                Outcome::from_result(work(), lease)
+                Outcome::from_result(pool.allocate_with(len, owner, options), lease)
             });
         }
-        bridge::ready(py, "pool.allocate", Outcome::from_result(work(), lease))
+        let leased = subsystems.pool.allocate_from(len, owner, options, |level| caller::origin(py, level));
+        bridge::ready(py, "pool.allocate", Outcome::from_result(leased, lease))
     }
 
     #[pyo3(signature = (n, *, zeroed=true, tracked=false))]
@@ -74,10 +73,9 @@ impl Pool {
         let len = args::count(n, "n", 1)?;
         let subsystems = self.0.open()?;
         let kind = if tracked { LeaseKind::Explicit } else { LeaseKind::Plain };
-        let site = tracked.then(|| caller(py)).flatten().map(Into::into);
-        let options = AllocOptions { zeroed, kind, record: tracked, site };
-        let buffer = subsystems.pool.allocate_with(len, Owner::named(OWNER), options).map_err(to_py_err)?;
-        Ok(Buffer::new(buffer))
+        let options = AllocOptions { zeroed, kind, record: tracked, ..AllocOptions::default() };
+        let leased = subsystems.pool.allocate_from(len, caller::owner(py), options, |level| caller::origin(py, level));
+        leased.map(Buffer::new).map_err(to_py_err)
     }
 
     fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
@@ -121,6 +119,14 @@ impl Pool {
     }
 }
 
+/// The options of a lease that another thread will take: whether it is recorded is decided here, where the caller is.
+fn recorded_before(py: Python<'_>, pool: &ironcliw_actors::pool::Pool, options: AllocOptions) -> AllocOptions {
+    match pool.sample() {
+        Some(level) => AllocOptions { record: true, origin: Some(Box::new(caller::origin(py, level))), ..options },
+        None => options,
+    }
+}
+
 /// Takes the pool actor's word that a request was queued; a refusal drops the request, whose completer then says so.
 struct Accepted;
 
@@ -152,20 +158,4 @@ pub(crate) fn stats<'py>(py: Python<'py>, stats: &PoolStats, pressure: Pressure)
     dict.set_item("memory_pressure", pressure.as_str())?;
     dict.set_item("size_classes", classes)?;
     Ok(dict)
-}
-
-/// `file.py:12` of the innermost frame that is not of this package's own Python code.
-fn caller(py: Python<'_>) -> Option<String> {
-    let mut frame = py.import("sys").ok()?.call_method1("_getframe", (0,)).ok()?;
-    loop {
-        let globals = frame.getattr("f_globals").ok()?;
-        let name: String = globals.get_item("__name__").and_then(|name| name.extract()).unwrap_or_default();
-        let package = name.split('.').next().unwrap_or_default();
-        if package != "ironcliw" && package != "jarvis_rust_core" {
-            let file: String = frame.getattr("f_code").ok()?.getattr("co_filename").ok()?.extract().ok()?;
-            let line: u32 = frame.getattr("f_lineno").ok()?.extract().ok()?;
-            return Some(format!("{file}:{line}"));
-        }
-        frame = frame.getattr("f_back").ok().filter(|frame| !frame.is_none())?;
-    }
 }

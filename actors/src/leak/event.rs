@@ -1,11 +1,12 @@
 //! What the pool tells the ledger.
 
 use super::stack::Stack;
+use super::touch::{Touch, Touches};
 use crate::pool::{LeaseId, LeaseKind, Owner, SizeClass};
 use std::sync::Arc;
 use std::time::Instant;
 
-/// A lease, as both of its events describe it: whichever of the two is lost, the other says enough.
+/// A lease, as its events describe it: whichever of them is lost, the others say enough.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lease {
     /// The lease's id.
@@ -22,17 +23,21 @@ pub struct Lease {
     pub kind: LeaseKind,
 }
 
-/// A recorded lease: what is known from its start.
+/// A recorded lease: what is known from its start, and of its use.
 #[derive(Debug)]
 pub struct Record {
     /// The lease.
     pub lease: Lease,
     /// Where the caller's program asked for it, if it said so.
     pub site: Option<Arc<str>>,
+    /// The task that asked, such as an asyncio task, by name.
+    pub task: Option<Arc<str>>,
     /// When it began.
     pub at: Instant,
     /// The calls that led to it, at the levels that capture them.
     pub stack: Option<Arc<Stack>>,
+    /// What was done with the buffer, at the levels that keep it.
+    pub touches: Touches,
 }
 
 /// How a lease ended.
@@ -44,12 +49,19 @@ pub enum Outcome {
     DroppedUnreleased,
 }
 
-/// The start or the end of a lease.
+/// The start or the end of a lease, or something between.
 #[derive(Debug)]
 pub enum Event {
     /// A lease that carries a record began.
     Acquired(Box<Record>),
-    /// A recorded lease ended, or any that was dropped unreleased. Sent after its slot was closed.
+    /// The buffer of a lease that the ledger heard of was used.
+    Touched {
+        /// The lease.
+        id: LeaseId,
+        /// How.
+        touch: Touch,
+    },
+    /// A lease that the ledger heard of ended, or any that was dropped unreleased. Sent after its slot was closed.
     Released {
         /// The lease.
         lease: Lease,

@@ -3,6 +3,7 @@
 use super::event::{Lease, Record};
 use super::report::{LeakKind, LeakReport};
 use super::stack::Stack;
+use super::touch::TouchReport;
 use crate::pool::{LeaseId, Owner, SizeClass};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -32,18 +33,38 @@ pub(super) struct Group {
     pub(super) new: u64,
     pub(super) bytes: u64,
     pub(super) age: Duration,
-    pub(super) stack: Option<Arc<Stack>>,
+    pub(super) details: Option<Details>,
+}
+
+/// What is known of the first of equal leaks beyond what makes them equal.
+#[derive(Debug, Clone)]
+pub(super) struct Details {
+    task: Option<Arc<str>>,
+    stack: Option<Arc<Stack>>,
+    touches: Vec<TouchReport>,
+    touches_dropped: u64,
+}
+
+impl Details {
+    fn of(record: &Record) -> Self {
+        Self {
+            task: record.task.clone(),
+            stack: record.stack.clone(),
+            touches: record.touches.report(record.at),
+            touches_dropped: record.touches.dropped(),
+        }
+    }
 }
 
 impl Group {
-    pub(super) fn add(&mut self, lease: &Lease, age: Duration, is_new: bool, stack: Option<&Arc<Stack>>) {
+    pub(super) fn add(&mut self, lease: &Lease, age: Duration, is_new: bool, record: Option<&Record>) {
         self.first.get_or_insert(lease.id);
         self.count += 1;
         self.new += u64::from(is_new);
         self.bytes += lease.bytes as u64;
         self.age = self.age.max(age);
-        if self.stack.is_none() {
-            self.stack = stack.cloned();
+        if self.details.is_none() {
+            self.details = record.map(Details::of);
         }
     }
 }
@@ -65,8 +86,7 @@ impl Groups {
         let site = record.and_then(|record| record.site.clone());
         let age = record.map_or(Duration::ZERO, |record| now.saturating_duration_since(record.at));
         let key = Key { incarnation, ..Key::new(lease.owner, lease.class, site) };
-        let stack = record.and_then(|record| record.stack.as_ref());
-        self.0.entry(key).or_default().add(lease, age, is_new, stack);
+        self.0.entry(key).or_default().add(lease, age, is_new, record);
     }
 
     pub(super) fn into_findings(self, kind: LeakKind) -> impl Iterator<Item = Finding> {
@@ -88,6 +108,7 @@ impl Finding {
     pub(super) fn report(&self) -> LeakReport {
         let Self { kind, key, group, growth } = self;
         let (window, counts) = growth.clone().unwrap_or_default();
+        let details = group.details.as_ref();
         LeakReport {
             id: group.first,
             kind: *kind,
@@ -98,10 +119,13 @@ impl Finding {
             owner: key.owner,
             incarnation: key.incarnation,
             site: key.site.as_deref().map(str::to_owned),
+            task: details.and_then(|details| details.task.as_deref()).map(str::to_owned),
             age: group.age,
             counts,
             window,
-            frames: group.stack.as_ref().map(|stack| stack.frames()).unwrap_or_default(),
+            frames: details.and_then(|details| details.stack.as_ref()).map(|stack| stack.frames()).unwrap_or_default(),
+            touches: details.map(|details| details.touches.clone()).unwrap_or_default(),
+            touches_dropped: details.map_or(0, |details| details.touches_dropped),
         }
     }
 }

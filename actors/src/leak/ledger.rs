@@ -89,6 +89,11 @@ impl Ledger {
         for event in events {
             match event {
                 Event::Acquired(record) => self.open(*record),
+                Event::Touched { id, touch } => {
+                    if let Some(outstanding) = self.outstanding.get_mut(&id) {
+                        outstanding.record.touches.push(touch);
+                    }
+                }
                 Event::Released { lease, at, outcome } => {
                     let record = self.outstanding.remove(&lease.id).map(|outstanding| outstanding.record);
                     if outcome == Outcome::DroppedUnreleased {
@@ -110,8 +115,7 @@ impl Ledger {
     fn count_dropped(&mut self, lease: Lease, at: Instant, record: Option<Record>) {
         let age = record.as_ref().map_or(Duration::ZERO, |record| at.saturating_duration_since(record.at));
         let site = record.as_ref().and_then(|record| record.site.clone());
-        let stack = record.as_ref().and_then(|record| record.stack.as_ref());
-        self.dropped_group(lease.owner, lease.class, site).add(&lease, age, true, stack);
+        self.dropped_group(lease.owner, lease.class, site).add(&lease, age, true, record.as_ref());
     }
 
     fn dropped_group(&mut self, owner: Owner, class: SizeClass, site: Option<Arc<str>>) -> &mut Group {
@@ -184,7 +188,7 @@ impl Ledger {
             if self.limits.is_exceeded(record, now) && !known.contains(&id) {
                 let age = now.saturating_duration_since(record.at);
                 let key = Key::new(record.lease.owner, record.lease.class, record.site.clone());
-                groups.0.entry(key).or_default().add(&record.lease, age, !*reported, record.stack.as_ref());
+                groups.0.entry(key).or_default().add(&record.lease, age, !*reported, Some(record));
             }
             true
         });

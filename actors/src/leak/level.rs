@@ -11,10 +11,9 @@ pub enum Level {
     /// A sample, the explicit leases, and those that ask for it.
     #[default]
     Simple,
-    /// As `Simple`, and each record carries a backtrace: some microseconds, taken under the standard library's backtrace
-    /// lock.
+    /// As `Simple`, and each record carries a backtrace, the caller's frames and the buffer's last touches.
     Advanced,
-    /// All, with backtraces.
+    /// All, with the same.
     Paranoid,
 }
 

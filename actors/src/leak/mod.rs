@@ -1,8 +1,8 @@
 //! Leak tracking: which buffers should have come back and did not.
 //!
-//! This folder is in two halves. The [`Recorder`] is the data plane: the pool tells it of leases, it chooses which of
-//! them carry a record ([`Level`], sampling) and sends their beginnings and ends through a bounded channel, never
-//! waiting. The [`Ledger`] is the control plane's state: it absorbs events, asks the pool's lease table before it calls
+//! This folder is in two halves. The [`Recorder`] is the data plane: the pool tells it of leases that carry a record
+//! ([`Level`], sampling). The record waits at the lease's slot (`waiting`): if the lease ends first, nobody hears of it;
+//! otherwise the ledger takes it, and is told what follows through a bounded channel. Nobody waits. The [`Ledger`] is the control plane's state: it absorbs events, asks the pool's lease table before it calls
 //! anything a leak, and makes [`LeakReport`]s.
 //!
 //! A leak is a lease that had to be released explicitly and was only dropped; a recorded lease that lives longer than its
@@ -11,7 +11,8 @@
 //! [`Tracker`] is the handle of all that, and [`Table`] what it knows, for people.
 //!
 //! Invariants:
-//! 1. Recording never blocks a lease and never allocates without bound: a full channel drops the event with a count.
+//! 1. Recording never blocks a lease and never allocates without bound: at most one record a block waits, equal stacks are
+//!    one (`interner`), and a full channel drops the event with a count.
 //! 2. Sampling and lost events make reports poorer, never wrong: the lease's generation in the pool is checked first.
 //! 3. Scopes and survivors are read from the pool's lease table, not from events: they are exact at every level.
 //! 4. A lease dropped unreleased is counted exactly once, by its event or, if that was lost, by the pool's count.
@@ -22,8 +23,10 @@ mod actor;
 mod event;
 mod group;
 mod growth;
+mod interner;
 mod ledger;
 mod level;
+mod origin;
 mod recorder;
 mod report;
 mod sampler;
@@ -37,16 +40,22 @@ mod tests;
 mod tests_growth;
 #[cfg(test)]
 mod tests_scope;
+mod touch;
 mod tracker;
+mod unwind;
+mod waiting;
 
 pub use actor::{Check, LeakTracker, LogNew, Outstanding, SetLevel};
 pub use event::{Event, Lease, Outcome, Record};
 pub use growth::{Growth, GrowthConfig, Live};
 pub use ledger::{AgeLimits, Ledger};
 pub use level::Level;
+pub use origin::Origin;
 pub use recorder::{Recorder, RecorderConfig};
 pub use report::{LeakKind, LeakReport};
+pub(crate) use sampler::Countdown;
 pub use scope::Scope;
-pub use stack::{Frame, Stack};
+pub use stack::{FRAMES_MAX, Frame, Stack};
 pub use table::{Table, Total, describe};
+pub use touch::{TOUCHES_MAX, Touch, TouchReport, Touches};
 pub use tracker::{Tracker, TrackerConfig};

@@ -1,17 +1,22 @@
-//! The data plane of leak tracking: which leases are recorded, and the bounded way to the ledger.
+//! The data plane of leak tracking: which leases are recorded, and the ways to the ledger.
 //!
-//! An event that finds the channel full is dropped and counted: a lease never waits for its observer.
+//! A record waits at its lease's slot until the ledger takes it (`waiting`). What happens to a lease of which the ledger has
+//! heard is told by events through a bounded channel; an event that finds it full is dropped and counted: a lease never
+//! waits for its observer.
 
 use super::event::{Event, Lease, Outcome, Record};
 use super::level::{Level, LevelCell};
-use super::sampler;
+use super::origin::Origin;
 use super::stack::Stack;
+use super::touch::{Touch, Touches};
+use super::waiting::Waiting;
+use crate::pool::LeaseId;
 use crate::{Error, Result};
 use crossbeam_channel::{Receiver, Sender};
 use crossbeam_utils::CachePadded;
 use parking_lot::Mutex;
 use std::num::NonZeroU32;
-use std::sync::Arc;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
@@ -39,8 +44,10 @@ impl Default for RecorderConfig {
     }
 }
 
+/// Told when `pace` has changed, before whoever changed it goes on.
+type PaceWatcher = Box<dyn Fn() + Send + Sync>;
+
 /// Records leases as they begin and end. Shared by a pool and its ledger.
-#[derive(Debug)]
 pub struct Recorder {
     level: LevelCell,
     sample_every: AtomicU32,
@@ -48,10 +55,23 @@ pub struct Recorder {
     pace: AtomicU32,
     /// Open scopes, for as long as which every lease is recorded. Held while the pace is set.
     scopes: Mutex<u32>,
+    pace_watcher: OnceLock<PaceWatcher>,
+    waiting: Waiting,
     sender: Sender<Event>,
     receiver: Receiver<Event>,
     recorded: CachePadded<AtomicU64>,
     dropped: CachePadded<AtomicU64>,
+}
+
+impl std::fmt::Debug for Recorder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Recorder")
+            .field("level", &self.level())
+            .field("sample_every", &self.sample_every())
+            .field("recorded_leases", &self.recorded_leases())
+            .field("dropped_events", &self.dropped_events())
+            .finish_non_exhaustive()
+    }
 }
 
 impl Recorder {
@@ -70,6 +90,8 @@ impl Recorder {
             sample_every: AtomicU32::new(config.sample_every.get()),
             pace: AtomicU32::new(0),
             scopes: Mutex::new(0),
+            pace_watcher: OnceLock::new(),
+            waiting: Waiting::new(),
             sender,
             receiver,
             recorded: CachePadded::default(),
@@ -77,6 +99,16 @@ impl Recorder {
         };
         recorder.change(|_| ());
         Ok(recorder)
+    }
+
+    /// Has `watcher` called after each change of [`Recorder::pace`]. The first to ask is the only one.
+    pub(crate) fn watch_pace(&self, watcher: PaceWatcher) {
+        let _ = self.pace_watcher.set(watcher);
+    }
+
+    /// One lease in so many, of those that need not be recorded, is; 0: none.
+    pub(crate) fn pace(&self) -> u32 {
+        self.pace.load(Relaxed)
     }
 
     /// Changes what the pace follows from, and the pace, one change at a time.
@@ -89,7 +121,11 @@ impl Recorder {
             Level::Paranoid => 1,
             Level::Simple | Level::Advanced => self.sample_every().get(),
         };
-        self.pace.store(pace, Relaxed);
+        if self.pace.swap(pace, Relaxed) != pace
+            && let Some(watcher) = self.pace_watcher.get()
+        {
+            watcher();
+        }
     }
 
     /// The level in force.
@@ -126,7 +162,7 @@ impl Recorder {
         *self.scopes.lock()
     }
 
-    /// Leases whose beginning was sent to the ledger, ever.
+    /// Leases that carried a record, ever.
     pub fn recorded_leases(&self) -> u64 {
         self.recorded.load(Relaxed)
     }
@@ -136,25 +172,20 @@ impl Recorder {
         self.dropped.load(Relaxed)
     }
 
-    /// Events waiting for the ledger.
+    /// Events in the channel to the ledger. Records that wait at their slots are not counted.
     pub fn pending_events(&self) -> usize {
         self.receiver.len()
     }
 
-    /// Takes the waiting events, in order, and no more than the channel holds: it ends even while others keep sending.
+    /// Takes the records that wait and then the events, each lease's in order, and no more events than the channel holds: it
+    /// ends even while others keep sending.
     pub fn drain(&self) -> impl Iterator<Item = Event> {
-        self.receiver.try_iter().take(self.receiver.capacity().unwrap_or(DEFAULT_CAPACITY))
+        let events = self.receiver.try_iter().take(self.receiver.capacity().unwrap_or(DEFAULT_CAPACITY));
+        self.waiting.drain().map(Event::Acquired).chain(events)
     }
 
-    /// The level to record the lease at hand at, if it is to be recorded.
-    #[inline]
-    pub(crate) fn wants(&self, force: bool) -> Option<Level> {
-        let pace = self.pace.load(Relaxed);
-        if force || pace != 0 && sampler::is_sample(pace) { self.wanted() } else { None }
-    }
-
-    #[cold]
-    fn wanted(&self) -> Option<Level> {
+    /// The level to record the lease at hand at, if any are recorded.
+    pub(crate) fn recording(&self) -> Option<Level> {
         match self.level() {
             Level::Disabled if self.scopes() == 0 => None,
             Level::Disabled => Some(Level::Simple),
@@ -162,19 +193,42 @@ impl Recorder {
         }
     }
 
-    /// Tells of a lease's beginning. False if the channel was full.
-    pub(crate) fn acquired(&self, level: Level, lease: Lease, site: Option<Arc<str>>) -> bool {
-        let stack = (level >= Level::Advanced).then(Stack::capture);
-        let sent = self.send(Event::Acquired(Box::new(Record { lease, site, at: Instant::now(), stack })));
-        if sent {
+    /// Takes down a lease's beginning. False if that cannot be.
+    pub(crate) fn acquired(&self, level: Level, lease: Lease, origin: Origin) -> bool {
+        let Origin { site, task, frames } = origin;
+        let stack = (level >= Level::Advanced).then(|| Stack::capture(frames));
+        let record = Record { lease, site, task, at: Instant::now(), stack, touches: Touches::default() };
+        let kept = self.waiting.put(lease.id.slot(), Box::new(record));
+        if kept {
             self.recorded.fetch_add(1, Relaxed);
         }
-        sent
+        kept
     }
 
-    /// Tells of a lease's end. False if the channel was full.
-    pub(crate) fn released(&self, lease: Lease, outcome: Outcome) -> bool {
-        self.send(Event::Released { lease, at: Instant::now(), outcome })
+    /// Takes down what is done with a recorded lease's buffer.
+    pub(crate) fn touched(&self, id: LeaseId, touch: Touch) {
+        match self.waiting.take(id.slot()) {
+            Some(mut record) => {
+                record.touches.push(touch);
+                self.waiting.put(id.slot(), record);
+            }
+            None => _ = self.send(Event::Touched { id, touch }),
+        }
+    }
+
+    /// A recorded lease ended as it was meant to: the ledger hears of it if it knows of the lease.
+    pub(crate) fn returned(&self, lease: Lease) {
+        if self.waiting.take(lease.id.slot()).is_none() {
+            self.send(Event::Released { lease, at: Instant::now(), outcome: Outcome::Returned });
+        }
+    }
+
+    /// Tells of a lease that was dropped unreleased, `recorded` or not. False if the channel was full.
+    pub(crate) fn dropped_unreleased(&self, lease: Lease, recorded: bool) -> bool {
+        if recorded && let Some(record) = self.waiting.take(lease.id.slot()) {
+            self.send(Event::Acquired(record));
+        }
+        self.send(Event::Released { lease, at: Instant::now(), outcome: Outcome::DroppedUnreleased })
     }
 
     fn send(&self, event: Event) -> bool {

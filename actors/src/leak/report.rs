@@ -1,6 +1,7 @@
 //! One leak, or many equal ones, as people read it.
 
 use super::stack::Frame;
+use super::touch::TouchReport;
 use crate::pool::{LeaseId, Owner};
 use std::fmt;
 use std::time::Duration;
@@ -66,6 +67,8 @@ pub struct LeakReport {
     pub incarnation: Option<u64>,
     /// Where the program asked for them, if it said so.
     pub site: Option<String>,
+    /// The task that asked for the first of them, by name, if one did.
+    pub task: Option<String>,
     /// How long the oldest of them was held, in seconds when serialised; zero when that is not known.
     #[serde(rename = "age_s", serialize_with = "as_seconds")]
     pub age: Duration,
@@ -76,9 +79,13 @@ pub struct LeakReport {
     pub window: Duration,
     /// The calls that led to the first of them, the innermost first; empty if they were not captured.
     pub frames: Vec<Frame>,
+    /// What was done with the first of them, the newest first; empty if that was not kept.
+    pub touches: Vec<TouchReport>,
+    /// How often it was touched before that.
+    pub touches_dropped: u64,
 }
 
-fn as_seconds<S: serde::Serializer>(age: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn as_seconds<S: serde::Serializer>(age: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_f64(age.as_secs_f64())
 }
 

@@ -1,13 +1,17 @@
 //! Where a lease began: a stack as it was captured, which nobody pays to read until somebody does.
 
+use super::interner;
+use super::unwind;
 use std::fmt;
 use std::sync::Arc;
 
-/// Calls of a stack that are kept, the innermost first.
-const FRAMES_MAX: usize = 16;
+/// Calls of a stack that are kept, the innermost first; as many of Rust as of the caller's language.
+pub const FRAMES_MAX: usize = 16;
+/// Calls that the recorder and the pool make themselves until a stack is captured, at most, built without optimisation.
+const OWN_FRAMES_MAX: usize = 8;
 
 /// One call, as people read it.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, serde::Serialize)]
 pub struct Frame {
     /// The function's name; empty if nothing is known of it.
     pub function: String,
@@ -29,35 +33,60 @@ impl fmt::Display for Frame {
     }
 }
 
-/// A stack that was captured and not read yet.
+/// A stack that was captured and not read yet. Equal ones are one.
 #[derive(Debug)]
 pub struct Stack {
-    addresses: Box<[usize]>,
+    /// Of calls, the innermost first.
+    pub(super) addresses: Box<[usize]>,
+    /// Calls in another language, inside of those.
+    pub(super) foreign: Box<[Arc<Frame>]>,
 }
 
 impl Stack {
-    /// The calling thread's.
-    pub(crate) fn capture() -> Arc<Self> {
-        let mut addresses = Vec::with_capacity(FRAMES_MAX);
-        backtrace::trace(|frame| {
-            addresses.push(frame.ip().addr());
-            addresses.len() < FRAMES_MAX
-        });
-        Arc::new(Self { addresses: addresses.into() })
+    /// The calling thread's, which is inside of these calls in another language.
+    #[inline(never)]
+    pub(crate) fn capture(foreign: Vec<Arc<Frame>>) -> Arc<Self> {
+        let mut addresses = [0; FRAMES_MAX + OWN_FRAMES_MAX];
+        let count = unwind::addresses(&mut addresses[..FRAMES_MAX + own_frames()]);
+        interner::intern(&addresses[..count], foreign)
     }
 
-    /// The calls, the innermost first. Slow: reads the program's symbols.
+    /// The calls, the innermost first: the foreign ones, then those of Rust and C, without the pool's own. Slow: reads the
+    /// program's symbols.
     pub fn frames(&self) -> Vec<Frame> {
-        let mut frames = Vec::with_capacity(self.addresses.len());
+        let mut native = Vec::with_capacity(self.addresses.len());
         for &address in &self.addresses {
+            // A return address: `resolve` looks before it, where the call is.
             backtrace::resolve(std::ptr::without_provenance_mut(address), |symbol| {
-                frames.push(Frame {
+                native.push(Frame {
                     function: symbol.name().map(|name| format!("{name:#}")).unwrap_or_default(),
                     file: symbol.filename().map(|file| file.display().to_string()),
                     line: symbol.lineno(),
                 });
             });
         }
-        frames
+        // Theirs and what they have in line come first.
+        let own = native.iter().rposition(|frame| is_own(&frame.function)).map_or(0, |last| last + 1);
+        let foreign = self.foreign.iter().map(|frame| Frame::clone(frame));
+        foreign.chain(native.drain(own..).take(FRAMES_MAX)).collect()
     }
+}
+
+/// How many of the innermost calls are the recorder's and the pool's: with optimisation they are `Stack::capture`, which has
+/// `unwind::addresses` in it or calls it, `Recorder::acquired` and `Buffer::record`.
+fn own_frames() -> usize {
+    if cfg!(debug_assertions) { OWN_FRAMES_MAX } else { 3 }
+}
+
+/// Whether a function is the recorder's or the pool's.
+fn is_own(function: &str) -> bool {
+    const OWN: [&str; 5] = [
+        "ironcliw_actors::leak::recorder::",
+        "ironcliw_actors::leak::stack::",
+        "ironcliw_actors::leak::unwind::",
+        "ironcliw_actors::pool::buffer::",
+        "ironcliw_actors::pool::Pool",
+    ];
+    let function = function.trim_start_matches('<');
+    OWN.iter().any(|own| function.starts_with(own))
 }

@@ -13,6 +13,8 @@ const WIDTH: usize = 110;
 const OWNER_WIDTH: usize = 60;
 /// Calls shown of a stack: enough to get out of a helper.
 const CALLS: usize = 4;
+/// Uses shown of a buffer, the latest.
+const TOUCHES: usize = 2;
 /// Calls of the tracker's own, with which every Rust stack begins.
 const OWN_CALLS: [&str; 5] =
     ["backtrace::", "<backtrace::", "ironcliw_actors::leak", "ironcliw_actors::pool", "core::"];
@@ -197,11 +199,18 @@ fn details(leak: &LeakReport) -> Vec<String> {
         }
         LeakKind::DroppedUnreleased | LeakKind::TooOld | LeakKind::StillOut => {}
     }
-    lines.extend(leak.site.as_ref().map(|site| format!("site  {site}")));
+    lines.extend(leak.site.as_ref().map(|site| format!("site   {site}")));
+    lines.extend(leak.task.as_ref().map(|task| format!("task   {task}")));
     let own = |frame: &&Frame| OWN_CALLS.iter().any(|own| frame.function.starts_with(own));
     let calls = leak.frames.iter().filter(|frame| !own(frame)).take(CALLS);
-    lines.extend(calls.enumerate().map(|(at, call)| format!("{}  {call}", if at == 0 { "calls" } else { "     " })));
+    lines.extend(below("calls", calls));
+    lines.extend(below("used", leak.touches.iter().take(TOUCHES)));
     lines
+}
+
+/// A line each, the first with a head.
+fn below<T: fmt::Display>(head: &str, lines: impl Iterator<Item = T>) -> Vec<String> {
+    lines.enumerate().map(|(at, line)| format!("{:<5}  {line}", if at == 0 { head } else { "" })).collect()
 }
 
 /// Aligned columns, and below each row its details.
@@ -342,6 +351,9 @@ mod tests {
             incarnation: Some(2),
             site: Some(format!("{}.py:12", "ä".repeat(150))),
             age: Duration::from_millis(520),
+            task: Some("loader".into()),
+            touches: vec![],
+            touches_dropped: 0,
             counts: (0..40).map(|count| 1_000_000 + count).collect(),
             window: Duration::from_secs(10),
             frames: vec![Frame { function: "<f> & g".repeat(40), file: Some("a.py".into()), line: Some(3) }; 9],

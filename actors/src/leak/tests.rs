@@ -55,6 +55,7 @@ fn an_explicit_lease_is_a_leak_when_dropped_and_none_when_released() {
         let site = (level != Level::Disabled).then_some("app.py:2");
         assert_eq!(reports[0].site.as_deref(), site);
         assert_eq!(!reports[0].frames.is_empty(), level >= Level::Advanced);
+        assert_eq!((&reports[0].task, reports[0].touches.len()), (&None, 0));
     }
 }
 
@@ -103,18 +104,32 @@ fn a_live_lease_is_too_old_by_the_limit_of_its_kind() {
 fn a_full_channel_drops_with_a_count_and_makes_no_false_leak() {
     let pool = pool(Level::Paranoid, 8);
     let mut ledger = Ledger::default();
-    let held: Vec<_> = (0..8).map(|_| pool.allocate(64, owner()).unwrap()).collect();
+    let held: Vec<_> = (0..13).map(|_| pool.allocate(64, owner()).unwrap()).collect();
     let stale: Vec<LeaseId> = held.iter().map(|buffer| buffer.id()).collect();
-    // The channel is full: neither these ends nor these beginnings are told.
+    assert_eq!(ledger.check(Instant::now(), &pool), []);
+    assert_eq!(ledger.outstanding().len(), 13);
+    // The channel has room for the ends of eight.
     drop(held);
-    let unheard: Vec<_> = (0..5).map(|_| pool.allocate(64, owner()).unwrap()).collect();
-    assert_eq!((pool.recorder().pending_events(), pool.recorder().dropped_events()), (8, 8 + 5));
+    assert_eq!((pool.recorder().pending_events(), pool.recorder().dropped_events()), (8, 5));
     assert!(stale.iter().all(|&id| !pool.is_live(id)));
     assert_eq!(ledger.check(much_later(), &pool), []);
-    assert_eq!((ledger.closed_quietly(), ledger.outstanding().len()), (8, 0));
-    drop(unheard);
-    assert_eq!(ledger.check(much_later(), &pool), []);
+    assert_eq!((ledger.closed_quietly(), ledger.outstanding().len()), (5, 0));
     assert_eq!(pool.stats().live_count, 0);
+}
+
+#[test]
+fn a_lease_that_ends_before_the_ledger_looks_costs_no_event() {
+    let pool = pool(Level::Paranoid, 1);
+    let mut ledger = Ledger::default();
+    for _ in 0..1000 {
+        drop(pool.allocate(64, owner()).unwrap());
+    }
+    assert_eq!((pool.recorder().pending_events(), pool.recorder().dropped_events()), (0, 0));
+    assert_eq!(pool.recorder().recorded_leases(), 1000);
+    let held = pool.allocate(64, owner()).unwrap();
+    assert_eq!(ledger.check(much_later(), &pool).len(), 1);
+    drop(held);
+    assert_eq!(pool.recorder().pending_events(), 1);
 }
 
 #[test]
@@ -204,6 +219,159 @@ fn nothing_false_is_reported_while_threads_lease_through_a_tiny_channel() {
     assert_eq!(reported, 900);
     assert_eq!(pool.stats().dropped_unreleased, 900);
     assert_eq!(ledger.outstanding().len(), 0);
+}
+
+/// An innermost caller to be found in a stack.
+#[inline(never)]
+fn lease_here(pool: &Pool) -> crate::pool::Buffer {
+    std::hint::black_box(pool.allocate(64, owner()).unwrap())
+}
+
+#[test]
+fn a_stack_begins_with_who_asked_and_names_the_pool_nowhere() {
+    let pool = pool(Level::Paranoid, 100);
+    let mut ledger = Ledger::default();
+    let held = [lease_here(&pool), lease_here(&pool)];
+    let report = ledger.check(much_later(), &pool).remove(0);
+    let first = &report.frames[0];
+    assert!(first.function.ends_with("lease_here"), "{:#?}", report.frames);
+    assert!(first.file.as_ref().unwrap().ends_with("leak/tests.rs") && first.line.is_some());
+    assert!(report.frames[1].function.ends_with("a_stack_begins_with_who_asked_and_names_the_pool_nowhere"));
+    assert!(report.frames.len() <= FRAMES_MAX);
+    drop(held);
+}
+
+#[test]
+fn equal_stacks_are_kept_once() {
+    let pool = pool(Level::Paranoid, 100);
+    let held: Vec<_> = (0..10).map(|_| lease_here(&pool)).collect();
+    let mut ledger = Ledger::default();
+    ledger.absorb(pool.recorder().drain());
+    let stacks: Vec<_> = ledger.outstanding().map(|record| record.stack.clone().unwrap()).collect();
+    assert_eq!(stacks.len(), 10);
+    assert!(stacks.iter().all(|stack| std::sync::Arc::ptr_eq(stack, &stacks[0])));
+    drop(held);
+}
+
+#[test]
+fn touches_are_kept_in_order_from_advanced_on_wherever_the_record_is() {
+    for level in Level::ALL {
+        let pool = pool(level, 100);
+        let mut ledger = Ledger::default();
+        let options = AllocOptions { record: true, ..AllocOptions::default() };
+        let buffer = pool.allocate_with(64, owner(), options).unwrap();
+        assert_eq!(buffer.is_traced(), level >= Level::Advanced);
+        for step in ["a", "b", "c", "d", "e", "f"] {
+            buffer.touch(step);
+        }
+        // From here on the ledger has the record.
+        ledger.absorb(pool.recorder().drain());
+        for step in ["g", "h", "i", "j"] {
+            buffer.touch_at(step, || Some("app.py:7".into()));
+        }
+        let reports = ledger.check(much_later(), &pool);
+        if level < Level::Advanced {
+            assert!(reports.iter().all(|report| report.touches.is_empty() && report.touches_dropped == 0));
+            continue;
+        }
+        let touches = &reports[0].touches;
+        let hints: Vec<_> = touches.iter().map(|touch| touch.hint.as_str()).collect();
+        assert_eq!(hints, ["j", "i", "h", "g", "f", "e", "d", "c"]);
+        assert_eq!(reports[0].touches_dropped, 2);
+        assert_eq!(touches[0].site.as_deref(), Some("app.py:7"));
+        assert!(touches[7].site.as_deref().unwrap().contains("leak/tests.rs:"));
+    }
+}
+
+#[test]
+fn a_caller_of_another_language_is_asked_only_if_the_lease_is_recorded_and_shown_first() {
+    let frame = Frame { function: "serve".to_owned(), file: Some("app.py".to_owned()), line: Some(12) };
+    for level in Level::ALL {
+        let pool = pool(level, 100);
+        let mut asked = None;
+        let origin = |level| {
+            asked = Some(level);
+            let (site, task) = (Some("app.py:12".into()), Some("fetch".into()));
+            Origin { site, task, frames: vec![frame.clone().into()] }
+        };
+        let options = AllocOptions { record: level != Level::Simple, ..AllocOptions::default() };
+        pool.recorder().set_sample_every(NonZeroU32::MAX);
+        let _buffer = pool.allocate_from(64, owner(), options, origin).unwrap();
+        let reports = Ledger::default().check(much_later(), &pool);
+        if level < Level::Advanced {
+            assert_eq!((asked, reports.len()), (None, 0));
+            continue;
+        }
+        assert_eq!(asked, Some(level));
+        assert_eq!(reports[0].frames[0], frame);
+        assert!(reports[0].frames.len() > 1);
+        assert_eq!((reports[0].site.as_deref(), reports[0].task.as_deref()), (Some("app.py:12"), Some("fetch")));
+    }
+}
+
+#[test]
+fn a_change_of_level_holds_for_every_threads_next_lease() {
+    use std::sync::Barrier;
+    let pool = pool(Level::Disabled, 100);
+    let barrier = Barrier::new(3);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                for _ in 0..20 {
+                    barrier.wait();
+                    // The other level is in force now.
+                    let before = (0..100).filter(|_| pool.allocate(64, owner()).unwrap().is_traced()).count();
+                    barrier.wait();
+                    barrier.wait();
+                    let after = (0..100).filter(|_| pool.allocate(64, owner()).unwrap().is_traced()).count();
+                    assert_eq!((before, after), (100, 0));
+                    barrier.wait();
+                }
+            });
+        }
+        for _ in 0..20 {
+            pool.recorder().set_level(Level::Paranoid);
+            barrier.wait();
+            barrier.wait();
+            pool.recorder().set_level(Level::Disabled);
+            barrier.wait();
+            barrier.wait();
+        }
+    });
+    assert_eq!(pool.recorder().recorded_leases(), 4000);
+}
+
+#[test]
+fn levels_may_change_while_threads_lease_and_touch_and_nothing_is_lost_or_invented() {
+    let pool = pool(Level::Simple, 64);
+    let mut ledger = Ledger::default();
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..3)
+            .map(|_| {
+                let pool = &pool;
+                scope.spawn(move || {
+                    let mut held = std::collections::VecDeque::new();
+                    for round in 0..2000 {
+                        let buffer = pool.allocate(64 + round % 500, owner()).unwrap();
+                        buffer.touch("made");
+                        held.push_back(buffer);
+                        if held.len() > 20 {
+                            held.pop_front().unwrap().touch("used");
+                        }
+                    }
+                })
+            })
+            .collect();
+        for level in Level::ALL.into_iter().cycle() {
+            pool.recorder().set_level(level);
+            assert_eq!(ledger.check(Instant::now(), &pool), []);
+            if workers.iter().all(|worker| worker.is_finished()) {
+                break;
+            }
+        }
+    });
+    assert_eq!(ledger.check(much_later(), &pool), []);
+    assert_eq!((ledger.outstanding().len(), pool.stats().live_count), (0, 0));
 }
 
 /// A step of a program that is watched.

@@ -6,13 +6,15 @@ use super::core::Core;
 use super::lease::{AllocOptions, LeaseKind};
 use super::owner::Owner;
 use super::slots::LeaseId;
-use crate::leak::{Lease, Level, Outcome};
+use crate::leak::{Lease, Level, Origin, Touch};
 use crate::{Error, Result};
 use bytemuck::{AnyBitPattern, NoUninit};
 use std::mem::ManuallyDrop;
 use std::ops::{Deref, DerefMut};
+use std::panic::Location;
 use std::ptr::NonNull;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// A buffer leased from a [`Pool`](super::Pool): `len` bytes, aligned to 64, always initialised, owned by this handle
 /// alone. Dropping it, on any thread, gives the block back; the pool's memory lives until the last buffer is gone.
@@ -24,27 +26,83 @@ pub struct Buffer {
 }
 
 impl Buffer {
-    /// Leases a block of at least `len` bytes. In line, so that the handle stays in a register all the way to its user.
+    /// Leases a block of at least `len` bytes; `origin` is asked who wants it if the lease is recorded. In line, so that the
+    /// handle stays in a register all the way to its user.
     #[inline(always)]
-    pub(crate) fn lease(core: &Arc<Core>, len: usize, owner: Owner, options: AllocOptions) -> Result<Self> {
+    pub(crate) fn lease(
+        core: &Arc<Core>,
+        len: usize,
+        owner: Owner,
+        options: AllocOptions,
+        origin: impl FnOnce(Level) -> Option<Origin>,
+    ) -> Result<Self> {
         let mut found = core.lease(len, owner)?;
         if options.zeroed && !found.zeroed {
             found.block.clear(len);
         }
         found.block.slot().open(len, owner, options.kind);
         let buffer = Self { block: ManuallyDrop::new(found.block) };
-        let force = options.record || options.kind == LeaseKind::Explicit;
-        if let Some(level) = core.recorder.wants(force) {
-            buffer.record(core, level, options.site);
+        if found.is_sample || options.record || options.kind == LeaseKind::Explicit {
+            buffer.record(core, options, origin);
+        } else {
+            options.discard();
         }
         Ok(buffer)
     }
 
     #[cold]
-    fn record(&self, core: &Core, level: Level, site: Option<Arc<str>>) {
-        if core.recorder.acquired(level, self.describe(), site) {
-            self.block.slot().set_recorded();
+    #[inline(never)]
+    fn record(&self, core: &Core, options: AllocOptions, origin: impl FnOnce(Level) -> Option<Origin>) {
+        let Some(level) = core.recorder.recording() else { return };
+        let AllocOptions { site, origin: known, .. } = options;
+        let mut origin = known.map(|known| *known).or_else(|| origin(level)).unwrap_or_default();
+        origin.site = site.or(origin.site);
+        if core.recorder.acquired(level, self.describe(), origin) {
+            self.block.slot().set_recorded(level >= Level::Advanced);
         }
+    }
+
+    /// Notes in the lease's record that the buffer was used here, and what for: reports show the last
+    /// [`TOUCHES_MAX`](crate::leak::TOUCHES_MAX) such notes. Costs next to nothing unless the lease carries a record that
+    /// keeps them, which those made at [`Level::Advanced`] and above do.
+    ///
+    /// ```
+    /// # use ironcliw_actors::leak::Level;
+    /// # use ironcliw_actors::pool::{Owner, Pool, PoolConfig};
+    /// # let pool = Pool::new(PoolConfig::limited(1 << 20))?;
+    /// pool.recorder().set_level(Level::Paranoid);
+    /// let buffer = pool.allocate(1000, Owner::named("example"))?;
+    /// buffer.touch("decoded");
+    /// # Ok::<_, ironcliw_actors::Error>(())
+    /// ```
+    #[inline]
+    #[track_caller]
+    pub fn touch(&self, hint: &str) {
+        if self.is_traced() {
+            let here = Location::caller();
+            self.note(hint.into(), Some(format!("{}:{}", here.file(), here.line()).into()));
+        }
+    }
+
+    /// The same by a caller from another language, at the place that `site` names if it is asked.
+    #[inline]
+    pub fn touch_at(&self, hint: &str, site: impl FnOnce() -> Option<Arc<str>>) {
+        if self.is_traced() {
+            self.note(hint.into(), site());
+        }
+    }
+
+    /// Whether the lease's record keeps touches.
+    #[inline]
+    pub fn is_traced(&self) -> bool {
+        self.block.slot().terms().is_traced()
+    }
+
+    #[cold]
+    fn note(&self, hint: Arc<str>, site: Option<Arc<str>>) {
+        // SAFETY: the block has a reference to its core while it lives, which is as long as this buffer does.
+        let core = unsafe { self.block.core().as_ref() };
+        core.recorder.touched(self.id(), Touch { hint, site, at: Instant::now() });
     }
 
     /// Ends the lease, as it is demanded of [`LeaseKind::Explicit`] ones; other kinds may as well be dropped.
@@ -55,9 +113,14 @@ impl Buffer {
     /// Says that the owner gives the buffer to somebody else, as an actor does with its answers: from now on it is the
     /// receiver's to let go of, and no leftover of its owner should that crash. It stays counted for who leased it.
     #[must_use]
-    pub fn hand_over(self) -> Self {
-        self.block.slot().set_handed_over();
+    pub fn hand_over(mut self) -> Self {
+        self.mark_handed_over();
         self
+    }
+
+    /// The same of a buffer that stays where it is.
+    pub fn mark_handed_over(&mut self) {
+        self.block.slot().set_handed_over();
     }
 
     /// A plain lease of as many bytes, for the same owner and from the same pool, to be overwritten.
@@ -67,7 +130,7 @@ impl Buffer {
     pub fn same_sized(&self) -> Result<Self> {
         // SAFETY: the block has a reference to its core while it lives, which is as long as this buffer does.
         let core = unsafe { Core::referenced(self.block.core()) };
-        Self::lease(&core, self.len(), self.owner(), AllocOptions::for_overwrite())
+        Self::lease(&core, self.len(), self.owner(), AllocOptions::for_overwrite(), |_| None)
     }
 
     /// The lease's id, unique for the pool's life.
@@ -165,10 +228,10 @@ impl Buffer {
         // SAFETY: the block has a reference to its core, and `drop` has not given it back yet.
         let core = unsafe { self.block.core().as_ref() };
         if lease.kind == LeaseKind::Explicit && !terms.is_released() {
-            let told = core.recorder.released(lease, Outcome::DroppedUnreleased);
+            let told = core.recorder.dropped_unreleased(lease, terms.is_recorded());
             core.accounts.unreleased(lease.owner, lease.class, lease.block_bytes, told);
         } else if terms.is_recorded() {
-            core.recorder.released(lease, Outcome::Returned);
+            core.recorder.returned(lease);
         }
     }
 }

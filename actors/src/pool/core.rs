@@ -50,12 +50,14 @@ pub(crate) struct Core {
 pub(crate) struct Found {
     pub(crate) block: Block,
     pub(crate) zeroed: bool,
+    /// Whether sampling wants the lease recorded.
+    pub(crate) is_sample: bool,
 }
 
 impl Core {
     /// A core with one handle.
     pub(crate) fn new(budget: Budget, recorder: Arc<Recorder>) -> Arc<Self> {
-        Arc::new(Self {
+        let core = Arc::new(Self {
             budget,
             slots: SlotTable::new(),
             caches: Roster::new(),
@@ -66,7 +68,14 @@ impl Core {
             eviction: CachePadded::default(),
             handles: CachePadded::new(AtomicUsize::new(1)),
             closed: AtomicBool::new(false),
-        })
+        });
+        let watched = Arc::downgrade(&core);
+        core.recorder.watch_pace(Box::new(move || {
+            if let Some(core) = watched.upgrade() {
+                core.caches.restart_sampling();
+            }
+        }));
+        core
     }
 
     pub(crate) fn add_handle(&self) {
@@ -115,7 +124,8 @@ impl Core {
         if let Some(inside) = cache::enter(Arc::as_ptr(self))
             && let Some(block) = inside.lease(class, owner)
         {
-            return Ok(Found { block, zeroed: false });
+            let is_sample = inside.is_sample(|| self.recorder.pace());
+            return Ok(Found { block, zeroed: false, is_sample });
         }
         self.find(len, owner)
     }
@@ -138,7 +148,7 @@ impl Core {
                 }
             } else if let Some(magazine) = self.shelf(class).take() {
                 match self.lease_from(magazine, class, owner) {
-                    Some(block) => return Ok(Found { block, zeroed: false }),
+                    Some((block, is_sample)) => return Ok(Found { block, zeroed: false, is_sample }),
                     None => continue,
                 }
             } else if bytes >= BORROWED_BYTES_MIN && self.borrow(class) {
@@ -148,18 +158,23 @@ impl Core {
             self.note_high_water();
             if self.budget.try_reserve(bytes) {
                 let block = self.make(class, bytes).ok_or_else(|| self.exhausted(len))?;
-                self.caches.with(self, |inside| inside.begin(owner, class, bytes));
-                return Ok(Found { block, zeroed: true });
+                let is_sample = self.caches.with(self, |inside| {
+                    inside.begin(owner, class, bytes);
+                    inside.is_sample(|| self.recorder.pace())
+                });
+                return Ok(Found { block, zeroed: true, is_sample });
             } else if !self.make_room(bytes) {
                 return Err(self.exhausted(len));
             }
         }
     }
 
-    fn lease_from(self: &Arc<Self>, magazine: Magazine, class: SizeClass, owner: Owner) -> Option<Block> {
+    fn lease_from(self: &Arc<Self>, magazine: Magazine, class: SizeClass, owner: Owner) -> Option<(Block, bool)> {
         magazine.prefetch();
-        let (block, rest) =
-            self.caches.with(self, |inside| inside.lease_from(magazine, class, owner, &self.budget.shelved));
+        let (block, rest) = self.caches.with(self, |inside| {
+            let (block, rest) = inside.lease_from(magazine, class, owner, &self.budget.shelved);
+            (block.map(|block| (block, inside.is_sample(|| self.recorder.pace()))), rest)
+        });
         if let Err(rest) = self.shelf(class).put(rest) {
             self.free_shelved(rest);
         }

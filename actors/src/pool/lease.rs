@@ -1,5 +1,7 @@
 //! What a caller asks for besides bytes.
 
+use crate::leak::Origin;
+use std::mem::ManuallyDrop;
 use std::sync::Arc;
 
 /// How a lease is meant to end.
@@ -26,12 +28,15 @@ pub struct AllocOptions {
     pub record: bool,
     /// Where the caller's program asked, such as `app.py:12`; shown in leak reports of recorded leases.
     pub site: Option<Arc<str>>,
+    /// Who asked, of a caller that knew before that the lease is to be recorded; see
+    /// [`Pool::allocate_from`](super::Pool::allocate_from) for the others.
+    pub origin: Option<Box<Origin>>,
 }
 
 impl Default for AllocOptions {
     #[inline]
     fn default() -> Self {
-        Self { zeroed: true, kind: LeaseKind::Plain, record: false, site: None }
+        Self { zeroed: true, kind: LeaseKind::Plain, record: false, site: None, origin: None }
     }
 }
 
@@ -45,6 +50,15 @@ impl AllocOptions {
     /// A lease that must be released explicitly.
     pub fn explicit() -> Self {
         Self { kind: LeaseKind::Explicit, ..Self::default() }
+    }
+
+    /// Drops it. In line as long as there is nothing to drop, which the usual callers' compiler knows.
+    #[inline(always)]
+    pub(crate) fn discard(self) {
+        let options = ManuallyDrop::new(self);
+        if options.site.is_some() || options.origin.is_some() {
+            drop(ManuallyDrop::into_inner(options));
+        }
     }
 
     /// With this site.

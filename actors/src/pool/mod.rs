@@ -57,7 +57,7 @@ pub use system::{MemoryReading, MemorySource, SystemMemory};
 
 use self::core::Core;
 use crate::Result;
-use crate::leak::Recorder;
+use crate::leak::{Level, Origin, Recorder};
 use std::sync::Arc;
 
 /// A pool of buffers. Clones are handles of the same pool.
@@ -126,7 +126,32 @@ impl Pool {
     /// As [`Pool::allocate`].
     #[inline]
     pub fn allocate_with(&self, len: usize, owner: Owner, options: AllocOptions) -> Result<Buffer> {
-        Buffer::lease(&self.core, len, owner, options)
+        Buffer::lease(&self.core, len, owner, options, |_| None)
+    }
+
+    /// The same for a caller from another language, which is asked for its origin if the lease is recorded, and what its
+    /// record is to carry.
+    ///
+    /// # Errors
+    /// As [`Pool::allocate`].
+    #[inline]
+    pub fn allocate_from(
+        &self,
+        len: usize,
+        owner: Owner,
+        options: AllocOptions,
+        origin: impl FnOnce(Level) -> Origin,
+    ) -> Result<Buffer> {
+        Buffer::lease(&self.core, len, owner, options, |level| Some(origin(level)))
+    }
+
+    /// Whether a lease that is about to be asked for should be recorded, by the level and by sampling, and what its record
+    /// is to carry: for a caller that will not be there when it begins. It asks with
+    /// [`AllocOptions::record`] and [`AllocOptions::origin`] then.
+    pub fn sample(&self) -> Option<Level> {
+        let every = || self.core.recorder.pace();
+        let is_sample = self.core.caches.with(&self.core, |inside| inside.is_sample(every));
+        is_sample.then(|| self.core.recorder.recording()).flatten()
     }
 
     /// Whether this lease has not ended.

@@ -34,10 +34,12 @@ pub(crate) struct Slot {
 const EXPLICIT: u32 = 1 << 16;
 /// The leak tracker heard of the lease's beginning.
 const RECORDED: u32 = 1 << 17;
+/// The record keeps touches.
+const TRACED: u32 = 1 << 19;
 /// The lease's holder ends it on purpose.
 const RELEASED: u32 = 1 << 18;
 /// Who it is counted for has given it to somebody else.
-const HANDED_OVER: u32 = 1 << 19;
+const HANDED_OVER: u32 = 1 << 20;
 
 /// A lease's owner, and how it is meant to end and does, as far as its end is concerned.
 #[derive(Debug, Clone, Copy)]
@@ -56,6 +58,11 @@ impl Terms {
 
     pub(crate) fn is_recorded(self) -> bool {
         self.0 & RECORDED != 0
+    }
+
+    #[inline]
+    pub(crate) fn is_traced(self) -> bool {
+        self.0 & TRACED != 0
     }
 
     pub(crate) fn is_released(self) -> bool {
@@ -176,8 +183,9 @@ impl Slot {
         Terms(self.terms.load(Ordering::Relaxed))
     }
 
-    pub(crate) fn set_recorded(&self) {
-        self.terms.store(self.terms().0 | RECORDED, Ordering::Relaxed);
+    pub(crate) fn set_recorded(&self, traced: bool) {
+        let traced = if traced { TRACED } else { 0 };
+        self.terms.store(self.terms().0 | RECORDED | traced, Ordering::Relaxed);
     }
 
     pub(crate) fn set_released(&self) {

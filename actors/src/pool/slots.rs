@@ -42,7 +42,8 @@ impl LeaseId {
         Self(generation << INDEX_BITS | u64::from(slot))
     }
 
-    fn slot(self) -> usize {
+    /// The slot's place in the table.
+    pub(crate) fn slot(self) -> usize {
         (self.0 & ((1 << INDEX_BITS) - 1)) as usize
     }
 

@@ -11,6 +11,8 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 use super::context::ActorContext;
+use super::current;
+use super::handing;
 use super::host::Host;
 use super::message::{Body, PyMessage, PyReply};
 use super::record::{Record, in_full};
@@ -65,6 +67,7 @@ impl PyActor {
         let kwargs = recipe.kwargs.as_ref().and_then(|kwargs| kwargs.bind(py)).map(|kwargs| kwargs.cast::<PyDict>());
         let kwargs = kwargs.transpose()?;
         let context = (recipe.make_context)(py)?;
+        let _entered = current::enter(&recipe.record);
         let with_class: Vec<_> = std::iter::once(class.clone()).chain(args.iter()).collect();
         let instance = class.call_method(intern!(py, "__new__"), PyTuple::new(py, with_class)?, kwargs)?;
         instance.setattr(intern!(py, "context"), &context)?;
@@ -90,7 +93,8 @@ impl PyActor {
             };
             match (args, self.instance.bind(py).getattr(name)) {
                 (Ok(args), Ok(method)) => {
-                    Running::begin(&method, &args, None, self.event_loop.bind(py), &self.host, None)
+                    let _entered = current::enter(&self.record);
+                    Running::begin(&method, &args, None, self.event_loop.bind(py), (&self.host, &self.record), None)
                 }
                 (Err(error), _) | (_, Err(error)) => Running::raised(error),
             }
@@ -131,7 +135,8 @@ impl PyActor {
             };
             let context = context.as_ref().and_then(|context| context.bind(py));
             let (method, event_loop) = (self.on_message.bind(py), self.event_loop.bind(py));
-            Running::begin(method, &args, context, event_loop, &self.host, asker)
+            let _entered = current::enter(&self.record);
+            Running::begin(method, &args, context, event_loop, (&self.host, &self.record), asker)
         })
     }
 
@@ -141,7 +146,12 @@ impl PyActor {
             ctx.stop();
         }
         match ended {
-            Ended::Value(value) => Python::attach(|py| PyReply(Keep::new(value.bind(py)))),
+            Ended::Value(value) => Python::attach(|py| {
+                if self.record.has_leased() {
+                    handing::hand_over(value.bind(py));
+                }
+                PyReply(Keep::new(value.bind(py)))
+            }),
             Ended::CalledOff => Python::attach(PyReply::none),
             Ended::Raised(error) => self.crash(&error),
         }

@@ -30,6 +30,7 @@
 //! | `running.rs` | a Python call that is under way |
 //! | `host.rs` | the loops that actors live on, and what follows when one closes |
 //! | `message.rs`, `answer.rs` | what travels to the actor, and the way back |
+//! | `current.rs` | whose code runs |
 //! | `record.rs` | what is known of an actor across its incarnations |
 //! | `feed.rs` | a Rust actor that asks a Python one |
 //! | `spawn.rs`, `options.rs` | from keywords to a child |
@@ -38,8 +39,10 @@
 mod actor;
 mod answer;
 mod context;
+mod current;
 mod feed;
 mod group;
+mod handing;
 mod host;
 mod message;
 mod options;
@@ -61,6 +64,7 @@ use crate::errors;
 
 pub(crate) use actor::PyActor;
 pub(crate) use context::ActorContext;
+pub(crate) use current::owner;
 pub(crate) use group::{Supervisor, new_group};
 pub(crate) use reference::ActorRef;
 pub(crate) use spawn::{Parent, spawn};

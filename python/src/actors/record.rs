@@ -1,10 +1,11 @@
 //! What is known of an actor across its incarnations.
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::{Arc, OnceLock};
 
 use ironcliw::SupervisorRef;
+use ironcliw_actors::pool::Owner;
 use parking_lot::Mutex;
 use pyo3::exceptions::PyBaseException;
 use pyo3::prelude::*;
@@ -16,6 +17,8 @@ pub(crate) struct Record {
     pub(crate) path: String,
     pub(crate) name: String,
     pub(crate) parent: SupervisorRef,
+    /// Whom its leases are booked on, once it has taken one: there are only so many owners.
+    owner: OnceLock<Owner>,
     /// What the last incarnation raised, until the next has heard of it.
     last_error: Mutex<Option<Arc<Keep>>>,
     /// Its loop has closed: it will not come back.
@@ -32,11 +35,21 @@ impl Record {
             path,
             name,
             parent,
+            owner: OnceLock::new(),
             last_error: Mutex::default(),
             is_homeless: AtomicBool::new(false),
             fault: Mutex::default(),
             has_fault: AtomicBool::new(false),
         }
+    }
+
+    pub(super) fn owner(&self) -> Owner {
+        *self.owner.get_or_init(|| Owner::named(&self.path))
+    }
+
+    /// Whether it ever leased a buffer.
+    pub(super) fn has_leased(&self) -> bool {
+        self.owner.get().is_some()
     }
 
     /// An incarnation ends for this exception.

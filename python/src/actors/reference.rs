@@ -20,6 +20,7 @@ use super::record::Record;
 use super::{Realm, spawn};
 use crate::args;
 use crate::bridge::{self, Call, Failure, Outcome};
+use crate::buffer::Buffer;
 use crate::send::{Shared, expire};
 
 #[pyclass(module = "ironcliw", frozen, weakref)]
@@ -70,6 +71,14 @@ impl ActorRef {
             self.address.ask_into(message, timeout, Box::new(AnswerSink { to, record: self.record.clone() }));
             Ok(())
         })
+    }
+
+    /// A buffer that is sent as a message knows where it went, if its record keeps such things.
+    fn note_handed(&self, message: &Bound<'_, PyAny>) {
+        if let Ok(buffer) = message.cast_exact::<Buffer>() {
+            buffer.get().note_sent(message.py(), self.path());
+            buffer.get().mark_handed_over();
+        }
     }
 
     /// Sends `messages` in order; `answer` makes the call's value of how many were sent.
@@ -148,6 +157,7 @@ impl ActorRef {
     #[pyo3(signature = (message, /, *, timeout=None))]
     fn ask<'py>(&self, message: &Bound<'py, PyAny>, timeout: Option<f64>) -> PyResult<Bound<'py, Call>> {
         let py = message.py();
+        self.note_handed(message);
         let message = PyMessage::new(message, Some(&current_context(py)?));
         self.ask_with(py, "ask", message, timeout)
     }
@@ -155,6 +165,7 @@ impl ActorRef {
     #[pyo3(signature = (message, /))]
     fn tell<'py>(&self, message: &Bound<'py, PyAny>) -> PyResult<Bound<'py, Call>> {
         let py = message.py();
+        self.note_handed(message);
         let message = PyMessage::new(message, Some(&current_context(py)?));
         self.tell_all(py, "tell", std::iter::once(message), |_| Outcome::Unit)
     }

@@ -19,7 +19,9 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyTuple;
 
+use super::current::Suspended;
 use super::host::Host;
+use super::record::Record;
 use crate::send::Shared;
 
 /// How a Python call ended.
@@ -42,6 +44,8 @@ pub(super) struct Waiting {
     asker: Option<Shared>,
     is_cancelled: bool,
     is_over: bool,
+    /// Gone before the task is.
+    suspended: Option<Suspended>,
 }
 
 impl Running {
@@ -55,7 +59,7 @@ impl Running {
         args: &Bound<'_, PyTuple>,
         context: Option<&Bound<'_, PyAny>>,
         event_loop: &Bound<'_, PyAny>,
-        host: &Arc<Host>,
+        of: (&Arc<Host>, &Arc<Record>),
         asker: Option<Shared>,
     ) -> Self {
         let py = method.py();
@@ -73,14 +77,14 @@ impl Running {
         if !is_awaitable(&value) {
             return Self::Over(Some(Ended::Value(value.unbind())));
         }
-        Self::begin_task(&value, context, event_loop, host, asker).unwrap_or_else(Self::raised)
+        Self::begin_task(&value, context, event_loop, of, asker).unwrap_or_else(Self::raised)
     }
 
     fn begin_task(
         awaitable: &Bound<'_, PyAny>,
         context: Option<&Bound<'_, PyAny>>,
         event_loop: &Bound<'_, PyAny>,
-        host: &Arc<Host>,
+        (host, record): (&Arc<Host>, &Arc<Record>),
         asker: Option<Shared>,
     ) -> PyResult<Self> {
         let py = awaitable.py();
@@ -90,8 +94,9 @@ impl Running {
         }
         let done = Bound::new(py, Done { over: AtomicBool::new(false), waker: Mutex::default(), host: host.clone() })?;
         task.call_method1(intern!(py, "add_done_callback"), (&done,))?;
+        let suspended = Some(Suspended::new(&task, record));
         let (task, done) = (task.unbind(), done.unbind());
-        Ok(Self::Task(Waiting { task, done, asker, is_cancelled: false, is_over: false }))
+        Ok(Self::Task(Waiting { task, done, asker, is_cancelled: false, is_over: false, suspended }))
     }
 }
 
@@ -115,6 +120,7 @@ impl Waiting {
         }
         if done.over.load(Acquire) {
             self.is_over = true;
+            self.suspended = None;
             return Poll::Ready(Python::attach(|py| outcome(self.task.bind(py), self.is_cancelled)));
         }
         if !self.is_cancelled && self.asker.as_ref().is_some_and(Shared::is_called_off) {
@@ -134,6 +140,8 @@ impl Waiting {
 impl Drop for Waiting {
     /// Its time is over, or its thread's: nobody is left to hear what it comes to.
     fn drop(&mut self) {
+        // A task that is being cancelled may clean up: what it leases meanwhile is Python's.
+        self.suspended = None;
         if !self.is_over && !self.done.get().over.load(Acquire) {
             // Not where the interpreter is gone, or about to be.
             Python::try_attach(|py| self.cancel(py));

@@ -37,6 +37,7 @@ use super::class::SizeClass;
 use super::core::Core;
 use super::owner::Owner;
 use super::shelf::Shelf;
+use crate::leak::Countdown;
 use std::sync::Weak;
 use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicPtr, AtomicUsize, Ordering::Relaxed};
 
@@ -50,6 +51,7 @@ pub(crate) struct ThreadCache {
     gate: Gate,
     /// Whether a living thread has it; the shared one is nobody's.
     owned: AtomicBool,
+    countdown: Countdown,
     cached: AtomicUsize,
     allowance: AtomicUsize,
     low: AtomicIsize,
@@ -66,6 +68,7 @@ impl ThreadCache {
         Self {
             gate: Gate::new(attention),
             owned: AtomicBool::new(true),
+            countdown: Countdown::new(),
             cached: AtomicUsize::new(0),
             allowance: AtomicUsize::new(0),
             low: AtomicIsize::new(0),
@@ -120,6 +123,17 @@ impl Inside<'_> {
         }
         self.cache.tallies.begin_classed(owner, class);
         Some(block)
+    }
+
+    /// Whether the lease that was just counted is one of those to be recorded, one in `every()` on average.
+    #[inline(always)]
+    pub(crate) fn is_sample(&self, every: impl FnOnce() -> u32) -> bool {
+        self.cache.countdown.is_sample(every)
+    }
+
+    /// The next lease asks anew whether it is.
+    pub(crate) fn restart_sampling(&self) {
+        self.cache.countdown.restart();
     }
 
     /// Keeps a block whose lease has ended, and counts the end: or neither.

@@ -94,6 +94,13 @@ impl Roster {
         self.iter().for_each(|cache| cache.gate.lower(VISITED));
     }
 
+    /// Every thread's next lease asks anew whether it is one to be recorded.
+    pub(crate) fn restart_sampling(&self) {
+        self.visit(|inside| inside.restart_sampling());
+        let _sharing = self.sharing.lock();
+        Inside { cache: &self.shared, by_gate: false, keeps: false }.restart_sampling();
+    }
+
     /// Has every thread ask before it leases or keeps a block: from the return of this call on, for good if the pool is
     /// `closing` and otherwise until [`Roster::relax`]. False if a thread did not come out of its cache.
     pub(crate) fn restrict(&self, closing: bool) -> bool {

@@ -9,6 +9,7 @@
 
 mod rows;
 mod system;
+mod tracking;
 mod work;
 
 use std::process::ExitCode;

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use ironcliw_actors::leak::Level;
 use ironcliw_bench::{Better, Cell, Goal, Row};
 
 use crate::system::{Allocator, FreeList, Mimalloc, ObjectPool, Opool, Ours, System, SystemMalloc};
-use crate::work;
+use crate::{tracking, work};
 
 /// A picture of 1920 × 1080 pixels of three bytes.
 const FRAME: usize = 1920 * 1080 * 3;
@@ -72,7 +73,11 @@ pub fn all() -> Vec<Row> {
         // What malloc keeps for itself cannot be told; mimalloc's purge is delayed. So ours is alone here.
         rows.push(row(format!("allocate, fill, release, trim, {name}"), cells!([Ours<false>], len, fill_fresh), &[]));
     }
-    let tracked = cells!([Ours<false>, Ours<false, false>], 1 << 10, take_and_give);
-    rows.push(row("tracking one lease in 128, 1 KiB".to_owned(), tracked, &[]));
+    for (name, level, most) in
+        [("simple (1 in 128)", Level::Simple, 1.0), ("paranoid, 16 frames", Level::Paranoid, 2000.0)]
+    {
+        let cost = Cell { system: "ironcliw", measure: Box::new(move |time| tracking::cost(level, time)) };
+        rows.push(row(format!("what tracking adds to a lease, {name}"), vec![cost], &[Limit(most)]));
+    }
     rows
 }

@@ -5,7 +5,6 @@ use std::marker::PhantomData;
 use std::ptr::NonNull;
 
 use crossbeam_queue::ArrayQueue;
-use ironcliw_actors::leak::{Level, RecorderConfig};
 use ironcliw_actors::pool::{Buffer, Owner, Pool, PoolConfig};
 use mimalloc::MiMalloc;
 
@@ -30,25 +29,19 @@ pub trait System: Sync + 'static {
     fn forget(&'static self) {}
 }
 
-/// Ours: leases to be overwritten, or zeroed as by default; with a sample of the leases recorded, or none.
-pub struct Ours<const ZEROED: bool, const SAMPLED: bool = true> {
+/// Ours: leases to be overwritten, or zeroed as by default.
+pub struct Ours<const ZEROED: bool> {
     pool: Pool,
     owner: Owner,
     len: usize,
 }
 
-impl<const ZEROED: bool, const SAMPLED: bool> System for Ours<ZEROED, SAMPLED> {
-    const NAME: &'static str = match (ZEROED, SAMPLED) {
-        (false, true) => "ironcliw",
-        (false, false) => "ironcliw, untracked",
-        (true, _) => "ironcliw, zeroed",
-    };
+impl<const ZEROED: bool> System for Ours<ZEROED> {
+    const NAME: &'static str = if ZEROED { "ironcliw, zeroed" } else { "ironcliw" };
     type Held = Buffer;
 
     fn new(len: usize) -> Self {
-        let level = if SAMPLED { Level::Simple } else { Level::Disabled };
-        let leaks = RecorderConfig { level, ..RecorderConfig::default() };
-        let pool = Pool::new(PoolConfig { leaks, ..PoolConfig::limited(1 << 30) }).expect("the limit is not too small");
+        let pool = Pool::new(PoolConfig::limited(1 << 30)).expect("the limit is not too small");
         Self { pool, owner: Owner::named("bench"), len }
     }
 

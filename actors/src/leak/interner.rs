@@ -1,0 +1,105 @@
+//! Stacks that are kept once: programs lease in few places and often.
+//!
+//! A set of shards, each behind a lock that is held for a look-up. It holds at most [`SHARDS`] × [`SHARD_MAX`] stacks, those
+//! that nobody else holds included: a shard that is full lets go of them, and if that does not help it keeps no more, so that a
+//! program with endlessly many different stacks has one a record.
+
+use super::stack::{Frame, Stack};
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::Arc;
+
+const SHARDS: usize = 16;
+/// 16,384 in all, of about 200 bytes: 3 MB.
+const SHARD_MAX: usize = 1024;
+
+/// Of stacks that have this hash; the second of two with an equal hash is not kept.
+type Shard = HashMap<u64, Arc<Stack>, BuildHasherDefault<Hashed>>;
+
+static STACKS: [Mutex<Shard>; SHARDS] = [const { Mutex::new(HashMap::with_hasher(BuildHasherDefault::new())) }; SHARDS];
+
+/// Passes on what is a hash already.
+#[derive(Default)]
+pub(super) struct Hashed(u64);
+
+impl Hasher for Hashed {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|&byte| self.0 = self.0 << 8 | u64::from(byte));
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+}
+
+/// The stack of these calls.
+pub(super) fn intern(addresses: &[usize], foreign: Vec<Arc<Frame>>) -> Arc<Stack> {
+    let hash = hash(addresses, &foreign);
+    // The map uses the upper seven bits and the lower ones.
+    let mut shard = STACKS[(hash >> 32) as usize % SHARDS].lock();
+    if let Some(known) = shard.get(&hash) {
+        return if is_equal(known, addresses, &foreign) { known.clone() } else { Arc::new(made(addresses, foreign)) };
+    }
+    let stack = Arc::new(made(addresses, foreign));
+    let mut gone = Shard::default();
+    if shard.len() >= SHARD_MAX {
+        gone = shard.extract_if(|_, stack| Arc::strong_count(stack) == 1).collect();
+    }
+    if shard.len() < SHARD_MAX {
+        shard.insert(hash, stack.clone());
+    }
+    drop(shard);
+    drop(gone);
+    stack
+}
+
+fn made(addresses: &[usize], foreign: Vec<Arc<Frame>>) -> Stack {
+    Stack { addresses: addresses.into(), foreign: foreign.into() }
+}
+
+/// Foreign frames are interned by who makes them: equal ones that are not the same make two stacks, which is only less thrifty.
+fn is_equal(stack: &Stack, addresses: &[usize], foreign: &[Arc<Frame>]) -> bool {
+    *stack.addresses == *addresses
+        && stack.foreign.len() == foreign.len()
+        && stack.foreign.iter().zip(foreign).all(|(one, other)| Arc::ptr_eq(one, other))
+}
+
+/// Multiply and rotate, as rustc's own tables do (`rustc-hash`), and a last step that spreads the upper bits.
+fn hash(addresses: &[usize], foreign: &[Arc<Frame>]) -> u64 {
+    const FACTOR: u64 = 0xf135_7aea_2e62_a9c5;
+    let foreign = foreign.iter().map(|frame| Arc::as_ptr(frame).addr());
+    let mut hash = 0u64;
+    for word in addresses.iter().copied().chain(foreign) {
+        hash = (hash.rotate_left(5) ^ word as u64).wrapping_mul(FACTOR);
+    }
+    hash ^ hash >> 29
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_stacks_are_one_and_others_are_not() {
+        let frame = |line| Arc::new(Frame { function: "f".to_owned(), file: None, line: Some(line) });
+        let (one, two) = (frame(1), frame(2));
+        let first = intern(&[1, 2, 3], vec![one.clone()]);
+        assert!(Arc::ptr_eq(&first, &intern(&[1, 2, 3], vec![one.clone()])));
+        for other in [intern(&[1, 2], vec![one.clone()]), intern(&[1, 2, 3], vec![two]), intern(&[1, 2, 3], vec![])] {
+            assert!(!Arc::ptr_eq(&first, &other));
+        }
+    }
+
+    #[test]
+    fn the_set_is_bounded_and_lets_go_of_what_nobody_holds() {
+        for n in 0..4 * SHARDS * SHARD_MAX {
+            intern(&[n, 77], Vec::new());
+        }
+        assert!(STACKS.iter().all(|shard| shard.lock().len() <= SHARD_MAX));
+    }
+}
