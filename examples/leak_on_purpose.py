@@ -75,7 +75,9 @@ async def main() -> None:
         print(rt.leaks.report())
 
         forgotten, hoarded, grown = found["dropped_unreleased"], found["too_old"], found["growing"]
-        assert forgotten.equal == 3 and forgotten.bytes == 27_000 and "leak_on_purpose.py" in str(forgotten.site)
+        assert (
+            forgotten.equal == 3 and forgotten.bytes == 27_000 and "leak_on_purpose.py" in str(forgotten.site)
+        )
         assert hoarded.equal == 1 and hoarded.age > 0.5 and "leak_on_purpose.py" in str(hoarded.site)
         assert grown.class_size == 32_768 and grown.owner == "python" and grown.counts == sorted(grown.counts)
         print("Found: three forgotten, one hoarded, two out of a scope, and a cache that grows.")

@@ -90,6 +90,7 @@ __all__ = [
     "Runtime",
     "Scheduler",
     "Supervisor",
+    "_Scope",
     "__version__",
     "_build_info",
     "_describe_leaks",
@@ -349,7 +350,7 @@ class Buffer:
         Views, `freeze()` and being sent to an actor are noted by themselves."""
 
     def hand_over(self) -> Self:
-        """Says that the actor which leased it gives it away: should the actor crash, it is no leftover of the actor's.
+        """Says that the actor which leased it gives it away: it is no leftover should that actor crash.
 
         What an actor answers with, and a buffer that it sends, is handed over without a word."""
 
@@ -448,8 +449,8 @@ class LeakReport:
 
 @final
 class LeakTable:
-    """What `rt.leaks.report()` answers: `str()` is the table, of at most 110 columns, and a notebook shows it as
-    HTML."""
+    """What `rt.leaks.report()` answers: `str()` is the table, of at most 110 columns, and a notebook
+    shows it as HTML."""
 
     @property
     def leaks(self) -> list[LeakReport]: ...
@@ -468,14 +469,14 @@ class Leaks:
     level: LeakLevel
     @property
     def age_limit(self) -> AgeLimits:
-        """After how many seconds a lease is too old, by its kind; set it to seconds or None for all kinds, or to
-        a dictionary for one."""
+        """After how many seconds a lease is too old, by its kind; set it to seconds or None for all kinds,
+        or to a dictionary for one."""
 
     @age_limit.setter
     def age_limit(self, limit: float | AgeLimits | None) -> None: ...
     def check(self, *, timeout: float | None = None) -> Call[list[LeakReport]]:
-        """Tracked buffers that died without a release, recorded leases that live longer than they should, those
-        that outlive their owner's crash, and classes that grow.
+        """Tracked buffers that died without a release, recorded leases that live longer than they should,
+        those that outlive their owner's crash, and classes that grow.
 
         Empty when nothing leaked; a buffer that is in use for a while is no leak.
         """

@@ -75,7 +75,8 @@ class DecodeError(Error, ValueError):
 
 
 class LeakError(Error, AssertionError):
-    """Buffers were still out at the end of a leak scope. The message is the report; `reports` has its entries."""
+    """Buffers were still out at the end of a leak scope. The message is the report; `reports` has its
+    entries."""
 
     def __init__(self, message: str, reports: list[LeakReport]) -> None:
         super().__init__(message, reports)

@@ -23,9 +23,9 @@ class LeakScope:
     """`with rt.leaks.scope() as s:` or `async with`: the leases that begin within and are live at its end.
 
     It sees all leases of the runtime, on every thread, so also those of tasks that happen to run at the same
-    time; with `owner` only one owner's. It is exact at every leak level: it compares the pool's lease table at
-    both ends. While it is open every lease is recorded, so that reports know where; the level stays what it
-    is. Scopes nest and overlap. Each is entered once.
+    time; with `owner` only one owner's. It is exact at every leak level: it compares the pool's lease table
+    at both ends. While it is open every lease is recorded, so that reports know where; the level stays what
+    it is. Scopes nest and overlap. Each is entered once.
     """
 
     def __init__(self, scope: _Scope, assert_clean: bool) -> None:
@@ -45,8 +45,8 @@ class LeakScope:
     def assert_clean(self, *, timeout: float = 1.0) -> None:
         """Raises `LeakError`, an `AssertionError`, if `check()` finds something.
 
-        What is on its way out, such as what a worker drops just after it has answered, gets `timeout` seconds;
-        and Python's garbage collector runs once, as a buffer in a reference cycle is out until it is found.
+        What is on its way out, such as what a worker drops just after it has answered, gets `timeout`
+        seconds; and Python's garbage collector runs once, as a buffer in a reference cycle is out until then.
         In a coroutine, await `wait_clean` instead: an event loop holds the result of the last await until its
         next turn.
         """

@@ -24,8 +24,8 @@ LeakLevel: TypeAlias = Literal["disabled", "simple", "advanced", "paranoid"]
 """How many leases carry a record of where they were taken. Counts are exact at every level."""
 
 LeakKind: TypeAlias = Literal["dropped_unreleased", "too_old", "still_out", "outlived_owner", "growing"]
-"""A tracked buffer that died without a release; a lease that is held for too long; one that is out at the end of
-its scope; one that outlives its owner's crash; leases of an owner and class that become ever more."""
+"""A tracked buffer that died without a release; a lease that is held for too long; one that is out at the end
+of its scope; one that outlives its owner's crash; leases of an owner and class that become ever more."""
 
 
 class AgeLimits(TypedDict, total=False):
@@ -45,7 +45,6 @@ class LeakTotal(TypedDict):
     count: int
     bytes: int
     """Of all blocks."""
-
 
 
 class Frame(TypedDict):

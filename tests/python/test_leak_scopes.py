@@ -148,7 +148,10 @@ def test_a_scope_is_used_as_a_block_and_once(rt: ironcliw.Runtime) -> None:
     assert repr(rt.leaks.scope(owner="images/0")) == "<ironcliw.LeakScope of images/0, new>"
 
 
-def test_the_fixture_looks_at_a_test(no_leaks: ironcliw.LeakScope, rt: ironcliw.Runtime) -> None:
+def test_the_fixture_looks_at_a_test(
+    no_leaks: ironcliw.LeakScope,  # noqa: F811
+    rt: ironcliw.Runtime,
+) -> None:
     buffer = rt.pool.try_allocate(100)
     assert [report.equal for report in no_leaks.check()] == [1]
     buffer.release()

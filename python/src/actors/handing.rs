@@ -22,15 +22,16 @@ pub(super) fn hand_over(value: &Bound<'_, PyAny>) {
 fn look(value: &Bound<'_, PyAny>, depth: usize) {
     if let Ok(buffer) = value.cast_exact::<Buffer>() {
         buffer.get().mark_handed_over();
+    } else if value.cast::<PyUntypedArray>().is_ok() || value.is_exact_instance_of::<PyMemoryView>() {
+        look_below(value.clone());
     } else if depth == 0 {
+        // Deeper than answers are nested.
     } else if let Ok(list) = value.cast_exact::<PyList>() {
         list.iter().take(MEMBERS_MAX).for_each(|member| look(&member, depth - 1));
     } else if let Ok(tuple) = value.cast_exact::<PyTuple>() {
         tuple.iter().take(MEMBERS_MAX).for_each(|member| look(&member, depth - 1));
     } else if let Ok(dict) = value.cast_exact::<PyDict>() {
         dict.iter().take(MEMBERS_MAX).for_each(|(_, member)| look(&member, depth - 1));
-    } else if value.cast::<PyUntypedArray>().is_ok() || value.is_exact_instance_of::<PyMemoryView>() {
-        look_below(value.clone());
     }
 }
 
