@@ -102,8 +102,8 @@ pub use error::Error;
 pub use event_loop::EventLoop;
 pub use group::{Group, GroupAsk, Router, least_loaded};
 pub use observe::{
-    ActorSnapshot, ActorState, ArbiterSnapshot, Metric, MetricKind, Section, Snapshot, Summary, SupervisionEvent,
-    SupervisorSnapshot, Wait, WaitSnapshot, What,
+    ActorSnapshot, ActorState, ArbiterSnapshot, Failure, Metric, MetricKind, Section, Snapshot, Summary,
+    SupervisionEvent, SupervisorSnapshot, Wait, WaitSnapshot, What,
 };
 pub use panics::catch_panic;
 pub use placement::{Location, LoopLocation, Placement};

@@ -2,10 +2,12 @@
 
 mod cast;
 
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use cast::*;
-use ironcliw::{Backoff, Runtime, Strategy, Supervisor, SupervisorSnapshot, What};
+use ironcliw::{Backoff, Child, Runtime, Strategy, Supervisor, SupervisorSnapshot, What};
 
 const MINUTE: Backoff = Backoff {
     min: Duration::from_secs(60),
@@ -91,4 +93,26 @@ fn the_budget_that_is_seen_grows_again_though_nothing_happens() {
     eventually(|| group(&runtime).budget_left == 3);
     assert_eq!((group(&runtime).restarts, group(&runtime).max_restarts), (1, 3));
     runtime.shutdown(SECOND).unwrap();
+}
+
+#[test]
+fn whoever_asked_hears_of_a_failure_before_the_next_incarnation_is_made() {
+    let runtime = runtime();
+    let (made, heard_of) = (Arc::<AtomicU64>::default(), Arc::<Mutex<Vec<_>>>::default());
+    runtime.on_failure(|_| panic!("an observer that fails harms nobody"));
+    let (sees, hears) = (made.clone(), heard_of.clone());
+    runtime.on_failure(move |failure| {
+        let made = sees.load(Ordering::SeqCst);
+        hears.lock().unwrap().push((failure.path.to_owned(), failure.incarnation, made));
+    });
+    let makes = made.clone();
+    let child = Child::new("counted", move || Scribe::new(Log::default(), makes.fetch_add(1, Ordering::SeqCst)));
+    let counted = runtime.block_on(runtime.spawn(child.backoff(Backoff::NONE))).unwrap();
+    for _ in 0..2 {
+        heard(&ask(&counted, Poison)).unwrap_err();
+        heard(&ask(&counted, WhichLife)).unwrap();
+    }
+    runtime.shutdown(SECOND).unwrap();
+    let told = |incarnation| ("user/counted".to_owned(), incarnation, incarnation + 1);
+    assert_eq!(*heard_of.lock().unwrap(), [told(0), told(1)], "and an end that is no failure is not told");
 }

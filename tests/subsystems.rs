@@ -6,13 +6,13 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use ironcliw::{Error as Refusal, ReplySink, Runtime, Section};
+use ironcliw::{Actor, Backoff, Child, Context, Error as Refusal, Handler, Message, ReplySink, Runtime, Section};
 use ironcliw_actors::image::codec::Encoding;
 use ironcliw_actors::image::{Answer, Channels, Image, ImageView, Job, Pipeline, Planes, Size, Source, Strides};
 use ironcliw_actors::inference::{Inference, LoadOptions, LoadedModel, Network, Precision, Tensor};
-use ironcliw_actors::leak::{AgeLimits, Check, LeakKind, Level, Outstanding, SetLevel};
+use ironcliw_actors::leak::{AgeLimits, Check, LeakKind, Level, LogNew, Outstanding, SetLevel};
 use ironcliw_actors::pool::{
-    AllocOptions, AllocateWhenFree, Buffer, LeaseKind, MemoryReading, MemorySource, Owner, PoolStats, Pressure,
+    AllocOptions, AllocateWhenFree, Buffer, LeaseKind, MemoryReading, MemorySource, Owner, Pool, PoolStats, Pressure,
     SetLimit, SizeClass, Statistics, Trim, Watch,
 };
 use ironcliw_actors::{Config, Error, Subsystems, ping::Ping};
@@ -256,7 +256,7 @@ fn submit(house: &House, job: Job) -> Told<Result<Answer, Error>> {
 #[test]
 fn an_images_output_is_pooled_memory_that_the_leak_tracker_knows() {
     let at_once = AgeLimits { plain: Some(Duration::ZERO), explicit: None };
-    let house = house_with(|config| (config.leak_level, config.leak_ages) = (Level::Paranoid, at_once));
+    let house = house_with(|config| (config.leak_level, config.leaks.ages) = (Level::Paranoid, at_once));
     let file = png(&house, 40, 30);
     let image = house.image(Job::Decode(file.into(), None));
     assert_eq!(image.buffer.owner().name(), "images/0");
@@ -718,6 +718,109 @@ fn an_image_worker_meets_a_crash_with_its_job_in_hand_and_the_queue_survives() {
     house.close();
 }
 
+/// Has a buffer of its own, puts one where nobody looks after it, and answers with a third.
+struct Hoarder {
+    pool: Pool,
+    owner: Owner,
+    kept: Vec<Buffer>,
+    strayed: Arc<Mutex<Vec<Buffer>>>,
+}
+
+impl Actor for Hoarder {}
+
+struct Hoard;
+
+impl Message for Hoard {
+    type Reply = Buffer;
+}
+
+impl Handler<Hoard> for Hoarder {
+    async fn handle(&mut self, _: Hoard, _: &mut Context<Self>) -> Buffer {
+        let lease = || self.pool.allocate(1000, self.owner).unwrap();
+        self.kept.push(lease());
+        self.strayed.lock().unwrap().push(lease());
+        lease().hand_over()
+    }
+}
+
+struct Fall;
+
+impl Message for Fall {
+    type Reply = ();
+}
+
+impl Handler<Fall> for Hoarder {
+    async fn handle(&mut self, _: Fall, _: &mut Context<Self>) {
+        panic!("it falls");
+    }
+}
+
+/// What is judged a leftover lives so long after the crash.
+const GRACE: Duration = Duration::from_millis(1100);
+
+#[test]
+fn of_an_actor_that_crashes_what_it_owned_comes_back_what_it_gave_stays_and_what_strayed_is_reported() {
+    let house = house();
+    let strayed = Arc::<Mutex<Vec<Buffer>>>::default();
+    let (pool, stray) = (house.subsystems.pool.clone(), strayed.clone());
+    let hoarder = move || {
+        let (pool, strayed, owner) = (pool.clone(), stray.clone(), Owner::named("user/hoarder"));
+        Hoarder { pool, owner, kept: Vec::new(), strayed }
+    };
+    let hoarder = house.run(house.runtime.spawn(Child::new("hoarder", hoarder).backoff(Backoff::NONE))).unwrap();
+    let given = house.run(hoarder.ask(Hoard).into_future()).unwrap();
+    assert_eq!(house.live("user/hoarder"), 3);
+    house.run(hoarder.ask(Fall).into_future()).unwrap_err();
+    // The next incarnation leases at once, and keeps what it leases.
+    let again = house.run(hoarder.ask(Hoard).into_future()).unwrap();
+    assert_eq!(house.live("user/hoarder"), 5, "the one in its state came back");
+    let check = || house.run(house.subsystems.leaks.ask(Check).into_future()).unwrap();
+    assert_eq!(check(), []);
+    std::thread::sleep(GRACE);
+    let [report] = &check()[..] else { panic!("one leftover") };
+    assert_eq!((report.kind, report.equal), (LeakKind::OutlivedOwner, 1), "{report}");
+    assert_eq!((report.owner.name(), report.incarnation), ("user/hoarder", Some(0)));
+    assert_eq!(report.id, Some(strayed.lock().unwrap()[0].id()));
+    strayed.lock().unwrap().remove(0);
+    assert_eq!(check(), []);
+    drop((given, again));
+    strayed.lock().unwrap().clear();
+    house.close();
+}
+
+#[test]
+fn what_an_image_worker_has_answered_with_is_no_leftover_of_its_crash() {
+    let house = house();
+    let images: Vec<_> = (0..5).map(|seed| house.image(Job::Resize(photo(32, 32, seed), small()))).collect();
+    let crash = house.crash("images/0");
+    let met = submit(&house, Job::Resize(photo(32, 32, 1), small()));
+    assert!(told(&met).is_err() || told(&crash).is_err());
+    assert_eq!(house.restarts("images/0"), 1);
+    std::thread::sleep(GRACE);
+    assert_eq!(house.live("images/0"), images.len() as u64);
+    assert_eq!(house.run(house.subsystems.leaks.ask(Check).into_future()).unwrap(), []);
+    drop(images);
+    house.close();
+}
+
+#[test]
+fn a_new_leak_is_logged_once_and_shown_by_kind() {
+    let house = house();
+    let log = || house.run(house.subsystems.leaks.ask(LogNew).into_future()).unwrap();
+    assert_eq!(log(), 0);
+    let explicit = AllocOptions::explicit().at("app.py:1");
+    drop(house.subsystems.pool.allocate_with(1000, owner(), explicit).unwrap());
+    assert_eq!((log(), log()), (1, 0));
+    let sections = house.runtime.sections();
+    let (_, memory) = sections.iter().find(|(name, _)| *name == "pool").unwrap();
+    assert_eq!(memory.snapshot()["leaks"]["by_kind"]["dropped_unreleased"], 1);
+    let metrics = memory.metrics();
+    let known = metrics.iter().find(|metric| metric.name == "leak_known").unwrap();
+    let samples: Vec<_> = known.samples.iter().map(|(labels, count)| (labels[0].1.as_str(), *count)).collect();
+    assert_eq!(samples, [("dropped_unreleased", 1.0), ("too_old", 0.0), ("outlived_owner", 0.0), ("growing", 0.0)]);
+    house.close();
+}
+
 #[test]
 fn pressure_reaches_the_workers_after_crashes_on_either_side() {
     let house = house();
@@ -734,7 +837,7 @@ fn pressure_reaches_the_workers_after_crashes_on_either_side() {
 #[test]
 fn the_ledger_survives_a_crash_of_the_tracker() {
     let at_once = AgeLimits { plain: Some(Duration::ZERO), explicit: None };
-    let house = house_with(|config| (config.leak_level, config.leak_ages) = (Level::Paranoid, at_once));
+    let house = house_with(|config| (config.leak_level, config.leaks.ages) = (Level::Paranoid, at_once));
     let kept: Vec<_> = (0..3).map(|_| house.subsystems.pool.allocate(100, owner()).unwrap()).collect();
     let outstanding = || house.run(house.subsystems.leaks.ask(Outstanding).into_future()).unwrap();
     assert_eq!(outstanding(), 3);
@@ -761,7 +864,7 @@ fn nobody_crashes_who_does_not_exist() {
 #[test]
 fn a_full_event_channel_drops_events_with_a_count_and_calls_nothing_a_leak() {
     let at_once = AgeLimits { plain: Some(Duration::ZERO), explicit: Some(Duration::ZERO) };
-    let house = house_with(|config| config.leak_ages = at_once);
+    let house = house_with(|config| config.leaks.ages = at_once);
     let recorded = || AllocOptions { record: true, ..AllocOptions::default() };
     let held = house.hold_control();
     // Twice what the channel holds: some beginnings arrive whose ends are lost.

@@ -36,10 +36,10 @@ impl Output {
         bytemuck::try_cast_slice_mut(self).map_err(refused)
     }
 
-    /// The buffer; none if the caller has the result already. What was lent is given back here.
+    /// The buffer, to be handed to the caller; none if the caller has the result already. What was lent is given back here.
     pub(crate) fn into_pooled(self) -> Option<Buffer> {
         match self {
-            Self::Pooled(buffer) => Some(buffer),
+            Self::Pooled(buffer) => Some(buffer.hand_over()),
             Self::Lent(_) => None,
         }
     }

@@ -7,13 +7,15 @@ use serde_json::{Value, json};
 
 use crate::image::{Images, WorkerStats};
 use crate::inference::{Loaded, ModelStats};
+use crate::leak::{LeakKind, Tracker};
 use crate::pool::{OwnerStats, Pool, PublishedPressure};
 use crate::scheduler::{self, Scheduler};
 use crate::tree::Subsystems;
 
 pub(crate) fn register(runtime: &Handle, subsystems: &Subsystems) {
-    let Subsystems { pool, pressure, scheduler, images, inference, .. } = subsystems;
-    runtime.register("pool", Arc::new(Memory { pool: pool.clone(), pressure: pressure.clone() }));
+    let Subsystems { pool, tracker, pressure, scheduler, images, inference, .. } = subsystems;
+    let memory = Memory { pool: pool.clone(), tracker: tracker.clone(), pressure: pressure.clone() };
+    runtime.register("pool", Arc::new(memory));
     runtime.register("scheduler", Arc::new(Threads(scheduler.clone())));
     runtime.register("images", Arc::new(Workers(images.clone())));
     runtime.register("inference", Arc::new(Models(inference.loaded().clone())));
@@ -31,6 +33,7 @@ fn of_each<R>(metric: Metric, label: &'static str, rows: &[(String, R)], value: 
 
 struct Memory {
     pool: Pool,
+    tracker: Tracker,
     pressure: PublishedPressure,
 }
 
@@ -45,6 +48,8 @@ impl Section for Memory {
                 "level": recorder.level().as_str(),
                 "recorded_leases": recorder.recorded_leases(),
                 "dropped_events": recorder.dropped_events(),
+                "open_scopes": recorder.scopes(),
+                "by_kind": to_value(self.tracker.counts()),
             },
         })
     }
@@ -97,6 +102,7 @@ impl Section for Memory {
                 "Events the full channel dropped",
                 self.pool.recorder().dropped_events() as f64,
             ),
+            self.leaks_by_kind(),
             of_each(Metric::gauge("pool_owner_live_bytes", "Bytes leased, by owner", 0.0), "owner", &owners, |owner| {
                 owner.live_bytes as f64
             }),
@@ -110,6 +116,20 @@ impl Section for Memory {
             format!("buffers on lease to {}: {live_count}, {live_bytes} bytes", owner.name())
         };
         owners.map(told).collect()
+    }
+}
+
+impl Memory {
+    /// A sample for every kind that a check may find: one that is gone shows as 0.
+    fn leaks_by_kind(&self) -> Metric {
+        let counts = self.tracker.counts();
+        let kinds = LeakKind::ALL.iter().filter(|&&kind| kind != LeakKind::StillOut);
+        let sample = |kind: &LeakKind| {
+            let count = counts.get(kind).copied().unwrap_or(0);
+            (vec![("kind", kind.as_str().to_owned())], count as f64)
+        };
+        let metric = Metric::gauge("leak_known", "Leaks known at the last check, by kind", 0.0);
+        Metric { samples: kinds.map(sample).collect(), ..metric }
     }
 }
 

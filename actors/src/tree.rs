@@ -5,11 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ironcliw::{Address, Backoff, Child, Handle, Overflow, Placement, Strategy, Supervisor, allowed_cores};
-use parking_lot::Mutex;
 
 use crate::image::{ImageWorker, Images, WorkerCounts};
 use crate::inference::Inference;
-use crate::leak::{AgeLimits, LeakTracker, Ledger, Level, RecorderConfig};
+use crate::leak::{LeakTracker, Level, RecorderConfig, Tracker, TrackerConfig};
 use crate::ping::Pinger;
 use crate::pool::{MemorySource, Pool, PoolActor, PoolConfig, PublishedPressure, Standing, SystemMemory};
 use crate::scheduler::{Defaults, Pools, Running, Scheduler, SchedulerActor};
@@ -36,8 +35,8 @@ pub struct Config {
     pub memory_limit: Option<usize>,
     /// Which leases carry a record.
     pub leak_level: Level,
-    /// How old a lease may get before it is called a leak.
-    pub leak_ages: AgeLimits,
+    /// What is called a leak.
+    pub leaks: TrackerConfig,
     /// Whether the scheduler's threads are pinned.
     pub pin: bool,
     /// The niceness of the scheduler's threads.
@@ -57,7 +56,7 @@ impl Default for Config {
             scheduler_threads: cores,
             memory_limit: None,
             leak_level: Level::default(),
-            leak_ages: AgeLimits::default(),
+            leaks: TrackerConfig::default(),
             pin: true,
             niceness: None,
             memory_source: source,
@@ -78,8 +77,10 @@ pub struct Subsystems {
     pub keeper: Address<PoolActor>,
     /// The pressure that was published last.
     pub pressure: PublishedPressure,
-    /// The leak tracker.
+    /// The leak tracker's actor.
     pub leaks: Address<LeakTracker>,
+    /// What it tracks, for any thread.
+    pub tracker: Tracker,
     /// The scheduler.
     pub scheduler: Scheduler,
     /// The image workers.
@@ -121,7 +122,8 @@ impl Subsystems {
         let pool = make_pool(&config)?;
         let pools = make_pools(runtime, &config)?;
         let source = config.memory_source.take();
-        let (keeper, leaks, pressure) = start_memory(runtime, config.leak_ages, &pool, source).await?;
+        let tracker = Tracker::new(pool.clone(), config.leaks)?;
+        let (keeper, leaks, pressure) = start_memory(runtime, &tracker, &pool, source).await?;
         let scheduler = start_scheduler(runtime, pools).await?;
         let images = start_images(runtime, &config, &pool, &keeper, &scheduler).await?;
         let inference = Inference::new(
@@ -133,7 +135,7 @@ impl Subsystems {
         let pinger = move || Pinger { answered: Arc::clone(&answered) };
         let ping = Child::new("ping", pinger).mailbox(4096, Overflow::Block).placement(CONTROL).backoff(Backoff::NONE);
         let ping = runtime.root()?.spawn(ping).await?;
-        let subsystems = Self { pool, keeper, pressure, leaks, scheduler, images, inference, ping };
+        let subsystems = Self { pool, keeper, pressure, leaks, tracker, scheduler, images, inference, ping };
         sections::register(runtime, &subsystems);
         Ok(subsystems)
     }
@@ -172,7 +174,7 @@ fn make_pool(config: &Config) -> Result<Pool> {
 
 async fn start_memory(
     runtime: &Handle,
-    ages: AgeLimits,
+    tracker: &Tracker,
     pool: &Pool,
     source: Option<Box<dyn MemorySource>>,
 ) -> Result<(Address<PoolActor>, Address<LeakTracker>, PublishedPressure)> {
@@ -184,9 +186,10 @@ async fn start_memory(
     let factory = move || PoolActor::new(pool_of_actor.clone(), source.clone(), standing.clone());
     let keeper = Child::new("pool", factory).mailbox(1024, Overflow::Block).placement(CONTROL);
     let keeper = memory.spawn(keeper).await?;
-    let ledger = Arc::new(Mutex::new(Ledger::new(ages)));
-    let (pool_of_tracker, to_keeper) = (pool.clone(), keeper.clone());
-    let factory = move || LeakTracker::new(ledger.clone(), pool_of_tracker.clone(), to_keeper.clone());
+    let of_crashes = tracker.clone();
+    runtime.on_failure(move |failure| of_crashes.crashed(failure.path, failure.incarnation));
+    let (tracker, to_keeper) = (tracker.clone(), keeper.clone());
+    let factory = move || LeakTracker::new(tracker.clone(), to_keeper.clone());
     let leaks = memory.spawn(Child::new("leak", factory).mailbox(1024, Overflow::Block).placement(CONTROL)).await?;
     Ok((keeper, leaks, pressure))
 }

@@ -25,6 +25,7 @@ from ironcliw._native import (
     Job,
     LeakReport,
     Leaks,
+    LeakTable,
     LoadedModel,
     Model,
     Pipeline,
@@ -45,12 +46,14 @@ from ironcliw.errors import (
     DecodeError,
     Error,
     InvalidInput,
+    LeakError,
     MailboxFull,
     ModelError,
     PoolExhausted,
     RuntimeClosed,
     StartFailed,
 )
+from ironcliw.leaks import LeakScope
 
 __all__ = [
     "Actor",
@@ -70,7 +73,10 @@ __all__ = [
     "Inference",
     "InvalidInput",
     "Job",
+    "LeakError",
     "LeakReport",
+    "LeakScope",
+    "LeakTable",
     "Leaks",
     "LoadedModel",
     "MailboxFull",

@@ -24,7 +24,7 @@ from asyncio import TimerHandle
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Sequence
 from contextvars import Context
 from types import GenericAlias, TracebackType
-from typing import Any, Generic, Self, SupportsIndex, TypeVar, TypeVarTuple, final, overload
+from typing import Any, Generic, Protocol, Self, SupportsIndex, TypeVar, TypeVarTuple, final, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -32,13 +32,16 @@ from typing_extensions import Buffer as BytesLike
 from typing_extensions import CapsuleType
 
 from ironcliw.actor import Actor, Backoff
+from ironcliw.leaks import LeakScope
 from ironcliw.types import (
     ActorStatus,
+    AgeLimits,
     BuildInfo,
     Format,
     Frame,
     LeakKind,
     LeakLevel,
+    LeakTotal,
     LoopChoice,
     Mode,
     Overflow,
@@ -66,6 +69,9 @@ _Ts = TypeVarTuple("_Ts")
 _Image = npt.NDArray[np.uint8]
 _Float = npt.NDArray[np.float32]
 
+class _Writable(Protocol):
+    def write(self, text: str, /) -> object: ...
+
 __all__ = [
     "ActorContext",
     "ActorRef",
@@ -75,6 +81,7 @@ __all__ = [
     "Inference",
     "Job",
     "LeakReport",
+    "LeakTable",
     "Leaks",
     "LoadedModel",
     "Model",
@@ -83,8 +90,10 @@ __all__ = [
     "Runtime",
     "Scheduler",
     "Supervisor",
+    "_Scope",
     "__version__",
     "_build_info",
+    "_describe_leaks",
     "_set_log_levels",
     "current_job",
 ]
@@ -155,7 +164,9 @@ class Runtime:
     `pin`: keep threads on cores of their own. `niceness`: of the computing threads, 0 to 19, where the
     system has it; above 0 the event loop, which they serve, goes first. `spin`: seconds for which a thread
     without work looks for more before it sleeps; 0 turns that off, for awaits too. `memory_limit`: the most
-    bytes that the pool holds. `endpoint`: `"127.0.0.1:0"` to serve the supervision endpoint.
+    bytes that the pool holds. `leak_age`: seconds after which a lease is too old, None for never, or one of
+    these by kind. `leak_growth`: in so many windows of so many seconds the live leases of a class must have
+    risen to be called growing; None is never. `endpoint`: `"127.0.0.1:0"` to serve the supervision endpoint.
     """
 
     def __new__(
@@ -169,6 +180,8 @@ class Runtime:
         spin: float = 75e-6,
         memory_limit: int | None = None,
         leak_level: LeakLevel = "simple",
+        leak_age: float | AgeLimits | None = 300.0,
+        leak_growth: tuple[int, float] | None = (6, 10.0),
         endpoint: str | None = None,
     ) -> Self: ...
     @property
@@ -358,6 +371,11 @@ class Buffer:
 
         Views, `freeze()` and being sent to an actor are noted by themselves."""
 
+    def hand_over(self) -> Self:
+        """Says that the actor which leased it gives it away: it is no leftover should that actor crash.
+
+        What an actor answers with, and a buffer that it sends, is handed over without a word."""
+
     def freeze(self) -> Self:
         """Makes it read-only, for good, and returns it: later views cannot write.
 
@@ -406,7 +424,15 @@ class LeakReport:
     @property
     def bytes(self) -> int: ...
     @property
+    def class_size(self) -> int:
+        """Bytes of one block of their size class; 0 stands for blocks larger than any class."""
+
+    @property
     def owner(self) -> str: ...
+    @property
+    def incarnation(self) -> int | None:
+        """Which instance of the owner crashed, from 0, if they outlived one."""
+
     @property
     def site(self) -> str | None:
         """Where it was leased, `file.py:line`, if that lease carried a record."""
@@ -435,21 +461,55 @@ class LeakReport:
 
     @property
     def equal(self) -> int:
-        """How many leases this report stands for, 1 or more."""
+        """How many leases this report stands for, 1 or more; of growth, by how many they became more."""
+
+    @property
+    def counts(self) -> list[int]:
+        """The fewest that lived in each of the last windows, the oldest first, if they grow."""
 
     @property
     def message(self) -> str: ...
+
+@final
+class LeakTable:
+    """What `rt.leaks.report()` answers: `str()` is the table, of at most 110 columns, and a notebook
+    shows it as HTML."""
+
+    @property
+    def leaks(self) -> list[LeakReport]: ...
+    @property
+    def totals(self) -> list[LeakTotal]:
+        """What lives, by owner and size class: exact."""
+
+    @property
+    def level(self) -> LeakLevel: ...
+    def _repr_html_(self) -> str: ...
 
 @final
 class Leaks:
     """The ledger of every lease: `rt.leaks`."""
 
     level: LeakLevel
+    @property
+    def age_limit(self) -> AgeLimits:
+        """After how many seconds a lease is too old, by its kind; set it to seconds or None for all kinds,
+        or to a dictionary for one."""
+
+    @age_limit.setter
+    def age_limit(self, limit: float | AgeLimits | None) -> None: ...
     def check(self, *, timeout: float | None = None) -> Call[list[LeakReport]]:
-        """Tracked buffers that died without a release, and recorded leases that live longer than they should.
+        """Tracked buffers that died without a release, recorded leases that live longer than they should,
+        those that outlive their owner's crash, and classes that grow.
 
         Empty when nothing leaked; a buffer that is in use for a while is no leak.
         """
+
+    def report(self, *, stream: _Writable | None = None) -> LeakTable:
+        """All that is known, at once, as a table for people, which is also written to `stream`."""
+
+    def scope(self, *, owner: str | None = None, assert_clean: bool = False) -> LeakScope:
+        """A `with` or `async with` block at the end of which everything leased within must be back, or all of
+        one owner's. With `assert_clean` the end raises `LeakError` if something is not; without, ask it."""
 
     def counts(self) -> dict[str, dict[int, int]]:
         """Live leases at once: owner -> size class in bytes -> number. Exact at every level; zeros are left
@@ -978,6 +1038,21 @@ class Supervisor:
     def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None, /
     ) -> Awaitable[None]: ...
+
+@final
+class _Scope:
+    """The native side of a `LeakScope`."""
+
+    @property
+    def owner(self) -> str | None: ...
+    @property
+    def state(self) -> str: ...
+    def begin(self) -> None: ...
+    def end(self) -> None: ...
+    def check(self) -> list[LeakReport]: ...
+    def is_clean(self) -> bool: ...
+
+def _describe_leaks(reports: list[LeakReport]) -> str: ...
 
 class _Plan:
     """An actor that is to be spawned, for `ironcliw.actor`."""

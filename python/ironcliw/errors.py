@@ -5,6 +5,13 @@ All of them are an :class:`Error`; those with a counterpart among Python's own e
 given to ``rt.scheduler.run`` for instance, passes through unchanged.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ironcliw._native import LeakReport
+
 __all__ = [
     "ActorPanicked",
     "ActorRestarting",
@@ -14,6 +21,7 @@ __all__ = [
     "DecodeError",
     "Error",
     "InvalidInput",
+    "LeakError",
     "MailboxFull",
     "ModelError",
     "PoolExhausted",
@@ -64,6 +72,18 @@ class ModelError(Error, ValueError):
 
 class DecodeError(Error, ValueError):
     """Bytes that are not the image they claim to be, or only a part of it."""
+
+
+class LeakError(Error, AssertionError):
+    """Buffers were still out at the end of a leak scope. The message is the report; `reports` has its
+    entries."""
+
+    def __init__(self, message: str, reports: list[LeakReport]) -> None:
+        super().__init__(message, reports)
+        self.reports = reports
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class RuntimeClosed(Error):

@@ -27,8 +27,28 @@ information), the machine's free memory, or the control group."""
 LeakLevel: TypeAlias = Literal["disabled", "simple", "advanced", "paranoid"]
 """How many leases carry a record of where they were taken. Counts are exact at every level."""
 
-LeakKind: TypeAlias = Literal["dropped_unreleased", "too_old"]
-"""A tracked buffer that died without a release, or a lease that is held for too long."""
+LeakKind: TypeAlias = Literal["dropped_unreleased", "too_old", "still_out", "outlived_owner", "growing"]
+"""A tracked buffer that died without a release; a lease that is held for too long; one that is out at the end
+of its scope; one that outlives its owner's crash; leases of an owner and class that become ever more."""
+
+
+class AgeLimits(TypedDict, total=False):
+    """How many seconds a lease may live, by its kind; None is for ever."""
+
+    plain: float | None
+    tracked: float | None
+    """Of buffers that must be released."""
+
+
+class LeakTotal(TypedDict):
+    """What lives of an owner and size class, in a `LeakTable`."""
+
+    owner: str
+    class_size: int
+    """Bytes of a block; 0 stands for blocks larger than any class."""
+    count: int
+    bytes: int
+    """Of all blocks."""
 
 
 class Frame(TypedDict):

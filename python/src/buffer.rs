@@ -120,6 +120,13 @@ impl Buffer {
         }
     }
 
+    /// From now on it is somebody else's than its owner's, should that be an actor that crashes.
+    pub(crate) fn mark_handed_over(&self) {
+        if let Some(buffer) = &mut self.lease.lock().buffer {
+            buffer.mark_handed_over();
+        }
+    }
+
     fn gone(&self) -> PyErr {
         to_py_err(Error::BufferReleased { id: self.id })
     }
@@ -196,6 +203,14 @@ impl Buffer {
         }
         self.note(py, hint.unwrap_or("touch"));
         Ok(())
+    }
+
+    fn hand_over(slf: PyRef<'_, Self>) -> PyResult<PyRef<'_, Self>> {
+        if slf.released() {
+            return Err(slf.gone());
+        }
+        slf.mark_handed_over();
+        Ok(slf)
     }
 
     fn freeze(slf: PyRef<'_, Self>) -> PyResult<PyRef<'_, Self>> {

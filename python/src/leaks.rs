@@ -2,13 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
-use ironcliw_actors::leak::{self, Check, Level};
+use ironcliw_actors::leak::{self, AgeLimits, Check, GrowthConfig, Level};
+use ironcliw_actors::pool::Owner;
+use parking_lot::Mutex;
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
 use crate::args::{self, invalid};
 use crate::bridge::{self, Call, Outcome};
+use crate::errors::to_py_err;
 use crate::runtime::Inner;
 use crate::send;
 
@@ -28,17 +33,48 @@ impl Leaks {
         Ok(())
     }
 
+    #[getter]
+    fn age_limit<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let limits = py.detach(|| self.0.subsystems.tracker.age_limits());
+        let dict = PyDict::new(py);
+        dict.set_item("plain", limits.plain.map(|limit| limit.as_secs_f64()))?;
+        dict.set_item("tracked", limits.explicit.map(|limit| limit.as_secs_f64()))?;
+        Ok(dict)
+    }
+
+    #[setter]
+    fn set_age_limit(&self, py: Python<'_>, limit: &Bound<'_, PyAny>) -> PyResult<()> {
+        let tracker = &self.0.subsystems.tracker;
+        let limits = parse_ages(limit, py.detach(|| tracker.age_limits()))?;
+        py.detach(|| tracker.set_age_limits(limits));
+        Ok(())
+    }
+
     #[pyo3(signature = (*, timeout=None))]
     fn check<'py>(&self, py: Python<'py>, timeout: Option<f64>) -> PyResult<Bound<'py, Call>> {
         let timeout = args::timeout(timeout)?;
         let subsystems = self.0.open()?;
         send::ask(py, "leaks.check", self.0.handle(), &subsystems.leaks, Check, timeout, |reports| {
-            Outcome::value(move |py| {
-                let reports = reports.into_iter().map(|report| Py::new(py, LeakReport(report)));
-                let reports = reports.collect::<PyResult<Vec<_>>>()?;
-                Ok(PyList::new(py, reports)?.into_any().unbind())
-            })
+            Outcome::value(move |py| Ok(to_list(py, reports)?.into_any().unbind()))
         })
+    }
+
+    #[pyo3(signature = (*, stream=None))]
+    fn report(&self, py: Python<'_>, stream: Option<&Bound<'_, PyAny>>) -> PyResult<LeakTable> {
+        self.0.open()?;
+        bridge::settle(py);
+        let table = LeakTable(py.detach(|| self.0.subsystems.tracker.table()));
+        if let Some(stream) = stream {
+            stream.call_method1("write", (table.0.to_string(),))?;
+        }
+        Ok(table)
+    }
+
+    #[pyo3(signature = (*, owner=None, assert_clean=false))]
+    fn scope<'py>(&self, py: Python<'py>, owner: Option<String>, assert_clean: bool) -> PyResult<Bound<'py, PyAny>> {
+        self.0.open()?;
+        let native = Scope { inner: Arc::clone(&self.0), owner, scope: Mutex::new(None) };
+        py.import("ironcliw.leaks")?.call_method1("LeakScope", (native, assert_clean))
     }
 
     fn counts(&self, py: Python<'_>) -> BTreeMap<&'static str, BTreeMap<usize, u64>> {
@@ -65,6 +101,147 @@ pub(crate) fn parse_level(name: &str) -> PyResult<Level> {
         .map_err(|_| invalid(format!("unknown leak level {name:?}: one of disabled, simple, advanced, paranoid")))
 }
 
+/// Seconds for all kinds of leases, None for no limit, or a dictionary with either for one or both.
+fn parse_ages(limit: &Bound<'_, PyAny>, mut limits: AgeLimits) -> PyResult<AgeLimits> {
+    let Ok(by_kind) = limit.cast::<PyDict>() else {
+        let limit = parse_age(limit)?;
+        return Ok(AgeLimits { plain: limit, explicit: limit });
+    };
+    for (kind, limit) in by_kind {
+        let limit = parse_age(&limit)?;
+        match kind.extract::<String>().unwrap_or_default().as_str() {
+            "plain" => limits.plain = limit,
+            "tracked" => limits.explicit = limit,
+            _ => {
+                return Err(invalid(format!(
+                    "an age limit is for \"plain\" or \"tracked\" leases, not {}",
+                    kind.repr()?
+                )));
+            }
+        }
+    }
+    Ok(limits)
+}
+
+fn parse_age(limit: &Bound<'_, PyAny>) -> PyResult<Option<Duration>> {
+    if limit.is_none() {
+        return Ok(None);
+    }
+    let seconds: f64 = limit.extract().map_err(|_| {
+        let kind = limit.get_type().qualname().map_or_else(|_| "something else".to_owned(), |name| name.to_string());
+        PyTypeError::new_err(format!("an age limit must be a number of seconds, None or a dict, not {kind}"))
+    })?;
+    args::span(seconds, "leak_age").map(Some)
+}
+
+/// The argument `leak_age` of a runtime.
+#[derive(Default)]
+pub(crate) struct Ages(pub(crate) AgeLimits);
+
+impl<'py> FromPyObject<'_, 'py> for Ages {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        parse_ages(&object, AgeLimits::default()).map(Self)
+    }
+}
+
+/// The argument `leak_growth` of a runtime: `(windows, seconds)`, or None for no report of growth.
+pub(crate) struct Growth(pub(crate) Option<GrowthConfig>);
+
+impl Default for Growth {
+    fn default() -> Self {
+        Self(Some(GrowthConfig::default()))
+    }
+}
+
+impl<'py> FromPyObject<'_, 'py> for Growth {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        if object.is_none() {
+            return Ok(Self(None));
+        }
+        let (windows, seconds): (Bound<'_, PyAny>, f64) = object.extract()?;
+        let windows = args::count(&windows, "the windows of leak_growth", 2)?;
+        let window = args::span(seconds, "the window of leak_growth")?;
+        let growth = GrowthConfig { windows, window, ..GrowthConfig::default() };
+        growth.checked().map(|growth| Self(Some(growth))).map_err(to_py_err)
+    }
+}
+
+fn to_list(py: Python<'_>, reports: Vec<leak::LeakReport>) -> PyResult<Bound<'_, PyList>> {
+    let reports = reports.into_iter().map(|report| Py::new(py, LeakReport(report)));
+    PyList::new(py, reports.collect::<PyResult<Vec<_>>>()?)
+}
+
+/// The native side of `ironcliw.leaks.LeakScope`. It is open from `begin` to `end`, or to its death.
+#[pyclass(frozen, module = "ironcliw._native", name = "_Scope")]
+pub(crate) struct Scope {
+    inner: Arc<Inner>,
+    owner: Option<String>,
+    scope: Mutex<Option<leak::Scope>>,
+}
+
+#[pymethods]
+impl Scope {
+    #[getter]
+    fn owner(&self) -> Option<&str> {
+        self.owner.as_deref()
+    }
+
+    #[getter]
+    fn state(&self) -> &'static str {
+        match &*self.scope.lock() {
+            None => "new",
+            Some(scope) if scope.is_open() => "open",
+            Some(_) => "ended",
+        }
+    }
+
+    fn begin(&self, py: Python<'_>) -> PyResult<()> {
+        self.inner.open()?;
+        bridge::settle(py);
+        py.detach(|| {
+            let mut scope = self.scope.lock();
+            if scope.is_some() {
+                return Err(invalid("a leak scope is entered once: ask for another one"));
+            }
+            *scope = Some(self.inner.subsystems.tracker.scope(self.owner.as_deref().map(Owner::named)));
+            Ok(())
+        })
+    }
+
+    fn end(&self, py: Python<'_>) {
+        bridge::settle(py);
+        py.detach(|| self.scope.lock().iter_mut().for_each(leak::Scope::end));
+    }
+
+    fn check<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        to_list(py, self.with(py, leak::Scope::check)?)
+    }
+
+    fn is_clean(&self, py: Python<'_>) -> PyResult<bool> {
+        self.with(py, leak::Scope::is_clean)
+    }
+}
+
+impl Scope {
+    fn with<T: Send>(&self, py: Python<'_>, look: impl FnOnce(&leak::Scope) -> T + Send) -> PyResult<T> {
+        bridge::settle(py);
+        let looked = py.detach(|| self.scope.lock().as_ref().map(look));
+        looked.ok_or_else(|| invalid("this leak scope was not entered: use `with` or `async with`"))
+    }
+}
+
+/// Reports as text, for an error.
+#[pyfunction]
+#[pyo3(name = "_describe_leaks")]
+pub(crate) fn describe(reports: Vec<PyRef<'_, LeakReport>>) -> String {
+    let reports: Vec<_> = reports.iter().map(|report| report.0.clone()).collect();
+    leak::describe(&reports)
+}
+
 #[pyclass(frozen, module = "ironcliw")]
 pub(crate) struct LeakReport(leak::LeakReport);
 
@@ -72,10 +249,7 @@ pub(crate) struct LeakReport(leak::LeakReport);
 impl LeakReport {
     #[getter]
     fn kind(&self) -> &'static str {
-        match self.0.kind {
-            leak::LeakKind::DroppedUnreleased => "dropped_unreleased",
-            leak::LeakKind::TooOld => "too_old",
-        }
+        self.0.kind.as_str()
     }
 
     #[getter]
@@ -84,8 +258,18 @@ impl LeakReport {
     }
 
     #[getter]
+    fn class_size(&self) -> usize {
+        self.0.class_size
+    }
+
+    #[getter]
     fn owner(&self) -> &'static str {
         self.0.owner.name()
+    }
+
+    #[getter]
+    fn incarnation(&self) -> Option<u64> {
+        self.0.incarnation
     }
 
     #[getter]
@@ -138,6 +322,11 @@ impl LeakReport {
     }
 
     #[getter]
+    fn counts(&self) -> Vec<u64> {
+        self.0.counts.clone()
+    }
+
+    #[getter]
     fn message(&self) -> String {
         self.0.to_string()
     }
@@ -148,5 +337,48 @@ impl LeakReport {
 
     fn __repr__(&self) -> String {
         format!("<ironcliw.LeakReport: {}>", self.0)
+    }
+}
+
+#[pyclass(frozen, module = "ironcliw")]
+pub(crate) struct LeakTable(leak::Table);
+
+#[pymethods]
+impl LeakTable {
+    #[getter]
+    fn leaks<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        to_list(py, self.0.leaks.clone())
+    }
+
+    #[getter]
+    fn totals<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        let totals = PyList::empty(py);
+        for total in &self.0.totals {
+            let entry = PyDict::new(py);
+            entry.set_item("owner", total.owner.name())?;
+            entry.set_item("class_size", total.class_size)?;
+            entry.set_item("count", total.count)?;
+            entry.set_item("bytes", total.bytes)?;
+            totals.append(entry)?;
+        }
+        Ok(totals)
+    }
+
+    #[getter]
+    fn level(&self) -> &'static str {
+        self.0.level.as_str()
+    }
+
+    fn __str__(&self) -> String {
+        self.0.to_string()
+    }
+
+    /// The table itself: a prompt then shows what one asked for.
+    fn __repr__(&self) -> String {
+        self.0.to_string()
+    }
+
+    fn _repr_html_(&self) -> String {
+        self.0.to_html()
     }
 }

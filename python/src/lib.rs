@@ -50,7 +50,7 @@ mod _native {
     #[pymodule_export]
     use super::inference::{Inference, LoadedModel, Model};
     #[pymodule_export]
-    use super::leaks::{LeakReport, Leaks};
+    use super::leaks::{LeakReport, LeakTable, Leaks, Scope, describe};
     #[pymodule_export]
     use super::logs::set_log_levels;
     #[pymodule_export]

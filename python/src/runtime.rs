@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use ironcliw_actors::leak::TrackerConfig;
 use ironcliw_actors::ping::Ping;
 use ironcliw_actors::{Config, Subsystems};
 use parking_lot::Mutex;
@@ -152,9 +153,11 @@ impl Runtime {
 impl Runtime {
     #[new]
     #[pyo3(signature = (*, workers=None, image_workers=None, scheduler_threads=None, pin=true,
-        niceness=DEFAULT_NICENESS, spin=DEFAULT_SPIN, memory_limit=None, leak_level="simple", endpoint=None),
+        niceness=DEFAULT_NICENESS, spin=DEFAULT_SPIN, memory_limit=None, leak_level="simple",
+        leak_age=leaks::Ages::default(), leak_growth=leaks::Growth::default(), endpoint=None),
         text_signature = "(*, workers=None, image_workers=None, scheduler_threads=None, pin=True, niceness=10, \
-            spin=7.5e-05, memory_limit=None, leak_level='simple', endpoint=None)")]
+            spin=7.5e-05, memory_limit=None, leak_level='simple', leak_age=300.0, leak_growth=(6, 10.0), \
+            endpoint=None)")]
     #[allow(clippy::too_many_arguments)] // Python's keywords; in Rust they are a builder and a `Config`.
     fn new(
         py: Python<'_>,
@@ -166,6 +169,8 @@ impl Runtime {
         spin: f64,
         memory_limit: Option<&Bound<'_, PyAny>>,
         leak_level: &str,
+        leak_age: leaks::Ages,
+        leak_growth: leaks::Growth,
         endpoint: Option<&str>,
     ) -> PyResult<Self> {
         let mut builder = ironcliw::Runtime::builder().pin(pin);
@@ -184,6 +189,7 @@ impl Runtime {
         builder = builder.spin(spin);
         bridge::allow_spin(!spin.is_zero());
         let mut config = Config { pin, niceness, leak_level: leaks::parse_level(leak_level)?, ..Config::default() };
+        config.leaks = TrackerConfig { ages: leak_age.0, growth: leak_growth.0 };
         if let Some(count) = args::optional_count(image_workers, "image_workers", 1)? {
             config.image_workers = count;
         }

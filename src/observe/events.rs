@@ -4,12 +4,14 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use serde::Serialize;
+use tracing::error;
 
 use super::info::Info;
 use crate::ExitReason;
 use crate::clock;
+use crate::panics::{self, Panicked};
 
 /// What happened to a child.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -72,9 +74,24 @@ pub struct SupervisionEvent {
     pub what: What,
 }
 
+/// An incarnation that has failed, as it is told to [`Handle::on_failure`](crate::Handle::on_failure).
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct Failure<'a> {
+    /// The actor's path.
+    pub path: &'a str,
+    /// How many incarnations there were before this one.
+    pub incarnation: u64,
+    /// Why it ended.
+    pub reason: &'a ExitReason,
+}
+
+type OnFailure = Arc<dyn Fn(Failure<'_>) + Send + Sync>;
+
 pub(crate) struct EventLog {
     began: (Instant, SystemTime),
     entries: Mutex<Entries>,
+    on_failure: RwLock<Vec<OnFailure>>,
 }
 
 #[derive(Default)]
@@ -97,7 +114,7 @@ impl EventLog {
 
     pub(crate) fn new() -> Self {
         let entries = Entries { kept: VecDeque::with_capacity(Self::KEPT), count: 0 };
-        Self { began: (clock::now(), SystemTime::now()), entries: Mutex::new(entries) }
+        Self { began: (clock::now(), SystemTime::now()), entries: Mutex::new(entries), on_failure: RwLock::default() }
     }
 
     pub(crate) fn push(&self, of: &Arc<Info>, what: What) {
@@ -112,6 +129,22 @@ impl EventLog {
 
     pub(crate) fn exited(&self, of: &Arc<Info>, reason: &ExitReason) {
         self.push(of, What::Exited { reason: reason.to_string(), failure: reason.is_failure() });
+        if reason.is_failure() {
+            self.tell_failure(Failure { path: of.path(), incarnation: of.restarts(), reason });
+        }
+    }
+
+    pub(crate) fn on_failure(&self, act: OnFailure) {
+        self.on_failure.write().push(act);
+    }
+
+    fn tell_failure(&self, failure: Failure<'_>) {
+        let acts = self.on_failure.read().clone();
+        for act in acts {
+            if let Err(Panicked(reason)) = panics::catch(|| act(failure)) {
+                error!(path = failure.path, reason, "an observer of failures panicked");
+            }
+        }
     }
 
     pub(crate) fn recent(&self) -> Vec<SupervisionEvent> {

@@ -12,7 +12,7 @@ mod waits;
 
 pub(crate) use busy::Busy;
 pub(crate) use events::EventLog;
-pub use events::{SupervisionEvent, What};
+pub use events::{Failure, SupervisionEvent, What};
 pub use histogram::Summary;
 pub use info::ActorState;
 pub(crate) use info::Info;

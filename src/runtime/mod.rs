@@ -21,7 +21,9 @@ use crate::deadlines::Deadlines;
 use crate::in_hand::InHand;
 use crate::mailbox::{Mailbox, Signal};
 use crate::names::Names;
-use crate::observe::{ActorState, Deadlocks, EventLog, Info, Looks, Section, Snapshot, SupervisionEvent, Wait, cycles};
+use crate::observe::{
+    ActorState, Deadlocks, EventLog, Failure, Info, Looks, Section, Snapshot, SupervisionEvent, Wait, cycles,
+};
 use crate::panics::Panicked;
 use crate::registry::Registry;
 use crate::supervision::{Command, Supervisor, SupervisorRef, launch};
@@ -242,6 +244,14 @@ impl Handle {
     /// that are new. Who looks too rarely misses some: the last 256 are kept.
     pub fn events_after(&self, seen: u64) -> (u64, Vec<SupervisionEvent>) {
         self.shared.events.after(seen)
+    }
+
+    /// Calls `act` whenever an incarnation of any actor has failed: after its state was dropped, and before it is started
+    /// again. So what is of the incarnation that failed can be told from what the next one makes. It is called on the
+    /// thread of the actor's supervisor and must be short; one that panics is logged. It is kept until the [`Runtime`] is
+    /// dropped.
+    pub fn on_failure(&self, act: impl Fn(Failure<'_>) + Send + Sync + 'static) {
+        self.shared.events.on_failure(Arc::new(act));
     }
 
     /// Adds what a subsystem has to show to snapshots and to the endpoint. A later one of the same name takes its place.

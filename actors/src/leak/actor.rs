@@ -1,13 +1,12 @@
 //! `LeakTracker`: keeps the ledger of recorded leases and says what leaked.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ironcliw::{Actor, Address, Context, Handler, Message, StartError};
-use parking_lot::Mutex;
 use tracing::warn;
 
-use super::{LeakReport, Ledger, Level};
+use super::group::{Finding, Group};
+use super::{LeakReport, Level, Tracker};
 use crate::Result;
 use crate::pool::{Pool, PoolActor, Trim};
 
@@ -15,22 +14,29 @@ use crate::pool::{Pool, PoolActor, Trim};
 /// leases a second.
 const ABSORB_PERIOD: Duration = Duration::from_millis(20);
 
-/// The ledger's actor. The ledger itself outlives it: a crash forgets no lease.
+/// How often the log is told of new leaks.
+const LOG_PERIOD: Duration = Duration::from_secs(10);
+
+/// Lines a look: a program that leaks in thousands of places is known to leak by these.
+const LOG_LINES_MAX: usize = 16;
+
+/// The tracker's actor. The tracker itself outlives it: a crash forgets no lease.
 pub struct LeakTracker {
-    ledger: Arc<Mutex<Ledger>>,
+    tracker: Tracker,
     pool: Pool,
     keeper: Address<PoolActor>,
 }
 
 impl LeakTracker {
-    pub(crate) fn new(ledger: Arc<Mutex<Ledger>>, pool: Pool, keeper: Address<PoolActor>) -> Self {
-        Self { ledger, pool, keeper }
+    pub(crate) fn new(tracker: Tracker, keeper: Address<PoolActor>) -> Self {
+        Self { pool: tracker.pool().clone(), tracker, keeper }
     }
 }
 
 impl Actor for LeakTracker {
     async fn started(&mut self, ctx: &mut Context<Self>) -> Result<(), StartError> {
         ctx.every(ABSORB_PERIOD, || Absorb);
+        ctx.every(LOG_PERIOD, || LogNew);
         Ok(())
     }
 }
@@ -43,7 +49,32 @@ impl Message for Absorb {
 
 impl Handler<Absorb> for LeakTracker {
     async fn handle(&mut self, _: Absorb, _: &mut Context<Self>) {
-        self.ledger.lock().absorb(self.pool.recorder().drain());
+        self.tracker.absorb(Instant::now());
+    }
+}
+
+/// Looks for leaks and logs those that it has not logged yet; answers how many lines it wrote. The actor does so every ten
+/// seconds.
+#[derive(Debug, Clone, Copy)]
+pub struct LogNew;
+
+impl Message for LogNew {
+    type Reply = usize;
+}
+
+impl Handler<LogNew> for LeakTracker {
+    async fn handle(&mut self, _: LogNew, _: &mut Context<Self>) -> usize {
+        let unlogged = self.tracker.find_unlogged(Instant::now());
+        for (finding, new) in unlogged.iter().take(LOG_LINES_MAX) {
+            let Finding { kind, key, group: Group { count, bytes, .. }, .. } = finding;
+            let (kind, owner, class) = (kind.as_str(), key.owner.name(), key.class.bytes().unwrap_or(0));
+            let site = key.site.as_deref().unwrap_or("unknown");
+            warn!(kind, owner, site, class, new, count, bytes, "buffers leak");
+        }
+        if unlogged.len() > LOG_LINES_MAX {
+            warn!(places = unlogged.len() - LOG_LINES_MAX, "buffers leak in more places: see the leak report");
+        }
+        unlogged.len().min(LOG_LINES_MAX)
     }
 }
 
@@ -57,7 +88,7 @@ impl Message for Check {
 
 impl Handler<Check> for LeakTracker {
     async fn handle(&mut self, _: Check, _: &mut Context<Self>) -> Vec<LeakReport> {
-        let reports = self.ledger.lock().check(Instant::now(), &self.pool);
+        let reports = self.tracker.check();
         let new: u64 = reports.iter().map(|report| report.new).sum();
         if new > 0 {
             warn!(new, known = reports.len(), "buffers leaked");
@@ -92,8 +123,6 @@ impl Message for Outstanding {
 
 impl Handler<Outstanding> for LeakTracker {
     async fn handle(&mut self, _: Outstanding, _: &mut Context<Self>) -> usize {
-        let mut ledger = self.ledger.lock();
-        ledger.absorb(self.pool.recorder().drain());
-        ledger.outstanding().len()
+        self.tracker.outstanding()
     }
 }

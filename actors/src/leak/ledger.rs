@@ -6,11 +6,10 @@
 //! exact count where that event was lost; never twice.
 
 use super::event::{Event, Lease, Outcome, Record};
+use super::group::{Finding, Group, Groups, Key};
 use super::report::{LeakKind, LeakReport};
-use super::stack::Stack;
-use super::touch::TouchReport;
 use crate::pool::{LeaseId, LeaseKind, Owner, Pool, SizeClass};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -45,76 +44,9 @@ impl AgeLimits {
             LeaseKind::Explicit => self.explicit,
         }
     }
-}
 
-/// What makes leaks equal. Ordered, so that reports come in a stable order.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-struct Key {
-    owner: Owner,
-    class: SizeClass,
-    site: Option<Arc<str>>,
-}
-
-/// Equal leaks.
-#[derive(Debug, Default)]
-struct Group {
-    first: Option<LeaseId>,
-    count: u64,
-    new: u64,
-    bytes: u64,
-    age: Duration,
-    details: Option<Details>,
-}
-
-/// What is known of the first of equal leaks beyond what makes them equal.
-#[derive(Debug)]
-struct Details {
-    task: Option<Arc<str>>,
-    stack: Option<Arc<Stack>>,
-    touches: Vec<TouchReport>,
-    touches_dropped: u64,
-}
-
-impl Details {
-    fn of(record: &Record) -> Self {
-        Self {
-            task: record.task.clone(),
-            stack: record.stack.clone(),
-            touches: record.touches.report(record.at),
-            touches_dropped: record.touches.dropped(),
-        }
-    }
-}
-
-impl Group {
-    fn add(&mut self, lease: &Lease, age: Duration, is_new: bool, record: Option<&Record>) {
-        self.first.get_or_insert(lease.id);
-        self.count += 1;
-        self.new += u64::from(is_new);
-        self.bytes += lease.bytes as u64;
-        self.age = self.age.max(age);
-        if self.details.is_none() {
-            self.details = record.map(Details::of);
-        }
-    }
-
-    fn report(&self, kind: LeakKind, key: &Key) -> LeakReport {
-        let details = self.details.as_ref();
-        LeakReport {
-            id: self.first,
-            kind,
-            equal: self.count,
-            new: self.new,
-            bytes: self.bytes,
-            class_size: key.class.bytes().unwrap_or(0),
-            owner: key.owner,
-            site: key.site.as_deref().map(str::to_owned),
-            task: details.and_then(|details| details.task.as_deref()).map(str::to_owned),
-            age: self.age,
-            frames: details.and_then(|details| details.stack.as_ref()).map(|stack| stack.frames()).unwrap_or_default(),
-            touches: details.map(|details| details.touches.clone()).unwrap_or_default(),
-            touches_dropped: details.map_or(0, |details| details.touches_dropped),
-        }
+    fn is_exceeded(&self, record: &Record, now: Instant) -> bool {
+        self.of(record.lease.kind).is_some_and(|limit| now.saturating_duration_since(record.at) > limit)
     }
 }
 
@@ -133,12 +65,18 @@ pub struct Ledger {
     dropped: BTreeMap<Key, Group>,
     closed_quietly: u64,
     refused: u64,
+    checked_at: Option<Instant>,
 }
 
 impl Ledger {
     /// An empty ledger with these limits.
     pub fn new(limits: AgeLimits) -> Self {
         Self { limits, ..Self::default() }
+    }
+
+    /// The limits in force.
+    pub fn limits(&self) -> AgeLimits {
+        self.limits
     }
 
     /// Changes the limits, for the leases that live as well.
@@ -181,7 +119,7 @@ impl Ledger {
     }
 
     fn dropped_group(&mut self, owner: Owner, class: SizeClass, site: Option<Arc<str>>) -> &mut Group {
-        let mut key = Key { owner, class, site };
+        let mut key = Key::new(owner, class, site);
         if self.dropped.len() >= DROPPED_MAX && !self.dropped.contains_key(&key) {
             key.site = None;
         }
@@ -194,14 +132,38 @@ impl Ledger {
     ///
     /// `pool` is the one whose events this ledger absorbs.
     pub fn check(&mut self, now: Instant, pool: &Pool) -> Vec<LeakReport> {
+        let reports = self.find(now, pool, &HashSet::new()).iter().map(Finding::report).collect();
+        self.mark_told();
+        reports
+    }
+
+    /// The same, not yet told to anybody. `known` are leases that are found to be leaks for another reason.
+    pub(super) fn find(&mut self, now: Instant, pool: &Pool, known: &HashSet<LeaseId>) -> Vec<Finding> {
+        self.take_in(pool);
+        let too_old = self.find_too_old(now, pool, known);
+        let dropped = self.dropped.iter().map(|(key, group)| Finding {
+            kind: LeakKind::DroppedUnreleased,
+            key: key.clone(),
+            group: group.clone(),
+            growth: None,
+        });
+        dropped.chain(too_old.into_findings(LeakKind::TooOld)).collect()
+    }
+
+    /// Everything that was found has been told: it is new no more.
+    pub(super) fn mark_told(&mut self) {
+        self.dropped.values_mut().for_each(|group| group.new = 0);
+        let limits = self.limits;
+        let now = self.checked_at;
+        for Outstanding { record, reported } in self.outstanding.values_mut() {
+            *reported |= now.is_some_and(|now| limits.is_exceeded(record, now));
+        }
+    }
+
+    /// Absorbs all that the pool has to tell.
+    pub(super) fn take_in(&mut self, pool: &Pool) {
         self.absorb(pool.recorder().drain());
         self.absorb_untold(pool);
-        let too_old = self.find_too_old(now, pool);
-        let dropped = self.dropped.iter().map(|(key, group)| group.report(LeakKind::DroppedUnreleased, key));
-        let too_old = too_old.iter().map(|(key, group)| group.report(LeakKind::TooOld, key));
-        let reports = dropped.chain(too_old).collect();
-        self.dropped.values_mut().for_each(|group| group.new = 0);
-        reports
     }
 
     /// Takes in the drops that only the pool's counts know of.
@@ -214,26 +176,34 @@ impl Ledger {
         }
     }
 
-    fn find_too_old(&mut self, now: Instant, pool: &Pool) -> BTreeMap<Key, Group> {
-        let mut groups = BTreeMap::<Key, Group>::new();
+    fn find_too_old(&mut self, now: Instant, pool: &Pool, known: &HashSet<LeaseId>) -> Groups {
+        let mut groups = Groups::default();
         let before = self.outstanding.len();
-        self.outstanding.retain(|&id, outstanding| {
+        self.checked_at = Some(now);
+        self.outstanding.retain(|&id, Outstanding { record, reported }| {
             // The slot's generation decides first: the release event may be lost or still on its way.
             if !pool.is_live(id) {
                 return false;
             }
-            let record = &outstanding.record;
-            let Record { lease, site, at, .. } = record;
-            let age = now.saturating_duration_since(*at);
-            if self.limits.of(lease.kind).is_some_and(|limit| age > limit) {
-                let is_new = !std::mem::replace(&mut outstanding.reported, true);
-                let key = Key { owner: lease.owner, class: lease.class, site: site.clone() };
-                groups.entry(key).or_default().add(lease, age, is_new, Some(record));
+            if self.limits.is_exceeded(record, now) && !known.contains(&id) {
+                let age = now.saturating_duration_since(record.at);
+                let key = Key::new(record.lease.owner, record.lease.class, record.site.clone());
+                groups.0.entry(key).or_default().add(&record.lease, age, !*reported, Some(record));
             }
             true
         });
         self.closed_quietly += (before - self.outstanding.len()) as u64;
         groups
+    }
+
+    /// What is known of the beginning of this lease.
+    pub(super) fn record(&self, id: LeaseId) -> Option<&Record> {
+        self.outstanding.get(&id).map(|outstanding| &outstanding.record)
+    }
+
+    /// The leases dropped unreleased that are known, and what they have in common.
+    pub(super) fn dropped(&self) -> &BTreeMap<Key, Group> {
+        &self.dropped
     }
 
     /// Forgets the leases that were dropped unreleased, once somebody has acted on them. Returns how many there were.

@@ -53,9 +53,9 @@ pub struct Recorder {
     sample_every: AtomicU32,
     /// What the two say of leases that need not be recorded: one in so many is; 0: none.
     pace: AtomicU32,
+    /// Open scopes, for as long as which every lease is recorded. Held while the pace is set.
+    scopes: Mutex<u32>,
     pace_watcher: OnceLock<PaceWatcher>,
-    /// Who holds this changes the level or the sampling.
-    changing: Mutex<()>,
     waiting: Waiting,
     sender: Sender<Event>,
     receiver: Receiver<Event>,
@@ -89,15 +89,15 @@ impl Recorder {
             level: LevelCell::new(config.level),
             sample_every: AtomicU32::new(config.sample_every.get()),
             pace: AtomicU32::new(0),
+            scopes: Mutex::new(0),
             pace_watcher: OnceLock::new(),
-            changing: Mutex::new(()),
             waiting: Waiting::new(),
             sender,
             receiver,
             recorded: CachePadded::default(),
             dropped: CachePadded::default(),
         };
-        recorder.set_pace();
+        recorder.change(|_| ());
         Ok(recorder)
     }
 
@@ -111,8 +111,12 @@ impl Recorder {
         self.pace.load(Relaxed)
     }
 
-    fn set_pace(&self) {
+    /// Changes what the pace follows from, and the pace, one change at a time.
+    fn change(&self, change: impl FnOnce(&mut u32)) {
+        let mut scopes = self.scopes.lock();
+        change(&mut scopes);
         let pace = match self.level() {
+            _ if *scopes > 0 => 1,
             Level::Disabled => 0,
             Level::Paranoid => 1,
             Level::Simple | Level::Advanced => self.sample_every().get(),
@@ -131,9 +135,7 @@ impl Recorder {
 
     /// Changes the level for the leases to come. Leases that carry a record keep it.
     pub fn set_level(&self, level: Level) {
-        let _changing = self.changing.lock();
-        self.level.set(level);
-        self.set_pace();
+        self.change(|_| self.level.set(level));
     }
 
     /// One lease in so many is recorded at `Simple` and `Advanced`.
@@ -143,9 +145,21 @@ impl Recorder {
 
     /// Changes the sampling for the leases to come.
     pub fn set_sample_every(&self, every: NonZeroU32) {
-        let _changing = self.changing.lock();
-        self.sample_every.store(every.get(), Relaxed);
-        self.set_pace();
+        self.change(|_| self.sample_every.store(every.get(), Relaxed));
+    }
+
+    /// From now on every lease is recorded, until as many scopes have ended as have begun.
+    pub(super) fn begin_scope(&self) {
+        self.change(|scopes| *scopes += 1);
+    }
+
+    pub(super) fn end_scope(&self) {
+        self.change(|scopes| *scopes -= 1);
+    }
+
+    /// Scopes that are open.
+    pub fn scopes(&self) -> u32 {
+        *self.scopes.lock()
     }
 
     /// Leases that carried a record, ever.
@@ -172,7 +186,11 @@ impl Recorder {
 
     /// The level to record the lease at hand at, if any are recorded.
     pub(crate) fn recording(&self) -> Option<Level> {
-        Some(self.level()).filter(|&level| level != Level::Disabled)
+        match self.level() {
+            Level::Disabled if self.scopes() == 0 => None,
+            Level::Disabled => Some(Level::Simple),
+            level => Some(level),
+        }
     }
 
     /// Takes down a lease's beginning. False if that cannot be.

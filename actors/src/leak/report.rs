@@ -14,16 +14,46 @@ pub enum LeakKind {
     DroppedUnreleased,
     /// It is still held, longer than leases of its kind should be.
     TooOld,
+    /// It began within a [`Scope`](super::Scope) and was still held when that ended.
+    StillOut,
+    /// It is still held after its owner, an actor, has crashed, and the actor had not handed it over to anybody.
+    OutlivedOwner,
+    /// Its owner holds more and more of its class.
+    Growing,
+}
+
+impl LeakKind {
+    /// All kinds.
+    pub const ALL: [Self; 5] =
+        [Self::DroppedUnreleased, Self::TooOld, Self::StillOut, Self::OutlivedOwner, Self::Growing];
+
+    /// `dropped_unreleased`, `too_old`, `still_out`, `outlived_owner` or `growing`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::DroppedUnreleased => "dropped_unreleased",
+            Self::TooOld => "too_old",
+            Self::StillOut => "still_out",
+            Self::OutlivedOwner => "outlived_owner",
+            Self::Growing => "growing",
+        }
+    }
+}
+
+impl fmt::Display for LeakKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
 }
 
 /// A leak, with all that are equal to it: the same kind of leak, owner, size class and site.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct LeakReport {
-    /// The first such lease; `None` when the events of all of them were lost and only their count is known.
+    /// The first such lease; `None` where only their count is known: when the events of all of them were lost, and of
+    /// growth.
     pub id: Option<LeaseId>,
     /// Why it is a leak.
     pub kind: LeakKind,
-    /// How many equal leaks this report stands for, at least 1.
+    /// How many equal leaks this report stands for, at least 1. Of growth: by how many the class has grown.
     pub equal: u64,
     /// How many of them no earlier check reported.
     pub new: u64,
@@ -33,6 +63,8 @@ pub struct LeakReport {
     pub class_size: usize,
     /// Who held them.
     pub owner: Owner,
+    /// Which incarnation of the owner crashed, from 0; of [`LeakKind::OutlivedOwner`] only.
+    pub incarnation: Option<u64>,
     /// Where the program asked for them, if it said so.
     pub site: Option<String>,
     /// The task that asked for the first of them, by name, if one did.
@@ -40,6 +72,11 @@ pub struct LeakReport {
     /// How long the oldest of them was held, in seconds when serialised; zero when that is not known.
     #[serde(rename = "age_s", serialize_with = "as_seconds")]
     pub age: Duration,
+    /// The fewest that lived at a time in each of the last windows, the oldest first; of [`LeakKind::Growing`] only.
+    pub counts: Vec<u64>,
+    /// How long a window of `counts` is, in seconds when serialised.
+    #[serde(rename = "window_s", serialize_with = "as_seconds")]
+    pub window: Duration,
     /// The calls that led to the first of them, the innermost first; empty if they were not captured.
     pub frames: Vec<Frame>,
     /// What was done with the first of them, the newest first; empty if that was not kept.
@@ -57,7 +94,8 @@ pub(super) fn as_seconds<S: serde::Serializer>(age: &Duration, serializer: S) ->
 impl fmt::Display for LeakReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let plural = if self.equal == 1 { "buffer" } else { "buffers" };
-        write!(f, "{}: {} {plural} ({} bytes, class ", self.owner, self.equal, self.bytes)?;
+        let more = if self.kind == LeakKind::Growing { " more" } else { "" };
+        write!(f, "{}: {} {plural}{more} ({} bytes, class ", self.owner, self.equal, self.bytes)?;
         match self.class_size {
             0 => f.write_str("huge")?,
             size => write!(f, "{size}")?,
@@ -66,10 +104,19 @@ impl fmt::Display for LeakReport {
         if let Some(site) = &self.site {
             write!(f, " from {site}")?;
         }
-        f.write_str(match self.kind {
-            LeakKind::DroppedUnreleased => " dropped without release",
-            LeakKind::TooOld => " still held",
-        })?;
+        match self.kind {
+            LeakKind::DroppedUnreleased => f.write_str(" dropped without release")?,
+            LeakKind::TooOld => f.write_str(" still held")?,
+            LeakKind::StillOut => f.write_str(" still out at the end of the scope")?,
+            LeakKind::OutlivedOwner => {
+                write!(f, " still held after incarnation {} crashed", self.incarnation.unwrap_or(0))?;
+            }
+            LeakKind::Growing => {
+                let counts: Vec<String> = self.counts.iter().map(u64::to_string).collect();
+                let window = self.window.as_secs_f64();
+                return write!(f, " than {} windows of {window} s ago: {}", self.counts.len(), counts.join(", "));
+            }
+        }
         if !self.age.is_zero() {
             write!(f, " after {:.1} s", self.age.as_secs_f64())?;
         }

@@ -106,6 +106,19 @@ impl Buffer {
         self.block.slot().set_released();
     }
 
+    /// Says that the owner gives the buffer to somebody else, as an actor does with its answers: from now on it is the
+    /// receiver's to let go of, and no leftover of its owner should that crash. It stays counted for who leased it.
+    #[must_use]
+    pub fn hand_over(mut self) -> Self {
+        self.mark_handed_over();
+        self
+    }
+
+    /// The same of a buffer that stays where it is.
+    pub fn mark_handed_over(&mut self) {
+        self.block.slot().set_handed_over();
+    }
+
     /// A plain lease of as many bytes, for the same owner and from the same pool, to be overwritten.
     ///
     /// # Errors

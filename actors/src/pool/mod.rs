@@ -40,6 +40,7 @@ mod stats;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use accounts::Tally;
 pub(crate) use actor::Standing;
 pub use actor::{AllocateWhenFree, PoolActor, PressureChanged, SetLimit, Statistics, Subscribe, Trim, Watch};
 pub use buffer::Buffer;
@@ -55,6 +56,7 @@ pub use pressure::{
     PressureSubscription, PublishedPressure, Sight, Stall, SystemMemory,
 };
 pub use slots::LeaseId;
+pub(crate) use slots::LiveLease;
 pub use stats::{ClassStats, OwnerStats, PoolStats};
 
 use self::core::Core;
@@ -160,6 +162,26 @@ impl Pool {
     /// Whether this lease has not ended.
     pub fn is_live(&self, id: LeaseId) -> bool {
         self.core.slots.is_live(id)
+    }
+
+    /// The leases that have not ended and that `wanted` picks, from the lease table: exact at every leak level, and slow,
+    /// as it reads every slot that there ever was (a cache line a block).
+    pub(crate) fn live_leases(&self, wanted: impl FnMut(&LiveLease) -> bool) -> Vec<LiveLease> {
+        self.core.slots.live(wanted)
+    }
+
+    /// What is leased now by owner and class, where anything is.
+    pub(crate) fn live_tallies(&self) -> Vec<(Owner, SizeClass, accounts::Tally)> {
+        let caches = &self.core.caches;
+        let owners = Owner::all().filter(|&owner| caches.knows(owner));
+        let pairs = owners.flat_map(|owner| SizeClass::all().map(move |class| (owner, class)));
+        let tallies = pairs.map(|(owner, class)| (owner, class, caches.tally(owner, class)));
+        tallies.filter(|(_, _, tally)| tally.live > 0).collect()
+    }
+
+    /// How many leases of `owner` still run.
+    pub(crate) fn live_of(&self, owner: Owner) -> u64 {
+        SizeClass::all().map(|class| self.core.caches.tally(owner, class).live).sum()
     }
 
     /// The pool's counts.

@@ -50,6 +50,11 @@ impl Names {
     }
 }
 
+/// As much of a name as is kept.
+fn cut(name: &str) -> &str {
+    &name[..name.floor_char_boundary(NAME_BYTES_MAX)]
+}
+
 impl Owner {
     /// All names that came after the table was full.
     pub const OTHER: Self = Self(0);
@@ -58,12 +63,16 @@ impl Owner {
 
     /// The owner of this name. Takes a lock: ask once and keep the answer. Names of more than 256 bytes are cut.
     pub fn named(name: &str) -> Self {
-        let end = (0..=NAME_BYTES_MAX.min(name.len())).rfind(|&at| name.is_char_boundary(at)).unwrap_or(0);
-        let name = &name[..end];
+        let name = cut(name);
         if let Some(&owner) = NAMES.read().by_name.get(name) {
             return owner;
         }
         NAMES.write().intern(name)
+    }
+
+    /// The owner of this name, if there is one already.
+    pub(crate) fn known(name: &str) -> Option<Self> {
+        NAMES.read().by_name.get(cut(name)).copied()
     }
 
     /// The name it was made with.

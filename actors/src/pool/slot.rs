@@ -9,7 +9,8 @@ use super::core::Core;
 use super::lease::LeaseKind;
 use super::memory::Extent;
 use super::owner::Owner;
-use super::slots::{GENERATION_MASK, LeaseId};
+use super::slots::{GENERATION_MASK, LeaseId, LiveLease};
+use crate::leak::Lease;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
@@ -37,6 +38,8 @@ const RECORDED: u32 = 1 << 17;
 const TRACED: u32 = 1 << 19;
 /// The lease's holder ends it on purpose.
 const RELEASED: u32 = 1 << 18;
+/// Who it is counted for has given it to somebody else.
+const HANDED_OVER: u32 = 1 << 20;
 
 /// A lease's owner, and how it is meant to end and does, as far as its end is concerned.
 #[derive(Debug, Clone, Copy)]
@@ -64,6 +67,10 @@ impl Terms {
 
     pub(crate) fn is_released(self) -> bool {
         self.0 & RELEASED != 0
+    }
+
+    pub(crate) fn is_handed_over(self) -> bool {
+        self.0 & HANDED_OVER != 0
     }
 
     /// Whether somebody may hear of the lease's end.
@@ -183,6 +190,31 @@ impl Slot {
 
     pub(crate) fn set_released(&self) {
         self.terms.store(self.terms().0 | RELEASED, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_handed_over(&self) {
+        self.terms.store(self.terms().0 | HANDED_OVER, Ordering::Relaxed);
+    }
+
+    /// The lease that is live now, for anybody to read. What it says beside the id may be a later lease's if this one ends
+    /// meanwhile: it holds if the id is live afterwards.
+    pub(super) fn peek(&self) -> Option<LiveLease> {
+        let generation = self.generation();
+        if generation.is_multiple_of(2) {
+            return None;
+        }
+        let terms = self.terms();
+        Some(LiveLease {
+            lease: Lease {
+                id: LeaseId::new(self.index, generation),
+                class: self.class(),
+                bytes: self.len(),
+                block_bytes: self.bytes(),
+                owner: terms.owner(),
+                kind: terms.kind(),
+            },
+            handed_over: terms.is_handed_over(),
+        })
     }
 
     /// The id of the lease that the caller holds.

@@ -10,6 +10,7 @@
 //! read-modify-write. Anybody may read the generation.
 
 use super::slot::Slot;
+use crate::leak::Lease;
 use crossbeam_utils::CachePadded;
 use parking_lot::Mutex;
 use std::sync::OnceLock;
@@ -55,6 +56,14 @@ impl std::fmt::Display for LeaseId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.0.fmt(f)
     }
+}
+
+/// A lease that has not ended, as the table shows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LiveLease {
+    pub(crate) lease: Lease,
+    /// Who it is counted for has given it to somebody else.
+    pub(crate) handed_over: bool,
 }
 
 /// All slots. Grows by chunks that never move, and never shrinks.
@@ -107,6 +116,18 @@ impl SlotTable {
     /// Whether this very lease has not ended.
     pub(crate) fn is_live(&self, id: LeaseId) -> bool {
         id.generation() % 2 == 1 && self.slot(id.slot()).is_some_and(|slot| slot.generation() == id.generation())
+    }
+
+    /// The leases that have not ended and that `wanted` picks. Each was live during the call, and every lease is there
+    /// that was live all the while.
+    pub(crate) fn live(&self, mut wanted: impl FnMut(&LiveLease) -> bool) -> Vec<LiveLease> {
+        let slots = self.chunks.iter().map_while(|chunk| chunk.get()).flatten();
+        let mut live: Vec<_> = slots.filter_map(Slot::peek).filter(|lease| wanted(lease)).collect();
+        // Holders write without fences. When this is over, whoever wrote what was read of a later lease has also published
+        // that the earlier one had ended.
+        ironcliw::fence::heavy();
+        live.retain(|live| self.is_live(live.lease.id));
+        live
     }
 
     fn slot(&self, index: usize) -> Option<&Slot> {

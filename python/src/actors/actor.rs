@@ -12,6 +12,7 @@ use pyo3::types::{PyDict, PyTuple};
 
 use super::context::ActorContext;
 use super::current;
+use super::handing;
 use super::host::Host;
 use super::message::{Body, PyMessage, PyReply};
 use super::record::{Record, in_full};
@@ -145,7 +146,12 @@ impl PyActor {
             ctx.stop();
         }
         match ended {
-            Ended::Value(value) => Python::attach(|py| PyReply(Keep::new(value.bind(py)))),
+            Ended::Value(value) => Python::attach(|py| {
+                if self.record.has_leased() {
+                    handing::hand_over(value.bind(py));
+                }
+                PyReply(Keep::new(value.bind(py)))
+            }),
             Ended::CalledOff => Python::attach(PyReply::none),
             Ended::Raised(error) => self.crash(&error),
         }

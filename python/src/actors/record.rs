@@ -47,6 +47,11 @@ impl Record {
         *self.owner.get_or_init(|| Owner::named(&self.path))
     }
 
+    /// Whether it ever leased a buffer.
+    pub(super) fn has_leased(&self) -> bool {
+        self.owner.get().is_some()
+    }
+
     /// An incarnation ends for this exception.
     pub(super) fn fail(&self, py: Python<'_>, error: &PyErr) {
         let kept = Arc::new(Keep::new(error.value(py).as_any()));

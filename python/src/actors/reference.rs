@@ -77,6 +77,7 @@ impl ActorRef {
     fn note_handed(&self, message: &Bound<'_, PyAny>) {
         if let Ok(buffer) = message.cast_exact::<Buffer>() {
             buffer.get().note_sent(message.py(), self.path());
+            buffer.get().mark_handed_over();
         }
     }
 

@@ -1,0 +1,131 @@
+//! Equal leaks, put together.
+
+use super::event::{Lease, Record};
+use super::report::{LeakKind, LeakReport};
+use super::stack::Stack;
+use super::touch::TouchReport;
+use crate::pool::{LeaseId, Owner, SizeClass};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// What makes leaks equal. Ordered, so that reports come in a stable order.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Key {
+    pub(super) owner: Owner,
+    pub(super) class: SizeClass,
+    pub(super) site: Option<Arc<str>>,
+    /// Of the owner, where that matters.
+    pub(super) incarnation: Option<u64>,
+}
+
+impl Key {
+    pub(super) fn new(owner: Owner, class: SizeClass, site: Option<Arc<str>>) -> Self {
+        Self { owner, class, site, incarnation: None }
+    }
+}
+
+/// Equal leaks.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Group {
+    pub(super) first: Option<LeaseId>,
+    pub(super) count: u64,
+    pub(super) new: u64,
+    pub(super) bytes: u64,
+    pub(super) age: Duration,
+    pub(super) details: Option<Details>,
+}
+
+/// What is known of the first of equal leaks beyond what makes them equal.
+#[derive(Debug, Clone)]
+pub(super) struct Details {
+    task: Option<Arc<str>>,
+    stack: Option<Arc<Stack>>,
+    touches: Vec<TouchReport>,
+    touches_dropped: u64,
+}
+
+impl Details {
+    fn of(record: &Record) -> Self {
+        Self {
+            task: record.task.clone(),
+            stack: record.stack.clone(),
+            touches: record.touches.report(record.at),
+            touches_dropped: record.touches.dropped(),
+        }
+    }
+}
+
+impl Group {
+    pub(super) fn add(&mut self, lease: &Lease, age: Duration, is_new: bool, record: Option<&Record>) {
+        self.first.get_or_insert(lease.id);
+        self.count += 1;
+        self.new += u64::from(is_new);
+        self.bytes += lease.bytes as u64;
+        self.age = self.age.max(age);
+        if self.details.is_none() {
+            self.details = record.map(Details::of);
+        }
+    }
+}
+
+/// Groups by what makes their members equal.
+#[derive(Debug, Default)]
+pub(super) struct Groups(pub(super) BTreeMap<Key, Group>);
+
+impl Groups {
+    /// Adds a lease that lives, with what its record says, if it has one.
+    pub(super) fn add_live(
+        &mut self,
+        lease: &Lease,
+        record: Option<&Record>,
+        now: Instant,
+        incarnation: Option<u64>,
+        is_new: bool,
+    ) {
+        let site = record.and_then(|record| record.site.clone());
+        let age = record.map_or(Duration::ZERO, |record| now.saturating_duration_since(record.at));
+        let key = Key { incarnation, ..Key::new(lease.owner, lease.class, site) };
+        self.0.entry(key).or_default().add(lease, age, is_new, record);
+    }
+
+    pub(super) fn into_findings(self, kind: LeakKind) -> impl Iterator<Item = Finding> {
+        self.0.into_iter().map(move |(key, group)| Finding { kind, key, group, growth: None })
+    }
+}
+
+/// Equal leaks of a kind. Making a report of it reads the program's symbols, which takes a while: hold no lock meanwhile.
+#[derive(Debug, Clone)]
+pub(super) struct Finding {
+    pub(super) kind: LeakKind,
+    pub(super) key: Key,
+    pub(super) group: Group,
+    /// The length of a window and the least that lived in each, if it is growth.
+    pub(super) growth: Option<(Duration, Vec<u64>)>,
+}
+
+impl Finding {
+    pub(super) fn report(&self) -> LeakReport {
+        let Self { kind, key, group, growth } = self;
+        let (window, counts) = growth.clone().unwrap_or_default();
+        let details = group.details.as_ref();
+        LeakReport {
+            id: group.first,
+            kind: *kind,
+            equal: group.count,
+            new: group.new,
+            bytes: group.bytes,
+            class_size: key.class.bytes().unwrap_or(0),
+            owner: key.owner,
+            incarnation: key.incarnation,
+            site: key.site.as_deref().map(str::to_owned),
+            task: details.and_then(|details| details.task.as_deref()).map(str::to_owned),
+            age: group.age,
+            counts,
+            window,
+            frames: details.and_then(|details| details.stack.as_ref()).map(|stack| stack.frames()).unwrap_or_default(),
+            touches: details.map(|details| details.touches.clone()).unwrap_or_default(),
+            touches_dropped: details.map_or(0, |details| details.touches_dropped),
+        }
+    }
+}

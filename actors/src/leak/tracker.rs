@@ -1,0 +1,215 @@
+//! The handle of leak tracking: the ledger, the scopes, growth and survivors of one pool, for any thread.
+//!
+//! The actor drives it; whoever wants to know something asks it directly. Its locks are held for the time of a look at what
+//! is recorded, never while symbols are read or a report is written.
+
+use super::event::Lease;
+use super::group::{Finding, Group, Groups, Key};
+use super::growth::{Growth, GrowthConfig, Live};
+use super::ledger::{AgeLimits, Ledger};
+use super::report::{LeakKind, LeakReport};
+use super::scope::Scope;
+use super::survivors::Survivors;
+use super::table::{Table, Total};
+use crate::Result;
+use crate::pool::{Owner, Pool};
+use parking_lot::Mutex;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// What is called a leak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TrackerConfig {
+    /// How old a lease may get.
+    pub ages: AgeLimits,
+    /// When growth is reported; `None` is never.
+    pub growth: Option<GrowthConfig>,
+}
+
+impl Default for TrackerConfig {
+    fn default() -> Self {
+        Self { ages: AgeLimits::default(), growth: Some(GrowthConfig::default()) }
+    }
+}
+
+/// Says what leaks of a pool. Clones are handles of the same.
+#[derive(Clone)]
+pub struct Tracker(Arc<Inner>);
+
+struct Inner {
+    pool: Pool,
+    ledger: Mutex<Ledger>,
+    growth: Option<Mutex<Growth>>,
+    survivors: Mutex<Survivors>,
+    /// What the log was told of, and how often.
+    logged: Mutex<HashMap<(LeakKind, Key), u64>>,
+    /// Leaks by kind when somebody looked last.
+    counts: Mutex<BTreeMap<LeakKind, u64>>,
+}
+
+impl std::fmt::Debug for Tracker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tracker").field("pool", &self.0.pool).finish_non_exhaustive()
+    }
+}
+
+impl Tracker {
+    /// One that knows of nothing yet. A pool has one, as it takes the pool's events.
+    ///
+    /// # Errors
+    /// [`Error::InvalidInput`](crate::Error::InvalidInput) for a configuration that cannot be.
+    pub fn new(pool: Pool, config: TrackerConfig) -> Result<Self> {
+        let growth = config.growth.map(GrowthConfig::checked).transpose()?;
+        Ok(Self(Arc::new(Inner {
+            pool,
+            ledger: Mutex::new(Ledger::new(config.ages)),
+            growth: growth.map(|config| Mutex::new(Growth::new(config))),
+            survivors: Mutex::default(),
+            logged: Mutex::default(),
+            counts: Mutex::default(),
+        })))
+    }
+
+    pub(super) fn pool(&self) -> &Pool {
+        &self.0.pool
+    }
+
+    /// How old leases may get.
+    pub fn age_limits(&self) -> AgeLimits {
+        self.0.ledger.lock().limits()
+    }
+
+    /// Changes that, for the leases that live as well.
+    pub fn set_age_limits(&self, limits: AgeLimits) {
+        self.0.ledger.lock().set_limits(limits);
+    }
+
+    /// Begins a scope, which looks at everybody's leases or at one owner's.
+    #[must_use = "a scope that is dropped has ended"]
+    pub fn scope(&self, owner: Option<Owner>) -> Scope {
+        Scope::begin(self.clone(), owner)
+    }
+
+    /// Every leak that is known, save what is out of a scope: that is the scope's to tell. What it reports is new no more.
+    pub fn check(&self) -> Vec<LeakReport> {
+        self.check_at(Instant::now())
+    }
+
+    /// The same, at another moment.
+    pub(super) fn check_at(&self, now: Instant) -> Vec<LeakReport> {
+        let findings = self.find(now);
+        self.0.ledger.lock().mark_told();
+        self.0.survivors.lock().mark_told(now);
+        if let Some(growth) = &self.0.growth {
+            growth.lock().mark_told();
+        }
+        findings.iter().map(Finding::report).collect()
+    }
+
+    /// All that is known, as a table for people.
+    pub fn table(&self) -> Table {
+        let leaks = self.find(Instant::now()).iter().map(Finding::report).collect();
+        let total = |(owner, class, tally): (Owner, crate::pool::SizeClass, _)| {
+            let crate::pool::Tally { live, live_bytes, .. } = tally;
+            Total { owner, class_size: class.bytes().unwrap_or(0), count: live, bytes: live_bytes }
+        };
+        let recorder = self.0.pool.recorder();
+        Table {
+            totals: self.0.pool.live_tallies().into_iter().map(total).collect(),
+            leaks,
+            level: recorder.level(),
+            sample_every: recorder.sample_every().get(),
+            scopes: recorder.scopes(),
+            lost_events: recorder.dropped_events(),
+        }
+    }
+
+    /// Leaks by kind, of those kinds of which there were any when somebody looked last.
+    pub fn counts(&self) -> BTreeMap<LeakKind, u64> {
+        self.0.counts.lock().clone()
+    }
+
+    fn find(&self, now: Instant) -> Vec<Finding> {
+        let pool = &self.0.pool;
+        let survivors = self.0.survivors.lock().find(now, pool);
+        let known: HashSet<_> = survivors.iter().map(|survivor| survivor.lease.id).collect();
+        let mut ledger = self.0.ledger.lock();
+        let mut findings = ledger.find(now, pool, &known);
+        let mut outlived = Groups::default();
+        for survivor in &survivors {
+            let lease = &survivor.lease;
+            outlived.add_live(lease, ledger.record(lease.id), now, Some(survivor.incarnation), survivor.new);
+        }
+        drop(ledger);
+        findings.extend(outlived.into_findings(LeakKind::OutlivedOwner));
+        findings.extend(self.0.growth.iter().flat_map(|growth| growth.lock().find()));
+        let mut counts = BTreeMap::new();
+        for Finding { kind, group, .. } in &findings {
+            *counts.entry(*kind).or_default() += group.count;
+        }
+        *self.0.counts.lock() = counts;
+        findings
+    }
+
+    /// Leases in groups, with what their records say.
+    pub(super) fn describe(&self, leases: &[Lease], now: Instant) -> Groups {
+        let mut ledger = self.0.ledger.lock();
+        ledger.take_in(&self.0.pool);
+        let mut groups = Groups::default();
+        leases.iter().for_each(|lease| groups.add_live(lease, ledger.record(lease.id), now, None, true));
+        groups
+    }
+
+    /// The leases dropped unreleased that are known by now.
+    pub(super) fn dropped(&self) -> BTreeMap<Key, Group> {
+        let mut ledger = self.0.ledger.lock();
+        ledger.take_in(&self.0.pool);
+        ledger.dropped().clone()
+    }
+
+    /// Takes the pool's events and looks whether something grows. Several times a second.
+    pub(super) fn absorb(&self, now: Instant) {
+        let pool = &self.0.pool;
+        self.0.ledger.lock().absorb(pool.recorder().drain());
+        let Some(mut growth) = self.0.growth.as_ref().map(|growth| growth.lock()) else { return };
+        if growth.is_due(now) {
+            let live = pool.live_tallies().into_iter();
+            growth.look(
+                now,
+                live.map(|(owner, class, tally)| Live { owner, class, count: tally.live, bytes: tally.live_bytes }),
+            );
+        }
+    }
+
+    /// How many recorded leases are not known to have ended.
+    pub(super) fn outstanding(&self) -> usize {
+        let mut ledger = self.0.ledger.lock();
+        ledger.take_in(&self.0.pool);
+        ledger.outstanding().len()
+    }
+
+    /// An incarnation of the actor at `path` has crashed; its state is gone, and the next one has not begun.
+    pub(crate) fn crashed(&self, path: &str, incarnation: u64) {
+        if let Some(owner) = Owner::known(path) {
+            self.0.survivors.lock().crashed(Instant::now(), owner, incarnation, &self.0.pool);
+        }
+    }
+
+    /// What the log was not told yet, each leak once: equal ones and how many of them are new. Growth is told again when it
+    /// has doubled.
+    pub(super) fn find_unlogged(&self, now: Instant) -> Vec<(Finding, u64)> {
+        let findings = self.find(now);
+        let mut logged = self.0.logged.lock();
+        let before = std::mem::take(&mut *logged);
+        let unlogged = findings.into_iter().filter_map(|finding| {
+            let key = (finding.kind, finding.key.clone());
+            let (known, count) = (before.get(&key).copied().unwrap_or(0), finding.group.count);
+            let is_due = if finding.kind == LeakKind::Growing { count >= 2 * known.max(1) } else { count > known };
+            // What is not found any more is forgotten, and told again should it come back.
+            logged.insert(key, if is_due { count } else { known });
+            is_due.then(|| (finding, count.saturating_sub(known)))
+        });
+        unlogged.collect()
+    }
+}
