@@ -14,6 +14,7 @@ use crate::ping::Pinger;
 use crate::pool::{MemorySource, Pool, PoolActor, PoolConfig, PublishedPressure, Standing, SystemMemory};
 use crate::scheduler::{Defaults, Pools, Running, Scheduler, SchedulerActor};
 use crate::sections;
+use crate::snapshot::Observer;
 use crate::{Crash, Error, Result};
 
 /// The arbiter of the actors that only coordinate.
@@ -80,6 +81,8 @@ pub struct Subsystems {
     pub pressure: PublishedPressure,
     /// The leak tracker.
     pub leaks: Address<LeakTracker>,
+    /// What looks at the pool and the ledger from outside.
+    pub observer: Observer,
     /// The scheduler.
     pub scheduler: Scheduler,
     /// The image workers.
@@ -121,7 +124,7 @@ impl Subsystems {
         let pool = make_pool(&config)?;
         let pools = make_pools(runtime, &config)?;
         let source = config.memory_source.take();
-        let (keeper, leaks, pressure) = start_memory(runtime, config.leak_ages, &pool, source).await?;
+        let (keeper, leaks, pressure, observer) = start_memory(runtime, config.leak_ages, &pool, source).await?;
         let scheduler = start_scheduler(runtime, pools).await?;
         let images = start_images(runtime, &config, &pool, &keeper, &scheduler).await?;
         let inference = Inference::new(
@@ -133,7 +136,7 @@ impl Subsystems {
         let pinger = move || Pinger { answered: Arc::clone(&answered) };
         let ping = Child::new("ping", pinger).mailbox(4096, Overflow::Block).placement(CONTROL).backoff(Backoff::NONE);
         let ping = runtime.root()?.spawn(ping).await?;
-        let subsystems = Self { pool, keeper, pressure, leaks, scheduler, images, inference, ping };
+        let subsystems = Self { pool, keeper, pressure, leaks, observer, scheduler, images, inference, ping };
         sections::register(runtime, &subsystems);
         Ok(subsystems)
     }
@@ -175,20 +178,21 @@ async fn start_memory(
     ages: AgeLimits,
     pool: &Pool,
     source: Option<Box<dyn MemorySource>>,
-) -> Result<(Address<PoolActor>, Address<LeakTracker>, PublishedPressure)> {
+) -> Result<(Address<PoolActor>, Address<LeakTracker>, PublishedPressure, Observer)> {
     let memory = runtime.root()?.supervise(Supervisor::new("memory").strategy(Strategy::RestForOne)).await?;
     let (pool_of_actor, standing) = (pool.clone(), Arc::<Standing>::default());
-    let pressure = standing.published().clone();
+    let (pressure, history) = (standing.published().clone(), standing.history().clone());
     // Shared with every incarnation: a restart does not open the system's files anew.
     let source: Option<Arc<dyn MemorySource>> = source.map(Arc::from);
     let factory = move || PoolActor::new(pool_of_actor.clone(), source.clone(), standing.clone());
     let keeper = Child::new("pool", factory).mailbox(1024, Overflow::Block).placement(CONTROL);
     let keeper = memory.spawn(keeper).await?;
     let ledger = Arc::new(Mutex::new(Ledger::new(ages)));
+    let observer = Observer::new(pool.clone(), ledger.clone(), history, pressure.clone());
     let (pool_of_tracker, to_keeper) = (pool.clone(), keeper.clone());
     let factory = move || LeakTracker::new(ledger.clone(), pool_of_tracker.clone(), to_keeper.clone());
     let leaks = memory.spawn(Child::new("leak", factory).mailbox(1024, Overflow::Block).placement(CONTROL)).await?;
-    Ok((keeper, leaks, pressure))
+    Ok((keeper, leaks, pressure, observer))
 }
 
 fn make_pools(runtime: &Handle, config: &Config) -> Result<Running> {

@@ -216,6 +216,22 @@ impl Ledger {
         self.outstanding.values().map(|outstanding| &outstanding.record)
     }
 
+    /// The limits in force.
+    pub fn limits(&self) -> AgeLimits {
+        self.limits
+    }
+
+    /// The leaks of dropped leases as [`Ledger::check`] reports them, without the frames: whoever asks reads the stacks when
+    /// the ledger is not locked.
+    pub(crate) fn dropped_unread(&self) -> Vec<(LeakReport, Option<Arc<Stack>>)> {
+        let unread = |(key, group): (&Key, &Group)| {
+            let Group { first, count, new, bytes, age, .. } = *group;
+            let bare = Group { first, count, new, bytes, age, stack: None };
+            (bare.report(LeakKind::DroppedUnreleased, key), group.stack.clone())
+        };
+        self.dropped.iter().map(unread).collect()
+    }
+
     /// Leases dropped unreleased that the ledger knows of.
     pub fn dropped_unreleased(&self) -> u64 {
         self.dropped.values().map(|group| group.count).sum()

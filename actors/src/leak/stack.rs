@@ -7,7 +7,7 @@ use std::sync::Arc;
 const FRAMES_MAX: usize = 16;
 
 /// One call, as people read it.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, serde::Serialize)]
 pub struct Frame {
     /// The function's name; empty if nothing is known of it.
     pub function: String,
@@ -30,7 +30,7 @@ impl fmt::Display for Frame {
 }
 
 /// A stack that was captured and not read yet.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq, Hash)]
 pub struct Stack {
     addresses: Box<[usize]>,
 }

@@ -12,6 +12,7 @@ use super::{
     AllocOptions, Buffer, MemoryReading, MemorySource, Owner, Pool, PoolStats, Pressure, PressureGauge,
     PublishedPressure, SizeClass,
 };
+use crate::snapshot::History;
 use crate::{Error, Result};
 
 /// Where the tree puts it, for the error of those who waited in vain.
@@ -27,6 +28,7 @@ const WAIT_PERIOD: Duration = Duration::from_millis(1);
 #[derive(Default)]
 pub(crate) struct Standing {
     published: PublishedPressure,
+    history: Arc<History>,
     subscribers: Mutex<Vec<Subscriber>>,
     /// First come, first served: a small request does not overtake a large one. Whoever is still here when the actor has
     /// ended for good is answered as this is dropped, with the child's factory.
@@ -36,6 +38,10 @@ pub(crate) struct Standing {
 impl Standing {
     pub(crate) fn published(&self) -> &PublishedPressure {
         &self.published
+    }
+
+    pub(crate) fn history(&self) -> &Arc<History> {
+        &self.history
     }
 
     /// Tells those who were not told of `level` yet. One whose mailbox is full is told at a later look.
@@ -108,6 +114,7 @@ impl PoolActor {
             }
         }
         self.standing.tell_subscribers(level);
+        self.standing.history.note(Instant::now(), &self.pool, level);
     }
 
     /// Serves from the front. Whose time is over gets a last try, wherever it stands.
