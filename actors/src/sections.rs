@@ -9,11 +9,13 @@ use crate::image::{Images, WorkerStats};
 use crate::inference::{Loaded, ModelStats};
 use crate::pool::{OwnerStats, Pool, PublishedPressure};
 use crate::scheduler::{self, Scheduler};
+use crate::snapshot::Observer;
 use crate::tree::Subsystems;
 
 pub(crate) fn register(runtime: &Handle, subsystems: &Subsystems) {
-    let Subsystems { pool, pressure, scheduler, images, inference, .. } = subsystems;
-    runtime.register("pool", Arc::new(Memory { pool: pool.clone(), pressure: pressure.clone() }));
+    let Subsystems { pool, pressure, observer, scheduler, images, inference, .. } = subsystems;
+    let (observer, handle) = (observer.clone(), runtime.clone());
+    runtime.register("pool", Arc::new(Memory { pool: pool.clone(), pressure: pressure.clone(), observer, handle }));
     runtime.register("scheduler", Arc::new(Threads(scheduler.clone())));
     runtime.register("images", Arc::new(Workers(images.clone())));
     runtime.register("inference", Arc::new(Models(inference.loaded().clone())));
@@ -32,6 +34,9 @@ fn of_each<R>(metric: Metric, label: &'static str, rows: &[(String, R)], value: 
 struct Memory {
     pool: Pool,
     pressure: PublishedPressure,
+    observer: Observer,
+    /// For the failures that the history marks. The circle ends when the runtime does: it forgets its sections.
+    handle: Handle,
 }
 
 impl Section for Memory {
@@ -46,6 +51,11 @@ impl Section for Memory {
                 "dropped_events": recorder.dropped_events(),
             },
         })
+    }
+
+    fn details(&self) -> Option<Value> {
+        let (_, events) = self.handle.events_after(0);
+        Some(to_value(self.observer.snapshot(&events)))
     }
 
     fn metrics(&self) -> Vec<Metric> {

@@ -32,6 +32,7 @@ from typing_extensions import Buffer as BytesLike
 from typing_extensions import CapsuleType
 
 from ironcliw.actor import Actor, Backoff
+from ironcliw.memory import PoolSnapshot
 from ironcliw.types import (
     ActorStatus,
     BuildInfo,
@@ -286,6 +287,10 @@ class Pool:
         """
 
     def stats(self) -> PoolStats: ...
+    def snapshot(self) -> PoolSnapshot:
+        """Who holds what, exact by owner and class, with the recorded leases and the last ten minutes: to be
+        printed, drawn (`to_html`, `to_flamegraph`, `to_chrome_trace`), compared or kept in a file."""
+
     def trim(self) -> Call[int]:
         """Gives idle memory back to the system; the number of bytes."""
 
@@ -294,6 +299,12 @@ class Pool:
 
     @property
     def pressure(self) -> Pressure: ...
+
+@final
+class TakenSnapshot:
+    """What a `PoolSnapshot` is made of."""
+
+    def to_json(self) -> bytes: ...
 
 @final
 class Buffer:

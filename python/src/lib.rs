@@ -14,6 +14,7 @@ mod buffer;
 mod build_info;
 mod dlpack;
 mod errors;
+mod holdings;
 mod images;
 mod inference;
 mod leaks;
@@ -43,6 +44,8 @@ mod _native {
     use super::buffer::Buffer;
     #[pymodule_export]
     use super::build_info::build_info;
+    #[pymodule_export]
+    use super::holdings::TakenSnapshot;
     #[pymodule_export]
     use super::images::{Images, Pipeline};
     #[pymodule_export]

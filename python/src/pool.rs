@@ -13,6 +13,7 @@ use crate::args;
 use crate::bridge::{self, Call, Outcome};
 use crate::buffer::Buffer;
 use crate::errors::to_py_err;
+use crate::holdings;
 use crate::runtime::Inner;
 use crate::send::{self, Shared};
 
@@ -83,6 +84,10 @@ impl Pool {
     fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         bridge::settle(py);
         stats(py, &self.0.subsystems.pool.stats(), self.pressure_now())
+    }
+
+    fn snapshot<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        holdings::take(py, &self.0)
     }
 
     fn trim<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, Call>> {
