@@ -85,7 +85,10 @@ def document(**changes: Any) -> dict[str, Any]:
             }
         ],
         "tracking": {"level": "simple", "sample_every": 128, "recorded_leases": 3, "dropped_events": 0},
-        "leases": [{**lease, "id": 1}, {**lease, "id": 2, "site": "app.py:7", "stack": None, "too_old": True}],
+        "leases": [
+            {**lease, "id": 1},
+            {**lease, "id": 2, "site": "app.py:7", "stack": None, "too_old": True},
+        ],
         "leaks": [
             {
                 "kind": "dropped_unreleased",
@@ -173,7 +176,9 @@ def test_it_is_what_the_pool_holds(rt: ironcliw.Runtime) -> None:
     assert snapshot.totals.live_bytes == stats["active_bytes"] == 5 * 3072 + 81920
     assert snapshot.totals.held_bytes == stats["total_allocated_bytes"]
     assert snapshot.totals.limit_bytes == stats["limit_bytes"]
-    assert {each.owner: {of.size: of.live for of in each.classes} for each in snapshot.owners} == rt.leaks.counts()
+    assert {
+        each.owner: {of.size: of.live for of in each.classes} for each in snapshot.owners
+    } == rt.leaks.counts()
     assert sorted(lease.id for lease in snapshot.leases) == sorted(buffer.id for buffer in held)
     assert all(lease.weight == 1.0 and not lease.too_old for lease in snapshot.leases)
     assert {lease.bytes: lease.block_bytes for lease in snapshot.leases} == {3000: 3072, 70_000: 81920}
@@ -197,7 +202,9 @@ def test_a_sampled_snapshot_adds_up_to_the_exact_bytes(tmp_path: Path, photo: np
         assert snapshot.totals.live == 3023
         sites = snapshot.sites()
         assert sum(site.live_bytes for site in sites) == pytest.approx(snapshot.totals.live_bytes)
-        assert folded_bytes(snapshot, tmp_path) == snapshot.totals.live_bytes == rt.pool.stats()["active_bytes"]
+        assert (
+            folded_bytes(snapshot, tmp_path) == snapshot.totals.live_bytes == rt.pool.stats()["active_bytes"]
+        )
         for buffer in held:
             if isinstance(buffer, ironcliw.Buffer):
                 buffer.release()
@@ -223,7 +230,8 @@ def test_the_history_has_the_curve_and_the_crash(rt: ironcliw.Runtime) -> None:
     times = [sample.at for sample in snapshot.history]
     assert times == sorted(times) and times[-1] == snapshot.taken_at
     assert snapshot.history[-1].owners == {"python": 1 << 20}
-    assert [mark.text for mark in snapshot.marks if mark.kind == "crash"][0].startswith("images/0: ")
+    (crash,) = [mark.text for mark in snapshot.marks if mark.kind == "crash"]
+    assert crash.startswith("images/0: ")
     del held
 
 
@@ -270,9 +278,8 @@ def test_a_file_has_all_of_it(rt: ironcliw.Runtime, tmp_path: Path) -> None:
     snapshot = rt.pool.snapshot()
     snapshot.to_json(tmp_path / "pool.json")
     again = PoolSnapshot.from_json(tmp_path / "pool.json")
-    for name in (
-        "taken_at pressure totals classes owners tracking leases leaks history marks".split()
-    ):
+    figures, lists = ("taken_at", "pressure", "totals", "tracking"), ("classes", "owners", "leases", "leaks")
+    for name in (*figures, *lists, "history", "marks"):
         assert getattr(again, name) == getattr(snapshot, name)
     assert again.leases[0].site is not None
     held.release()
@@ -398,7 +405,9 @@ def test_every_flame_graph_has_the_exact_bytes(make: Any, tmp_path: Path) -> Non
     assert len(profile["samples"]) == len(profile["weights"])
     frames = speedscope["shared"]["frames"]
     assert all(0 <= place < len(frames) for sample in profile["samples"] for place in sample)
-    assert all(isinstance(frame["name"], str) and "<!--" not in frame.get("file", "x") for frame in frames[:1])
+    assert all(
+        isinstance(frame["name"], str) and "<!--" not in frame.get("file", "x") for frame in frames[:1]
+    )
 
     snapshot.to_flamegraph(tmp_path / "pool.svg")
     picture = ElementTree.parse(tmp_path / "pool.svg").getroot()
@@ -497,13 +506,21 @@ def shown(path: Path, *flags: str) -> str:
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium")
+def test_a_complaint_of_the_browser_is_seen(tmp_path: Path) -> None:
+    (tmp_path / "page.html").write_text("<!doctype html><script>nothing.at.all()</script>")
+    with pytest.raises(AssertionError, match="CONSOLE"):
+        shown(tmp_path / "page.html")
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium")
 @pytest.mark.parametrize("name", ["document", "nasty", "nothing", "numerous"])
 def test_a_browser_shows_the_page_without_complaint(name: str, tmp_path: Path) -> None:
     made = {"document": document, "nasty": nasty, "nothing": nothing, "numerous": lambda: numerous(100_000)}
     snapshot = snapshot_of(made[name]())
     snapshot.to_html(tmp_path / "pool.html")
     page = shown(tmp_path / "pool.html")
-    leases = page.partition('id="leases"')[2].partition("<script")[0]
+    page = page.partition("<body>")[2].partition('<script type="application/json"')[0]
+    leases = page.partition('id="leases"')[2]
     rows = len(re.findall("<tr", leases.partition("<tbody>")[2]))
     assert rows == {"document": 2, "nasty": 2, "nothing": 0, "numerous": 2}[name]
     assert ('class="layer"' in page) == (name != "nothing")
@@ -530,7 +547,9 @@ def test_the_command_prints_and_draws(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "leases" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("arguments", [["nowhere.json"], ["bad.json"], ["pool.json", "--flamegraph", "x.png"]])
+@pytest.mark.parametrize(
+    "arguments", [["nowhere.json"], ["bad.json"], ["pool.json", "--flamegraph", "x.png"]]
+)
 def test_the_command_says_in_a_line_why_it_cannot(
     arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -134,6 +134,14 @@ impl History {
         (kept.samples.iter().cloned().collect(), kept.marks.iter().cloned().collect())
     }
 
+    /// From when on it knows what happened: before its first sample, as long as none was forgotten.
+    pub(super) fn since_unix_s(&self, samples: &[Sample]) -> f64 {
+        match samples.first() {
+            Some(first) if samples.len() >= SAMPLES_MAX => first.at_unix_s,
+            _ => self.unix_seconds(self.began.0),
+        }
+    }
+
     /// The steady clock, anchored once, so that a step of the wall clock bends no curve.
     pub(super) fn unix_seconds(&self, now: Instant) -> f64 {
         let (began, began_at) = self.began;

@@ -82,8 +82,8 @@ impl Observer {
         let pressure = self.pressure.get();
         let at_unix_s = self.history.unix_seconds(now);
         let (mut history, mut marks) = self.history.read();
+        let since = self.history.since_unix_s(&history);
         history.push(Sample::of(&stats, pressure, at_unix_s));
-        let since = history[0].at_unix_s;
         marks.extend(Mark::of_failures(events));
         marks.retain(|mark| mark.at_unix_s >= since);
         marks.sort_by(|a, b| a.at_unix_s.total_cmp(&b.at_unix_s));

@@ -112,7 +112,7 @@ fn known_leaks_are_in_it_and_looking_changes_no_report() {
 }
 
 #[test]
-fn failures_since_the_first_sample_are_marked() {
+fn failures_since_the_history_began_are_marked() {
     let (_pool, observer) = observed(Level::Simple);
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs_f64();
     let event = |at_unix_s, failure| SupervisionEvent {

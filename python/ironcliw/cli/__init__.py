@@ -69,7 +69,9 @@ def parser() -> argparse.ArgumentParser:
         description="Prints who held what in a pool's snapshot, or draws it.",
     )
     memory.add_argument("snapshot", type=Path, help="a file that PoolSnapshot.to_json() wrote")
-    memory.add_argument("--since", type=Path, metavar="SNAPSHOT", help="an earlier one: print what grew since")
+    memory.add_argument(
+        "--since", type=Path, metavar="SNAPSHOT", help="an earlier one: print what grew since"
+    )
     memory.add_argument("--html", type=Path, metavar="FILE", help="write a page")
     memory.add_argument("--trace", type=Path, metavar="FILE", help="write a trace for Perfetto")
     memory.add_argument(

@@ -72,7 +72,8 @@ class SnapshotDiff:
         return "\n".join(lines)
 
     def __repr__(self) -> str:
-        return f"<ironcliw.memory.SnapshotDiff: {text.change(self.total.bytes)} in {text.seconds(abs(self.seconds))}>"
+        span = text.seconds(abs(self.seconds))
+        return f"<ironcliw.memory.SnapshotDiff: {text.change(self.total.bytes)} in {span}>"
 
 
 Held = dict[str, tuple[float, float]]
@@ -94,9 +95,7 @@ def diff(before: Document, after: Document) -> SnapshotDiff:
     totals = before.totals, after.totals
     return SnapshotDiff(
         seconds=after.taken_at - before.taken_at,
-        total=Change(
-            "total", totals[0].live_bytes, totals[1].live_bytes, totals[0].live, totals[1].live
-        ),
+        total=Change("total", totals[0].live_bytes, totals[1].live_bytes, totals[0].live, totals[1].live),
         owners=_changes(owners(before), owners(after)),
         classes=_changes(classes(before), classes(after)),
         sites=_changes(by_site(before), by_site(after)),

@@ -1,5 +1,5 @@
-"""Reads a snapshot from its JSON. What does not fit is `InvalidInput`, which names the place; keys that are not
-known are left alone, so that a newer file can be read as far as it is understood."""
+"""Reads a snapshot from its JSON. What does not fit is `InvalidInput`, which names the place; keys that are
+not known are left alone, so that a newer file can be read as far as it is understood."""
 
 from __future__ import annotations
 
@@ -64,7 +64,9 @@ class Fields:
         self._where = where
 
     def wrong(self, key: str, expected: str) -> InvalidInput:
-        return InvalidInput(f"{self._where}.{key}: {expected} is expected, not {_short(self._values.get(key))}")
+        return InvalidInput(
+            f"{self._where}.{key}: {expected} is expected, not {_short(self._values.get(key))}"
+        )
 
     def whole(self, key: str) -> int:
         value = self._values.get(key)
@@ -193,9 +195,7 @@ def _tracking(fields: Fields) -> Tracking:
 def _stacks(fields: Fields) -> list[tuple[Frame, ...]]:
     frames = fields.each(
         "frames",
-        lambda frame: Frame(
-            frame.text("function"), frame.text_or_none("file"), frame.whole_or_none("line")
-        ),
+        lambda frame: Frame(frame.text("function"), frame.text_or_none("file"), frame.whole_or_none("line")),
     )
     stacks = []
     for places in fields.sequence("calls"):

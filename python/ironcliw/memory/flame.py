@@ -19,7 +19,7 @@ SPEEDSCOPE = "https://www.speedscope.app/file-format-schema.json"
 
 
 def label(frame: Frame) -> str:
-    """A call in a word: of Python code with its line, since a function there may take memory at many places."""
+    """A call in a word: of Python code with its line, as a function may take memory at many places."""
     if not is_python(frame):
         return frame.function or "?"
     file = (frame.file or "").replace("\\", "/").rsplit("/", 1)[-1]
@@ -36,7 +36,7 @@ def merged(document: Document) -> dict[tuple[str, ...], int]:
 
 
 def _by_calls(document: Document) -> dict[tuple[str, tuple[Frame, ...]], int]:
-    """Bytes by owner and calls. Leases that share a stack share the object, so that it is compared only once."""
+    """Bytes by owner and calls. Leases that share a stack share the object, which is compared only once."""
     shared: dict[tuple[str, int], tuple[tuple[Frame, ...], int]] = {}
     for path in paths(document):
         key = (path.owner, id(path.calls))

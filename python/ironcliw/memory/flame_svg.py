@@ -47,9 +47,7 @@ def tree(sums: Mapping[tuple[str, ...], int]) -> Node:
 
 def escape(value: str) -> str:
     """For text and for attributes; what XML has no place for is left out."""
-    kept = "".join(
-        letter if letter >= " " and letter not in "\ufffe\uffff" else " " for letter in value
-    )
+    kept = "".join(letter if letter >= " " and letter not in "\ufffe\uffff" else " " for letter in value)
     for letter, name in (("&", "amp"), ("<", "lt"), (">", "gt"), ('"', "quot"), ("'", "#39")):
         kept = kept.replace(letter, f"&{name};")
     return kept
@@ -87,8 +85,8 @@ def svg(sums: Mapping[tuple[str, ...], int]) -> str:
         f'font-family="ui-monospace, Menlo, Consolas, monospace" font-size="11">\n'
         f"<style>{style}</style>\n"
         f'<rect class="ground" width="{WIDTH}" height="{height}"/>\n'
-        f'<text class="head" x="{PADDING}" y="24">{escape(text.size(root.bytes))} leased, by owner and by the '
-        f"calls that took it; click to zoom</text>\n"
+        f'<text class="head" x="{PADDING}" y="24">{escape(text.size(root.bytes))} leased, by owner and by '
+        f"the calls that took it; click to zoom</text>\n"
         f'<g class="boxes">\n{"".join(boxes)}</g>\n'
         f"<script><![CDATA[\n{script}]]></script>\n</svg>\n"
     )
@@ -118,7 +116,8 @@ def _box(node: Node, left: float, row: int, width: float, owner: str, total: int
     letters = int((width - 6) / LETTER)
     shown = node.name if len(node.name) <= letters else f"{node.name[: letters - 1]}…" if letters > 2 else ""
     return (
-        f'<g class="box" data-x="{left:.3f}" data-w="{width:.3f}" data-row="{row}" data-name="{escape(node.name)}">'
-        f'<title>{title}</title><rect x="{x:.2f}" y="{y}" width="{max(width - 0.4, 0.2):.2f}" '
-        f'height="{ROW - 1}" rx="2" fill="{fill}"/><text x="{x + 3:.2f}" y="{y + 12}">{escape(shown)}</text></g>\n'
+        f'<g class="box" data-x="{left:.3f}" data-w="{width:.3f}" data-row="{row}" '
+        f'data-name="{escape(node.name)}"><title>{title}</title><rect x="{x:.2f}" y="{y}" '
+        f'width="{max(width - 0.4, 0.2):.2f}" height="{ROW - 1}" rx="2" fill="{fill}"/>'
+        f'<text x="{x + 3:.2f}" y="{y + 12}">{escape(shown)}</text></g>\n'
     )

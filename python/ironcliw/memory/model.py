@@ -1,5 +1,5 @@
-"""The parts of a snapshot: plain values. Bytes are those of whole blocks unless a name says otherwise; that is
-what the pool's limit counts."""
+"""The parts of a snapshot: plain values. Bytes are those of whole blocks unless a name says otherwise; that
+is what the pool's limit counts."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class Leak:
-    """Leases that were dropped though they had to be released. Their memory went back; the mistake is known."""
+    """Leases that were dropped though they had to be released. Their memory went back to the pool."""
 
     kind: str
     owner: str

@@ -1,8 +1,8 @@
 """The page of a snapshot: one HTML file with its own style, script and data, that loads nothing.
 
-The data are JSON in a script element that is never run, with `<` written as an escape, so that no name can end
-the element; the page's script (`page.js`) puts names into the document as text and never as markup. A content
-security policy forbids the page every network access.
+The data are JSON in a script element that is never run, with `<` written as an escape, so that no name can
+end the element; the page's script (`page.js`) puts names into the document as text and never as markup. A
+content security policy forbids the page every network access.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def page(document: Document) -> str:
 
 
 def frame(document: Document) -> str:
-    """The page as a part of a notebook: in a frame, where it can neither touch the notebook nor be touched."""
+    """The page as a part of a notebook: in a frame, where neither can touch the other."""
     return (
         f'<iframe srcdoc="{html.escape(page(document))}" sandbox="allow-scripts" '
         'style="width:100%;height:760px;border:0;border-radius:8px"></iframe>'
@@ -157,7 +157,11 @@ def _row(leases: Sequence[Lease], stacks: _Table) -> dict[str, Any]:
         "id": str(first.id) if len(leases) == 1 else None,
         "owner": first.owner,
         "site": stacks.site(first),
-        "task": None if not tasks else tasks[0] if len(tasks) == 1 else f"{tasks[0]} and {len(tasks) - 1} more",
+        "task": None
+        if not tasks
+        else tasks[0]
+        if len(tasks) == 1
+        else f"{tasks[0]} and {len(tasks) - 1} more",
         "size": first.size,
         "kind": first.kind,
         "recorded": len(leases),

@@ -19,12 +19,11 @@ PathLike = str | os.PathLike[str]
 
 
 class PoolSnapshot:
-    """What a pool held at a moment, who, and how that came about: `rt.pool.snapshot()`, or a file of an earlier
-    one.
+    """What a pool held at a moment, who, and how that came about: `rt.pool.snapshot()`, or a file of one.
 
-    Counts by owner and size class are exact. What is known by lease, site or stack is known of the leases that
-    carry a record: one in 128 at the leak level `simple`, all at `paranoid`. Each says for how many it stands
-    (`Lease.weight`), so that sums over an owner or class are exact all the same.
+    Counts by owner and size class are exact. What is known by lease, site or stack is known of the leases
+    that carry a record: one in 128 at the leak level `simple`, all at `paranoid`. Each says for how many it
+    stands (`Lease.weight`), so that sums over an owner or class are exact all the same.
 
     Taking one waits for no actor. The program's symbols are read when it is first looked at or written, which
     can take a second: in an event loop, do that with `asyncio.to_thread`.
@@ -114,8 +113,8 @@ class PoolSnapshot:
         return snapshot
 
     def to_html(self, path: PathLike, /) -> None:
-        """Writes a page: figures, the last ten minutes, who holds what, leases and leaks with their stacks. One
-        file that loads nothing else."""
+        """Writes a page: figures, the last ten minutes, who holds what, leases and leaks with their stacks.
+        One file that loads nothing else."""
         Path(path).write_text(page.page(self._document), encoding="utf-8")
 
     def to_chrome_trace(self, path: PathLike, /) -> None:
@@ -124,8 +123,8 @@ class PoolSnapshot:
         Path(path).write_text(chrome.trace(self._document), encoding="utf-8")
 
     def to_flamegraph(self, path: PathLike, /) -> None:
-        """Writes what is leased by the calls that led to it. The suffix says how: `.svg` or `.html` to look at,
-        `.folded` for flame graph tools, `.json` for speedscope. Widths are bytes."""
+        """Writes what is leased by the calls that led to it. The suffix says how: `.svg` or `.html` to look
+        at, `.folded` for flame graph tools, `.json` for speedscope. Widths are bytes."""
         suffix = Path(path).suffix.lower()
         writer = flame.WRITERS.get(suffix)
         if writer is None:
@@ -138,8 +137,8 @@ class PoolSnapshot:
     def __str__(self) -> str:
         totals = self.totals
         lines = [
-            f"{text.size(totals.live_bytes)} in {totals.live} leases, {text.size(totals.idle_bytes)} idle, of "
-            f"{text.size(totals.limit_bytes)}; pressure {self.pressure}"
+            f"{text.size(totals.live_bytes)} in {totals.live} leases, {text.size(totals.idle_bytes)} idle, "
+            f"of {text.size(totals.limit_bytes)}; pressure {self.pressure}"
         ]
         held = [(each.owner, of) for each in self.owners for of in each.classes]
         held.sort(key=lambda pair: -pair[1].live_bytes)
