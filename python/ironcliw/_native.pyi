@@ -82,6 +82,7 @@ __all__ = [
     "Runtime",
     "Scheduler",
     "Supervisor",
+    "TakenSnapshot",
     "__version__",
     "_build_info",
     "_set_log_levels",

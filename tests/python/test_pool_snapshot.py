@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import time
+import urllib.request
 import xml.etree.ElementTree as ElementTree
 from html.parser import HTMLParser
 from pathlib import Path
@@ -377,6 +378,16 @@ def test_leases_that_grow_at_one_place_are_found(rt: ironcliw.Runtime) -> None:
     assert (site.leases, site.bytes) == (7, 7 * 3072) and Path(__file__).name in site.name
     for buffer in held:
         buffer.release()
+
+
+def test_the_endpoint_serves_the_same_document() -> None:
+    with ironcliw.Runtime(endpoint="127.0.0.1:0") as rt:
+        held = rt.pool.try_allocate(5000, tracked=True)
+        with urllib.request.urlopen(f"{rt.endpoint_url}/api/v1/snapshot/pool", timeout=30) as answer:
+            served = PoolSnapshot(answer.read())
+        assert served.leases[0].id == held.id
+        assert served.owners == rt.pool.snapshot().owners
+        held.release()
 
 
 def test_folded_stacks_begin_at_the_owner_and_end_at_the_call(tmp_path: Path) -> None:

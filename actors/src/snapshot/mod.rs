@@ -11,13 +11,14 @@
 //!    for how many it stands (`weights`), so that sums over sites and the rest without a record are the exact counts.
 //! 3. Everything is bounded: the leases by the ledger, the history by [`History`]'s constants.
 //!
-//! Start reading at `take`.
+//! Start reading at `take`; `records` is where it meets the ledger.
 //!
 //! [`PoolStats`]: crate::pool::PoolStats
 //! [`History`]: self::history::History
 
 mod history;
 mod model;
+mod records;
 mod stacks;
 mod take;
 #[cfg(test)]

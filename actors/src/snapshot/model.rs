@@ -32,7 +32,8 @@ pub struct PoolSnapshot {
     pub tracking: Tracking,
     /// The leases that carry a record and live, the oldest first.
     pub leases: Vec<HeldLease>,
-    /// Leaks that are known and no longer held: leases that were dropped though they had to be released.
+    /// Leaks that are known besides the leases above that are too old: those that were dropped though they had to be
+    /// released.
     pub leaks: Vec<KnownLeak>,
     /// The calls that `leases` and `leaks` refer to. Serialising them reads the program's symbols, which is slow.
     pub stacks: StackTable,

@@ -11,6 +11,7 @@ use super::history::{History, Mark, Sample};
 use super::model::{
     ClassHolding, FORMAT, HeldClass, HeldLease, KnownLeak, OwnerHolding, PoolSnapshot, Totals, Tracking, VERSION,
 };
+use super::records::{Held, Records};
 use super::stacks::StackTable;
 use super::weights::Cells;
 use crate::leak::{LeakReport, Lease, Ledger, Stack};
@@ -23,16 +24,6 @@ pub struct Observer {
     ledger: Arc<Mutex<Ledger>>,
     history: Arc<History>,
     pressure: PublishedPressure,
-}
-
-/// A record as it is copied under the ledger's lock: shared parts are shared.
-struct Copied {
-    lease: Lease,
-    at: Instant,
-    too_old: bool,
-    site: Option<Arc<str>>,
-    task: Option<Arc<str>>,
-    stack: Option<Arc<Stack>>,
 }
 
 impl Observer {
@@ -50,11 +41,11 @@ impl Observer {
     /// Waits for the ledger's lock, which the leak tracker holds for as long as it takes in events or looks for leaks.
     pub fn snapshot(&self, events: &[SupervisionEvent]) -> PoolSnapshot {
         let stats = self.pool.stats();
-        let (copied, dropped) = self.copy_records();
+        let Records { held, leaks } = Records::copy(&self.ledger, &self.pool);
         let now = Instant::now();
-        let cells = cells_of(&stats, &copied);
+        let cells = cells_of(&stats, &held);
         let (mut stacks, mut leases, mut waste) = (StackTable::default(), Vec::new(), HashMap::new());
-        for record in copied {
+        for record in held {
             let Lease { id, class, bytes, block_bytes, owner, kind } = record.lease;
             let weight = cells.weight(owner, class, kind);
             *waste.entry(class).or_default() += weight * block_bytes.saturating_sub(bytes) as f64;
@@ -78,7 +69,7 @@ impl Observer {
             report,
             stack: stack.as_ref().map(|stack| stacks.place(stack)),
         };
-        let leaks = dropped.into_iter().map(known).collect();
+        let leaks = leaks.into_iter().map(known).collect();
         let pressure = self.pressure.get();
         let at_unix_s = self.history.unix_seconds(now);
         let (mut history, mut marks) = self.history.read();
@@ -103,29 +94,6 @@ impl Observer {
             history,
             marks,
         }
-    }
-
-    /// The records of leases that live, and the leaks that are known; nothing slow happens under the lock.
-    fn copy_records(&self) -> (Vec<Copied>, Vec<(LeakReport, Option<Arc<Stack>>)>) {
-        let (mut copied, dropped) = {
-            let mut ledger = self.ledger.lock();
-            ledger.absorb(self.pool.recorder().drain());
-            let (limits, now) = (ledger.limits(), Instant::now());
-            let copied = ledger.outstanding().map(|record| Copied {
-                lease: record.lease,
-                at: record.at,
-                too_old: limits
-                    .of(record.lease.kind)
-                    .is_some_and(|limit| now.saturating_duration_since(record.at) > limit),
-                site: record.site.clone(),
-                task: None,
-                stack: record.stack.clone(),
-            });
-            (copied.collect::<Vec<_>>(), ledger.dropped_unread())
-        };
-        // The event of a lease's end may be lost or on its way: the pool's table decides.
-        copied.retain(|record| self.pool.is_live(record.lease.id));
-        (copied, dropped)
     }
 
     fn tracking(&self) -> Tracking {
@@ -185,7 +153,7 @@ fn class_of(size: usize) -> SizeClass {
     if size == 0 { SizeClass::HUGE } else { SizeClass::of(size) }
 }
 
-fn cells_of(stats: &PoolStats, copied: &[Copied]) -> Cells {
+fn cells_of(stats: &PoolStats, held: &[Held]) -> Cells {
     let mut cells = Cells::default();
     for of in &stats.owners {
         let classed: u64 = of.live_by_class.iter().map(|(&size, &live)| size as u64 * live).sum();
@@ -194,7 +162,7 @@ fn cells_of(stats: &PoolStats, copied: &[Copied]) -> Cells {
             cells.count(of.owner, class_of(size), bytes);
         }
     }
-    for Copied { lease, .. } in copied {
+    for Held { lease, .. } in held {
         cells.record(lease.owner, lease.class, lease.kind, lease.block_bytes as u64);
     }
     cells.settle();

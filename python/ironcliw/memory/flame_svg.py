@@ -57,7 +57,7 @@ def asset(name: str) -> str:
     """A file beside this one."""
     from importlib.resources import files  # Slow to load, and few programs draw.
 
-    return files(__package__).joinpath(name).read_text(encoding="utf-8")
+    return files("ironcliw.memory").joinpath(name).read_text(encoding="utf-8")
 
 
 def svg(sums: Mapping[tuple[str, ...], int]) -> str:

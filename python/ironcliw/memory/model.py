@@ -148,9 +148,10 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class Leak:
-    """Leases that were dropped though they had to be released. Their memory went back to the pool."""
+    """A leak that the tracker knows of: equal leases that were dropped though they had to be released."""
 
     kind: str
+    """A `LeakKind`, or one of a newer version."""
     owner: str
     size: int
     equal: int

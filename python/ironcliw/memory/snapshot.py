@@ -77,7 +77,7 @@ class PoolSnapshot:
 
     @property
     def leaks(self) -> tuple[Leak, ...]:
-        """Known leaks of leases that are no longer held. Those still held are leases with `too_old`."""
+        """Known leaks besides the leases that are held for too long: those are leases with `too_old`."""
         return self._document.leaks
 
     @property
