@@ -198,6 +198,10 @@ impl Section for Shelf {
         json!({"live": 3})
     }
 
+    fn details(&self) -> Option<Value> {
+        Some(json!({"leases": [1, 2, 3]}))
+    }
+
     fn metrics(&self) -> Vec<Metric> {
         let samples = vec![(vec![("owner", "a \"b\" \\c\n".to_owned())], 1.5)];
         vec![
@@ -219,6 +223,24 @@ fn the_snapshot_is_the_tree_and_a_key_a_subsystem() {
     assert_eq!(tree["actors"][0]["path"], "user/idle");
     assert_eq!(tree["actors"][0]["capacity"], 7);
     assert_eq!(tree["subsystems"], json!({"shelf": {"live": 3}}));
+    runtime.shutdown(SECOND).unwrap();
+}
+
+#[test]
+fn the_details_of_a_subsystem_are_served_by_its_name() {
+    struct Plain;
+    impl Section for Plain {
+        fn snapshot(&self) -> Value {
+            json!({})
+        }
+    }
+    let (runtime, endpoint) = house();
+    runtime.register("shelf", Arc::new(Shelf));
+    runtime.register("plain", Arc::new(Plain));
+    assert_eq!(get(&endpoint, "/api/v1/snapshot/shelf").json(), json!({"leases": [1, 2, 3]}));
+    for nothing in ["plain", "other", "", "shelf/leases"] {
+        assert_eq!(get(&endpoint, &format!("/api/v1/snapshot/{nothing}")).status, 404, "{nothing}");
+    }
     runtime.shutdown(SECOND).unwrap();
 }
 
@@ -527,6 +549,10 @@ impl Section for Broken {
         panic!("broken on purpose")
     }
 
+    fn details(&self) -> Option<Value> {
+        panic!("broken on purpose")
+    }
+
     fn metrics(&self) -> Vec<Metric> {
         panic!("broken on purpose")
     }
@@ -540,6 +566,7 @@ fn a_subsystem_that_panics_does_not_hide_the_others() {
     let subsystems = get(&endpoint, "/api/v1/snapshot").json()["subsystems"].clone();
     assert_eq!(subsystems["shelf"], json!({"live": 3}));
     assert!(subsystems["broken"]["error"].as_str().unwrap().starts_with("broken on purpose"));
+    assert_eq!(get(&endpoint, "/api/v1/snapshot/broken").status, 500);
     let metrics = get(&endpoint, "/metrics").body;
     assert!(metrics.contains("ironcliw_section_ok{section=\"broken\"} 0\n"), "{metrics}");
     assert!(metrics.contains("ironcliw_section_ok{section=\"shelf\"} 1\n"), "{metrics}");

@@ -17,6 +17,7 @@ pub mod ping;
 pub mod pool;
 pub mod scheduler;
 mod sections;
+pub mod snapshot;
 mod tree;
 
 pub use cpu::cpu_features;

@@ -10,11 +10,18 @@ use crate::inference::{Loaded, ModelStats};
 use crate::leak::{LeakKind, Tracker};
 use crate::pool::{OwnerStats, Pool, PublishedPressure};
 use crate::scheduler::{self, Scheduler};
+use crate::snapshot::Observer;
 use crate::tree::Subsystems;
 
 pub(crate) fn register(runtime: &Handle, subsystems: &Subsystems) {
-    let Subsystems { pool, tracker, pressure, scheduler, images, inference, .. } = subsystems;
-    let memory = Memory { pool: pool.clone(), tracker: tracker.clone(), pressure: pressure.clone() };
+    let Subsystems { pool, tracker, pressure, observer, scheduler, images, inference, .. } = subsystems;
+    let memory = Memory {
+        pool: pool.clone(),
+        tracker: tracker.clone(),
+        pressure: pressure.clone(),
+        observer: observer.clone(),
+        handle: runtime.clone(),
+    };
     runtime.register("pool", Arc::new(memory));
     runtime.register("scheduler", Arc::new(Threads(scheduler.clone())));
     runtime.register("images", Arc::new(Workers(images.clone())));
@@ -35,6 +42,9 @@ struct Memory {
     pool: Pool,
     tracker: Tracker,
     pressure: PublishedPressure,
+    observer: Observer,
+    /// For the failures that the history marks. The circle ends when the runtime does: it forgets its sections.
+    handle: Handle,
 }
 
 impl Section for Memory {
@@ -52,6 +62,11 @@ impl Section for Memory {
                 "by_kind": to_value(self.tracker.counts()),
             },
         })
+    }
+
+    fn details(&self) -> Option<Value> {
+        let (_, events) = self.handle.events_after(0);
+        Some(to_value(self.observer.snapshot(&events)))
     }
 
     fn metrics(&self) -> Vec<Metric> {

@@ -13,6 +13,7 @@ use crate::ping::Pinger;
 use crate::pool::{MemorySource, Pool, PoolActor, PoolConfig, PublishedPressure, Standing, SystemMemory};
 use crate::scheduler::{Defaults, Pools, Running, Scheduler, SchedulerActor};
 use crate::sections;
+use crate::snapshot::Observer;
 use crate::{Crash, Error, Result};
 
 /// The arbiter of the actors that only coordinate.
@@ -81,6 +82,8 @@ pub struct Subsystems {
     pub leaks: Address<LeakTracker>,
     /// What it tracks, for any thread.
     pub tracker: Tracker,
+    /// What looks at the pool and the ledger from outside.
+    pub observer: Observer,
     /// The scheduler.
     pub scheduler: Scheduler,
     /// The image workers.
@@ -123,7 +126,7 @@ impl Subsystems {
         let pools = make_pools(runtime, &config)?;
         let source = config.memory_source.take();
         let tracker = Tracker::new(pool.clone(), config.leaks)?;
-        let (keeper, leaks, pressure) = start_memory(runtime, &tracker, &pool, source).await?;
+        let (keeper, leaks, pressure, observer) = start_memory(runtime, &tracker, &pool, source).await?;
         let scheduler = start_scheduler(runtime, pools).await?;
         let images = start_images(runtime, &config, &pool, &keeper, &scheduler).await?;
         let inference = Inference::new(
@@ -135,7 +138,7 @@ impl Subsystems {
         let pinger = move || Pinger { answered: Arc::clone(&answered) };
         let ping = Child::new("ping", pinger).mailbox(4096, Overflow::Block).placement(CONTROL).backoff(Backoff::NONE);
         let ping = runtime.root()?.spawn(ping).await?;
-        let subsystems = Self { pool, keeper, pressure, leaks, tracker, scheduler, images, inference, ping };
+        let subsystems = Self { pool, keeper, pressure, leaks, tracker, observer, scheduler, images, inference, ping };
         sections::register(runtime, &subsystems);
         Ok(subsystems)
     }
@@ -177,10 +180,11 @@ async fn start_memory(
     tracker: &Tracker,
     pool: &Pool,
     source: Option<Box<dyn MemorySource>>,
-) -> Result<(Address<PoolActor>, Address<LeakTracker>, PublishedPressure)> {
+) -> Result<(Address<PoolActor>, Address<LeakTracker>, PublishedPressure, Observer)> {
     let memory = runtime.root()?.supervise(Supervisor::new("memory").strategy(Strategy::RestForOne)).await?;
     let (pool_of_actor, standing) = (pool.clone(), Arc::new(Standing::new(pool.clone())));
     let pressure = pool.pressure().clone();
+    let observer = Observer::new(pool.clone(), tracker.clone(), standing.history().clone());
     // Shared with every incarnation: a restart does not open the system's files anew.
     let source: Option<Arc<dyn MemorySource>> = source.map(Arc::from);
     let factory = move || PoolActor::new(pool_of_actor.clone(), source.clone(), standing.clone());
@@ -191,7 +195,7 @@ async fn start_memory(
     let (tracker, to_keeper) = (tracker.clone(), keeper.clone());
     let factory = move || LeakTracker::new(tracker.clone(), to_keeper.clone());
     let leaks = memory.spawn(Child::new("leak", factory).mailbox(1024, Overflow::Block).placement(CONTROL)).await?;
-    Ok((keeper, leaks, pressure))
+    Ok((keeper, leaks, pressure, observer))
 }
 
 fn make_pools(runtime: &Handle, config: &Config) -> Result<Running> {

@@ -12,7 +12,8 @@ One object, a `Runtime`, keeps an event loop free, its memory bounded and its fa
     asyncio.run(main())
 
 Start reading at `Runtime`. `ironcliw.errors` has every exception, `ironcliw.types` the keys of every
-dictionary, `ironcliw.testing` what a test of a supervised program needs.
+dictionary, `ironcliw.memory` the parts of a pool's snapshot, `ironcliw.testing` what a test of a supervised
+program needs.
 """
 
 from ironcliw._native import (
@@ -54,6 +55,7 @@ from ironcliw.errors import (
     StartFailed,
 )
 from ironcliw.leaks import LeakScope
+from ironcliw.memory import PoolSnapshot
 
 __all__ = [
     "Actor",
@@ -86,6 +88,7 @@ __all__ = [
     "Pipeline",
     "Pool",
     "PoolExhausted",
+    "PoolSnapshot",
     "Runtime",
     "RuntimeClosed",
     "Scheduler",

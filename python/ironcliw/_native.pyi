@@ -33,6 +33,7 @@ from typing_extensions import CapsuleType
 
 from ironcliw.actor import Actor, Backoff
 from ironcliw.leaks import LeakScope
+from ironcliw.memory import PoolSnapshot
 from ironcliw.types import (
     ActorStatus,
     AgeLimits,
@@ -90,6 +91,7 @@ __all__ = [
     "Runtime",
     "Scheduler",
     "Supervisor",
+    "TakenSnapshot",
     "_Scope",
     "__version__",
     "_build_info",
@@ -301,6 +303,10 @@ class Pool:
         """
 
     def stats(self) -> PoolStats: ...
+    def snapshot(self) -> PoolSnapshot:
+        """Who holds what, exact by owner and class, with the recorded leases and the last ten minutes: to be
+        printed, drawn (`to_html`, `to_flamegraph`, `to_chrome_trace`), compared or kept in a file."""
+
     def trim(self) -> Call[int]:
         """Gives idle memory back to the system; the number of bytes."""
 
@@ -330,6 +336,12 @@ class Pool:
 
     @watches_system.setter
     def watches_system(self, watches: bool) -> None: ...
+
+@final
+class TakenSnapshot:
+    """What a `PoolSnapshot` is made of."""
+
+    def to_json(self) -> bytes: ...
 
 @final
 class Buffer:

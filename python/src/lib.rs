@@ -15,6 +15,7 @@ mod build_info;
 mod caller;
 mod dlpack;
 mod errors;
+mod holdings;
 mod images;
 mod inference;
 mod leaks;
@@ -45,6 +46,8 @@ mod _native {
     use super::buffer::Buffer;
     #[pymodule_export]
     use super::build_info::build_info;
+    #[pymodule_export]
+    use super::holdings::TakenSnapshot;
     #[pymodule_export]
     use super::images::{Images, Pipeline};
     #[pymodule_export]

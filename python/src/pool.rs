@@ -14,6 +14,7 @@ use crate::bridge::{self, Call, Outcome};
 use crate::buffer::Buffer;
 use crate::caller;
 use crate::errors::to_py_err;
+use crate::holdings;
 use crate::pressure::{self, Pressures};
 use crate::runtime::Inner;
 use crate::send::{self, Shared};
@@ -83,6 +84,10 @@ impl Pool {
         bridge::settle(py);
         let pool = &self.0.subsystems.pool;
         stats(py, &pool.stats(), &pool.pressure_stats(), self.pressure_now())
+    }
+
+    fn snapshot<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        holdings::take(py, &self.0)
     }
 
     fn trim<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, Call>> {

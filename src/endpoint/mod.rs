@@ -6,6 +6,7 @@
 //! | `GET /readyz` | `200` or `503` with the reason, as JSON |
 //! | `GET /metrics` | OpenMetrics text, every name prefixed `ironcliw_` |
 //! | `GET /api/v1/snapshot` | [`Handle::snapshot`] as JSON, and a key a subsystem under `subsystems` |
+//! | `GET /api/v1/snapshot/NAME` | what the subsystem of this name can tell besides ([`Section::details`](crate::Section::details)) |
 //!
 //! Three things hold at all times:
 //! - It has a thread of its own and reads atomics only, so it answers while every actor is stuck. What subsystems add

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::State;
+use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::from_fn;
 use axum::response::{IntoResponse, Response};
@@ -27,6 +27,7 @@ pub(super) fn router(handle: Handle) -> Router {
         .route("/readyz", get(readyz).with_state(handle.clone()))
         .route("/metrics", get(exposition).with_state(Gatherer::new(&handle)))
         .route("/api/v1/snapshot", get(snapshot).with_state(Gatherer::new(&handle)))
+        .route("/api/v1/snapshot/{section}", get(details).with_state(Gatherer::new(&handle)))
         .fallback(async || (StatusCode::NOT_FOUND, "not found\n"))
         // Last, so that it stands before the fallback as well.
         .layer(from_fn(guard))
@@ -43,7 +44,7 @@ struct Gatherer {
 }
 
 /// Routes with a gatherer, hence threads beside the endpoint's own.
-pub(super) const GATHERERS: usize = 2;
+pub(super) const GATHERERS: usize = 3;
 
 impl Gatherer {
     fn new(handle: &Handle) -> Self {
@@ -101,6 +102,18 @@ async fn snapshot(State(gatherer): State<Gatherer>) -> Response {
                 Json(tree).into_response()
             }
             Err(error) => failed(&error.to_string()),
+        }
+    };
+    gatherer.run(gather).await
+}
+
+async fn details(State(gatherer): State<Gatherer>, Path(wanted): Path<String>) -> Response {
+    let gather = move |handle: &Handle| {
+        let section = handle.sections().into_iter().find(|(name, _)| *name == wanted).map(|(_, section)| section);
+        match section.map(|section| panics::catch(|| section.details())) {
+            Some(Ok(Some(details))) => Json(details).into_response(),
+            Some(Err(Panicked(reason))) => failed(&reason),
+            None | Some(Ok(None)) => (StatusCode::NOT_FOUND, "not found\n").into_response(),
         }
     };
     gatherer.run(gather).await

@@ -7,6 +7,12 @@ pub trait Section: Send + Sync {
     /// The part as JSON.
     fn snapshot(&self) -> Value;
 
+    /// What is too much for every snapshot, as JSON: the endpoint serves it at `/api/v1/snapshot/NAME`. `None`: there is no
+    /// more to know.
+    fn details(&self) -> Option<Value> {
+        None
+    }
+
     /// The part as metrics. Names get the prefix `ironcliw_`.
     fn metrics(&self) -> Vec<Metric> {
         Vec::new()

@@ -105,7 +105,18 @@ pub(super) struct Finding {
 }
 
 impl Finding {
+    /// What is reported, with the calls that led to it.
     pub(super) fn report(&self) -> LeakReport {
+        let frames = self.stack().map(|stack| stack.frames()).unwrap_or_default();
+        LeakReport { frames, ..self.report_unread() }
+    }
+
+    pub(super) fn stack(&self) -> Option<&Arc<Stack>> {
+        self.group.details.as_ref()?.stack.as_ref()
+    }
+
+    /// The same without the calls, which reads no symbols.
+    pub(super) fn report_unread(&self) -> LeakReport {
         let Self { kind, key, group, growth } = self;
         let (window, counts) = growth.clone().unwrap_or_default();
         let details = group.details.as_ref();
@@ -123,7 +134,7 @@ impl Finding {
             age: group.age,
             counts,
             window,
-            frames: details.and_then(|details| details.stack.as_ref()).map(|stack| stack.frames()).unwrap_or_default(),
+            frames: Vec::new(),
             touches: details.map(|details| details.touches.clone()).unwrap_or_default(),
             touches_dropped: details.map_or(0, |details| details.touches_dropped),
         }

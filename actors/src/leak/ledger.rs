@@ -45,7 +45,7 @@ impl AgeLimits {
         }
     }
 
-    fn is_exceeded(&self, record: &Record, now: Instant) -> bool {
+    pub(crate) fn is_exceeded(&self, record: &Record, now: Instant) -> bool {
         self.of(record.lease.kind).is_some_and(|limit| now.saturating_duration_since(record.at) > limit)
     }
 }

@@ -34,7 +34,7 @@ impl fmt::Display for Frame {
 }
 
 /// A stack that was captured and not read yet. Equal ones are one.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq, Hash)]
 pub struct Stack {
     /// Of calls, the innermost first.
     pub(super) addresses: Box<[usize]>,

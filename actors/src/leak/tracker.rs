@@ -3,12 +3,13 @@
 //! The actor drives it; whoever wants to know something asks it directly. Its locks are held for the time of a look at what
 //! is recorded, never while symbols are read or a report is written.
 
-use super::event::Lease;
+use super::event::{Lease, Record};
 use super::group::{Finding, Group, Groups, Key};
 use super::growth::{Growth, GrowthConfig, Live};
 use super::ledger::{AgeLimits, Ledger};
 use super::report::{LeakKind, LeakReport};
 use super::scope::Scope;
+use super::stack::Stack;
 use super::survivors::Survivors;
 use super::table::{Table, Total};
 use crate::Result;
@@ -123,6 +124,22 @@ impl Tracker {
             scopes: recorder.scopes(),
             lost_events: recorder.dropped_events(),
         }
+    }
+
+    /// Every leak that is known besides the leases that are too old: the reports without their calls, and the stacks to read
+    /// those from. Nothing counts as told by that.
+    pub(crate) fn leaks_unread(&self) -> Vec<(LeakReport, Option<Arc<Stack>>)> {
+        let findings = self.find(Instant::now());
+        let findings = findings.iter().filter(|finding| finding.kind != LeakKind::TooOld);
+        findings.map(|finding| (finding.report_unread(), finding.stack().cloned())).collect()
+    }
+
+    /// Copies what is wanted of the records of leases that live.
+    pub(crate) fn copy_records<T>(&self, copy: impl Fn(&Record) -> T) -> Vec<T> {
+        let mut ledger = self.0.ledger.lock();
+        ledger.take_in(&self.0.pool);
+        // The event of a lease's end may be lost or on its way: the pool's table decides.
+        ledger.outstanding().filter(|record| self.0.pool.is_live(record.lease.id)).map(copy).collect()
     }
 
     /// Leaks by kind, of those kinds of which there were any when somebody looked last.

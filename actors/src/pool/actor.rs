@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 
 use super::pressure::Barometer;
 use super::{Alarm, AllocOptions, Buffer, MemoryReading, MemorySource, Owner, Pool, PoolStats, Pressure, SizeClass};
+use crate::snapshot::History;
 use crate::{Error, Result};
 
 /// Where the tree puts it, for the error of those who waited in vain.
@@ -23,6 +24,7 @@ const WAIT_PERIOD: Duration = Duration::from_millis(1);
 /// What outlives the actor's crashes: who waits and who wants to be told.
 pub(crate) struct Standing {
     pool: Pool,
+    history: Arc<History>,
     subscribers: Mutex<Vec<Subscriber>>,
     /// First come, first served: a small request does not overtake a large one. Whoever is still here when the actor has
     /// ended for good is answered as this is dropped, with the child's factory.
@@ -31,7 +33,11 @@ pub(crate) struct Standing {
 
 impl Standing {
     pub(crate) fn new(pool: Pool) -> Self {
-        Self { pool, subscribers: Mutex::default(), waiting: Mutex::default() }
+        Self { pool, history: Arc::default(), subscribers: Mutex::default(), waiting: Mutex::default() }
+    }
+
+    pub(crate) fn history(&self) -> &Arc<History> {
+        &self.history
     }
 
     /// Tells those who were not told of `level` yet. One whose mailbox is full is told at a later look.
@@ -92,6 +98,7 @@ impl PoolActor {
         }
         let level = self.pool.core.press(self.barometer.verdict(now));
         self.standing.tell_subscribers(level);
+        self.standing.history.note(Instant::now(), &self.pool, level);
     }
 
     /// Serves from the front. Whose time is over gets a last try, wherever it stands.

@@ -282,6 +282,11 @@ impl Pool {
         &self.core.recorder
     }
 
+    /// Free blocks of `class` in the threads' caches.
+    pub(crate) fn kept_by_threads(&self, class: SizeClass) -> usize {
+        self.core.caches.kept(class)
+    }
+
     /// Dropped explicit leases that no event told of, each handed out once.
     pub(crate) fn take_untold(&self) -> Vec<accounts::Untold> {
         self.core.accounts.take_untold()

@@ -2,7 +2,7 @@
 
 `ironcliw run` is the main job: `vision` drives it, `pictures` finds and divides its files, `classifier`
 trains its network (`network`) or takes it from the cache. `ironcliw doctor` tells what the runtime sees of
-this machine.
+this machine. `ironcliw memory` looks at a pool's snapshot that a program wrote (`memory`).
 
 Exit codes: 0 all is well, 1 it ran and something was lost, 2 it could not run, 130 interrupted.
 """
@@ -62,6 +62,21 @@ def parser() -> argparse.ArgumentParser:
         "would pay. Exits with 1 if something is broken; a warning is not.",
     )
     doctor.add_argument("--json", action="store_true", help="for a program to read")
+
+    memory = commands.add_parser(
+        "memory",
+        help="look at a file of rt.pool.snapshot().to_json(), and draw it",
+        description="Prints who held what in a pool's snapshot, or draws it.",
+    )
+    memory.add_argument("snapshot", type=Path, help="a file that PoolSnapshot.to_json() wrote")
+    memory.add_argument(
+        "--since", type=Path, metavar="SNAPSHOT", help="an earlier one: print what grew since"
+    )
+    memory.add_argument("--html", type=Path, metavar="FILE", help="write a page")
+    memory.add_argument("--trace", type=Path, metavar="FILE", help="write a trace for Perfetto")
+    memory.add_argument(
+        "--flamegraph", type=Path, metavar="FILE", help="write a flame graph: .svg, .html, .folded or .json"
+    )
     return top
 
 
@@ -73,6 +88,16 @@ def main(argv: Sequence[str] | None = None) -> int:
             from .doctor import doctor
 
             return doctor(as_json=arguments.json)
+        if arguments.command == "memory":
+            from .memory import look
+
+            return look(
+                arguments.snapshot,
+                since=arguments.since,
+                html=arguments.html,
+                trace=arguments.trace,
+                flamegraph=arguments.flamegraph,
+            )
         from .vision import run
 
         return run(

@@ -1,0 +1,58 @@
+"""Figures and tables as people read them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
+
+
+def size(count: float) -> str:
+    """`1.5 MiB`: three figures, in units of 1,024."""
+    negative, count = count < 0, abs(count)
+    unit = 0
+    while count >= 999.5 and unit < len(UNITS) - 1:
+        count /= 1024
+        unit += 1
+    digits = 0 if unit == 0 or count >= 99.95 else 1 if count >= 9.995 else 2
+    shown = f"{count:.{digits}f}"
+    if "." in shown:
+        shown = shown.rstrip("0").rstrip(".")
+    return f"{'-' if negative else ''}{shown} {UNITS[unit]}"
+
+
+def change(count: float) -> str:
+    """The same with its sign."""
+    return "0" if count == 0 else f"{'+' if count > 0 else ''}{size(count)}"
+
+
+def class_name(block: int) -> str:
+    """A size class by the bytes of its blocks."""
+    return "huge" if block == 0 else size(block)
+
+
+def seconds(span: float) -> str:
+    """`2 min 5 s`, `3.2 s`, `15 ms`."""
+    if span < 1:
+        return f"{span * 1000:.0f} ms"
+    if span < 60:
+        return f"{span:.1f} s"
+    minutes, rest = divmod(round(span), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min"
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> str:
+    """Columns under their names; the first `left` of them begin at the left, the others end at the right."""
+    lines = [head, *rows]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
+    shown = []
+    for line in lines:
+        cells = [
+            cell.ljust(width) if column < left else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ]
+        shown.append("  ".join(cells).rstrip())
+    return "\n".join(shown)
