@@ -344,8 +344,9 @@ class Buffer:
         A second call raises `BufferReleased`."""
 
     def touch(self, hint: str | None = None) -> None:
-        """Notes in its lease's record that it was used here, for what `hint` says: leak reports show the last eight such
-        notes. Costs next to nothing unless it was leased at `advanced` (one in 128, and tracked ones) or `paranoid`.
+        """Notes in its lease's record that it was used here, for what `hint` says: leak reports show the last
+        eight such notes. Costs next to nothing unless it was leased at `advanced` (one in 128, and tracked
+        ones) or `paranoid`.
 
         Views, `freeze()` and being sent to an actor are noted by themselves."""
 
@@ -421,12 +422,13 @@ class LeakReport:
 
     @property
     def frames(self) -> list[Frame]:
-        """The calls that led to the first of them, the innermost first: Python's, then those of Rust and C. Empty below
-        `advanced`."""
+        """The calls that led to the first of them, the innermost first: Python's, then those of Rust and C.
+        Empty below `advanced`."""
 
     @property
     def touches(self) -> list[Touch]:
-        """The last things that were done with the first of them, the newest first. Empty below `advanced`."""
+        """The last eight things that were done with the first of them, the newest first. Empty below
+        `advanced`."""
 
     @property
     def touches_dropped(self) -> int:

@@ -3,7 +3,7 @@
 use super::block::Block;
 use super::class::SizeClass;
 use super::core::Core;
-use super::lease::{AllocOptions, LeaseKind};
+use super::lease::{LeaseKind, LeaseTerms};
 use super::owner::Owner;
 use super::slots::LeaseId;
 use crate::leak::{Lease, Level, Origin, Touch};
@@ -27,37 +27,33 @@ pub struct Buffer {
 
 impl Buffer {
     /// Leases a block of at least `len` bytes; `origin` is asked who wants it if the lease is recorded. In line, so that the
-    /// handle stays in a register all the way to its user.
+    /// handle stays in a register all the way to its user, and what the user does not ask for leaves no trace.
     #[inline(always)]
     pub(crate) fn lease(
         core: &Arc<Core>,
         len: usize,
         owner: Owner,
-        options: AllocOptions,
+        terms: LeaseTerms,
         origin: impl FnOnce(Level) -> Option<Origin>,
     ) -> Result<Self> {
         let mut found = core.lease(len, owner)?;
-        if options.zeroed && !found.zeroed {
+        if terms.zeroed && !found.zeroed {
             found.block.clear(len);
         }
-        found.block.slot().open(len, owner, options.kind);
+        found.block.slot().open(len, owner, terms.kind);
         let buffer = Self { block: ManuallyDrop::new(found.block) };
-        if found.is_sample || options.record || options.kind == LeaseKind::Explicit {
-            buffer.record(core, options, origin);
-        } else {
-            options.discard();
+        if found.is_sample || terms.record || terms.kind == LeaseKind::Explicit {
+            buffer.record(core, origin);
         }
         Ok(buffer)
     }
 
     #[cold]
     #[inline(never)]
-    fn record(&self, core: &Core, options: AllocOptions, origin: impl FnOnce(Level) -> Option<Origin>) {
-        let Some(level) = core.recorder.recording() else { return };
-        let AllocOptions { site, origin: known, .. } = options;
-        let mut origin = known.map(|known| *known).or_else(|| origin(level)).unwrap_or_default();
-        origin.site = site.or(origin.site);
-        if core.recorder.acquired(level, self.describe(), origin) {
+    fn record(&self, core: &Core, origin: impl FnOnce(Level) -> Option<Origin>) {
+        if let Some(level) = core.recorder.recording()
+            && core.recorder.acquired(level, self.describe(), origin(level).unwrap_or_default())
+        {
             self.block.slot().set_recorded(level >= Level::Advanced);
         }
     }
@@ -130,7 +126,7 @@ impl Buffer {
     pub fn same_sized(&self) -> Result<Self> {
         // SAFETY: the block has a reference to its core while it lives, which is as long as this buffer does.
         let core = unsafe { Core::referenced(self.block.core()) };
-        Self::lease(&core, self.len(), self.owner(), AllocOptions::for_overwrite(), |_| None)
+        Self::lease(&core, self.len(), self.owner(), LeaseTerms::plain(false), |_| None)
     }
 
     /// The lease's id, unique for the pool's life.

@@ -1,7 +1,6 @@
 //! What a caller asks for besides bytes.
 
 use crate::leak::Origin;
-use std::mem::ManuallyDrop;
 use std::sync::Arc;
 
 /// How a lease is meant to end.
@@ -52,13 +51,11 @@ impl AllocOptions {
         Self { kind: LeaseKind::Explicit, ..Self::default() }
     }
 
-    /// Drops it. In line as long as there is nothing to drop, which the usual callers' compiler knows.
-    #[inline(always)]
-    pub(crate) fn discard(self) {
-        let options = ManuallyDrop::new(self);
-        if options.site.is_some() || options.origin.is_some() {
-            drop(ManuallyDrop::into_inner(options));
-        }
+    /// Who asks, by what is said here or else by who is asked.
+    pub(crate) fn into_origin(self, ask: impl FnOnce() -> Origin) -> Origin {
+        let mut origin = self.origin.map_or_else(ask, |known| *known);
+        origin.site = self.site.or(origin.site);
+        origin
     }
 
     /// With this site.
@@ -66,5 +63,25 @@ impl AllocOptions {
     pub fn at(mut self, site: impl Into<Arc<str>>) -> Self {
         self.site = Some(site.into());
         self
+    }
+}
+
+/// What of [`AllocOptions`] each lease looks at. Small, so that it stays in registers.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LeaseTerms {
+    pub(crate) zeroed: bool,
+    pub(crate) kind: LeaseKind,
+    pub(crate) record: bool,
+}
+
+impl LeaseTerms {
+    #[inline]
+    pub(crate) fn plain(zeroed: bool) -> Self {
+        Self { zeroed, kind: LeaseKind::Plain, record: false }
+    }
+
+    #[inline]
+    pub(crate) fn of(options: &AllocOptions) -> Self {
+        Self { zeroed: options.zeroed, kind: options.kind, record: options.record }
     }
 }

@@ -47,6 +47,7 @@ pub use actor::{AllocateWhenFree, PoolActor, PressureChanged, SetLimit, Statisti
 pub use buffer::Buffer;
 pub use class::SizeClass;
 pub use config::PoolConfig;
+use lease::LeaseTerms;
 pub use lease::{AllocOptions, LeaseKind};
 pub use owner::Owner;
 pub use pressure::{Pressure, PressureGauge, PublishedPressure};
@@ -108,7 +109,7 @@ impl Pool {
     /// [`Error::InvalidInput`](crate::Error::InvalidInput) for a length beyond [`SizeClass::MAX_LEN`].
     #[inline]
     pub fn allocate(&self, len: usize, owner: Owner) -> Result<Buffer> {
-        self.allocate_with(len, owner, AllocOptions::default())
+        Buffer::lease(&self.core, len, owner, LeaseTerms::plain(true), |_| None)
     }
 
     /// A buffer of `len` bytes that the caller is about to overwrite, every one: see [`AllocOptions::zeroed`].
@@ -117,7 +118,7 @@ impl Pool {
     /// As [`Pool::allocate`].
     #[inline]
     pub fn allocate_for_overwrite(&self, len: usize, owner: Owner) -> Result<Buffer> {
-        self.allocate_with(len, owner, AllocOptions::for_overwrite())
+        Buffer::lease(&self.core, len, owner, LeaseTerms::plain(false), |_| None)
     }
 
     /// A buffer of `len` bytes, leased as `options` say.
@@ -126,7 +127,7 @@ impl Pool {
     /// As [`Pool::allocate`].
     #[inline]
     pub fn allocate_with(&self, len: usize, owner: Owner, options: AllocOptions) -> Result<Buffer> {
-        Buffer::lease(&self.core, len, owner, options, |_| None)
+        Buffer::lease(&self.core, len, owner, LeaseTerms::of(&options), |_| Some(options.into_origin(Origin::default)))
     }
 
     /// The same for a caller from another language, which is asked for its origin if the lease is recorded, and what its
@@ -142,7 +143,8 @@ impl Pool {
         options: AllocOptions,
         origin: impl FnOnce(Level) -> Origin,
     ) -> Result<Buffer> {
-        Buffer::lease(&self.core, len, owner, options, |level| Some(origin(level)))
+        let terms = LeaseTerms::of(&options);
+        Buffer::lease(&self.core, len, owner, terms, |level| Some(options.into_origin(|| origin(level))))
     }
 
     /// Whether a lease that is about to be asked for should be recorded, by the level and by sampling, and what its record

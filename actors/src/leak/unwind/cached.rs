@@ -77,9 +77,14 @@ impl Thread {
             if address < start || address > end - 8 {
                 return Err(());
             }
-            // SAFETY: eight bytes of this thread's own stack, between its pointer and its end. They may belong to a caller
-            // who is not done with them, whom a read does not disturb.
-            Ok(unsafe { with_exposed_provenance::<u64>(address as usize).read_volatile() })
+            let word: u64;
+            // SAFETY: eight bytes of this thread's own stack, between its pointer and its end. They may be a caller's who is not
+            // done with them, or may be nobody's; so it is the machine that reads and not the language (nor a sanitizer).
+            unsafe {
+                asm!("mov {word}, qword ptr [{address}]", word = out(reg) word, address = in(reg) address,
+                    options(readonly, nostack, preserves_flags));
+            }
+            Ok(word)
         };
         let mut frames = self.unwinder.iter_frames(ip, UnwindRegsNative::new(ip, sp, fp), &mut self.cache, &mut read);
         // The first is where we are ourselves.
