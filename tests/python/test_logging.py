@@ -220,10 +220,11 @@ while leaks + dropped < 5000 and time.monotonic() < deadline:
     time.sleep(0.01)
     leaks = sum("buffers leaked" in text for text in texts)
     dropped = sum(int(text.split()[0]) for text in texts if "were dropped" in text)
-print(leaks + dropped, 4096 <= leaks < 5000)
+# The tracker looks every ten seconds by itself, and may add a line or two.
+print(0 <= leaks + dropped - 5000 <= 10, 4096 <= leaks < 5000)
 """
     code, out, err = run(program)
-    assert (code, out, err) == (0, "5000 True\n", "")
+    assert (code, out, err) == (0, "True True\n", "")
 
 
 def test_at_exit_what_is_queued_is_handed_over_and_one_that_hangs_is_left() -> None:
