@@ -343,6 +343,49 @@ fn the_pools_own_occupancy_refuses_nothing_below_its_limit() {
 }
 
 #[test]
+fn leases_of_many_threads_survive_levels_that_come_and_go() {
+    let house = House::new();
+    let (rounds, refused) = (2_000, AtomicUsize::new(0));
+    let work = |seed: usize| {
+        let mut held = Vec::new();
+        for round in 0..rounds {
+            // 64 B to 2 MiB.
+            let bytes = 64 << ((round * 7 + seed) % 16);
+            match house.lease(bytes) {
+                Ok(mut buffer) => {
+                    buffer[bytes - 1] = 1;
+                    held.push(buffer);
+                }
+                Err(Error::MemoryPressure { .. } | Error::PoolExhausted { .. }) => {
+                    refused.fetch_add(1, Ordering::Relaxed);
+                }
+                Err(other) => panic!("{other}"),
+            }
+            if held.len() > 8 {
+                held.swap_remove(round % 8);
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        let work = &work;
+        let threads: Vec<_> = (0..3).map(|seed| scope.spawn(move || work(seed))).collect();
+        for percent in [97, 10, 85, 97, 65].into_iter().cycle() {
+            house.used(percent);
+            if threads.iter().all(|thread| thread.is_finished()) {
+                break;
+            }
+        }
+    });
+    house.used(97);
+    let stats = house.pool().stats();
+    assert_eq!((stats.live_bytes, stats.live_count), (0, 0));
+    assert_eq!(stats.failures, refused.into_inner() as u64);
+    house.used(10);
+    drop(house.lease(MIB).unwrap());
+    house.close();
+}
+
+#[test]
 fn who_waits_for_memory_waits_for_the_pressure_to_fall() {
     let house = House::new();
     house.used(97);

@@ -332,7 +332,7 @@ class Pool:
     @property
     def watches_system(self) -> bool:
         """Whether the level is that of the machine and the control group as well, or of the pool's own
-        occupancy alone. True unless set; it holds from the next look on, at most a tenth of a second later."""
+        occupancy alone. True unless set; it holds from the next look on, within a tenth of a second."""
 
     @watches_system.setter
     def watches_system(self, watches: bool) -> None: ...

@@ -246,7 +246,7 @@ impl Pool {
     /// let Subsystems { pool, keeper, .. } = Subsystems::start(runtime.handle(), config).await?;
     /// let (tell, told) = mpsc::channel();
     /// let subscription = pool.on_pressure(move |change| tell.send(change.level).unwrap_or_default());
-    /// let most = pool.allocate(900 << 10, Owner::named("example"))?;
+    /// let most = pool.allocate(850 << 10, Owner::named("example"))?;
     /// keeper.ask(Watch).await.map_err(ironcliw::Error::from)?;
     /// assert_eq!(told.recv(), Ok(Pressure::High));
     /// drop((most, subscription));
