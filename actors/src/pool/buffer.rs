@@ -1,8 +1,9 @@
 //! The handle of a lease.
 
+use super::admission::Turn;
 use super::block::Block;
 use super::class::SizeClass;
-use super::core::Core;
+use super::core::{Core, Found};
 use super::lease::{AllocOptions, LeaseKind};
 use super::owner::Owner;
 use super::slots::LeaseId;
@@ -27,7 +28,24 @@ impl Buffer {
     /// Leases a block of at least `len` bytes. In line, so that the handle stays in a register all the way to its user.
     #[inline(always)]
     pub(crate) fn lease(core: &Arc<Core>, len: usize, owner: Owner, options: AllocOptions) -> Result<Self> {
-        let mut found = core.lease(len, owner)?;
+        let found = core.lease(len, owner)?;
+        Ok(Self::open(core, found, len, owner, options))
+    }
+
+    /// The same for one that waited.
+    pub(crate) fn lease_in_turn(
+        core: &Arc<Core>,
+        len: usize,
+        owner: Owner,
+        options: AllocOptions,
+        turn: Turn,
+    ) -> Result<Self> {
+        let found = core.find(len, owner, turn)?;
+        Ok(Self::open(core, found, len, owner, options))
+    }
+
+    #[inline(always)]
+    fn open(core: &Arc<Core>, mut found: Found, len: usize, owner: Owner, options: AllocOptions) -> Self {
         if options.zeroed && !found.zeroed {
             found.block.clear(len);
         }
@@ -37,7 +55,7 @@ impl Buffer {
         if let Some(level) = core.recorder.wants(force) {
             buffer.record(core, level, options.site);
         }
-        Ok(buffer)
+        buffer
     }
 
     #[cold]
