@@ -14,8 +14,6 @@ const DEFAULT_SHARE: usize = 2;
 const DEFAULT_LIMIT_BYTES: usize = 1 << 30;
 /// Share of the limit that free blocks may fill when the pool is not told.
 const RETAIN_SHARE: usize = 4;
-/// How long memory is idle before it goes back, when the pool is not told: as long as jemalloc's `dirty_decay_ms`.
-const DEFAULT_PURGE_AFTER: Duration = Duration::from_secs(10);
 
 /// The limits of a [`Pool`](super::Pool).
 #[derive(Debug, Clone)]
@@ -45,13 +43,16 @@ impl Default for PoolConfig {
 }
 
 impl PoolConfig {
+    /// How long memory may be of no use, when the pool is not told: as long as jemalloc's `dirty_decay_ms`.
+    pub const PURGE_AFTER: Option<Duration> = Some(Duration::from_secs(10));
+
     /// A pool of at most `limit_bytes`, everything else as by default.
     pub fn limited(limit_bytes: usize) -> Self {
         Self {
             limit_bytes,
             retain_bytes: limit_bytes / RETAIN_SHARE,
             soft: Watermarks::default(),
-            purge_after: Some(DEFAULT_PURGE_AFTER),
+            purge_after: Self::PURGE_AFTER,
             reservations: Vec::new(),
             leaks: RecorderConfig::default(),
         }

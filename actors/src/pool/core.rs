@@ -149,14 +149,16 @@ impl Core {
         self.relax();
         let (mut permit, mut looks) = (None, 0);
         loop {
+            let is_over_limit = self.budget.is_over_limit();
+            if is_over_limit && self.idle() > 0 {
+                // A release may have kept a block after it had looked at a limit that was lowered since.
+                self.settle();
+            }
             if permit.is_none() {
                 permit = self.ask(owner, bytes, turn).map_err(|refusal| self.refused(len, owner, refusal))?;
             }
-            if self.budget.is_over_limit() {
-                // A release may have kept a block after it had looked at a limit that was lowered since.
-                if self.idle() > 0 {
-                    self.settle();
-                }
+            if is_over_limit {
+                // What is left is leased, or on its way.
             } else if let Some(magazine) = self.shelf(class).take() {
                 match self.lease_from(magazine, class, owner, &mut permit) {
                     Some(block) => return Ok(Found { block, zeroed: false }),
