@@ -19,6 +19,7 @@ mod inference;
 mod leaks;
 mod lending;
 mod logs;
+mod measure;
 mod overlap;
 mod pool;
 mod process;
@@ -51,6 +52,8 @@ mod _native {
     use super::leaks::{LeakReport, Leaks};
     #[pymodule_export]
     use super::logs::set_log_levels;
+    #[pymodule_export]
+    use super::measure::Measure;
     #[pymodule_export]
     use super::pool::Pool;
     #[pymodule_export]
