@@ -69,6 +69,9 @@ impl Core {
     fn purge(self: &Arc<Self>, now: Instant) -> usize {
         // Two ticks at a time would count the same blocks twice.
         let Some(mut decay) = self.decay.try_lock() else { return 0 };
+        if decay.delay().is_none() {
+            return 0;
+        }
         self.note_high_water();
         let free = self.free_by_class();
         let sample = Sample { held: self.budget.held(), leased_max: self.budget.take_peak(), free };
@@ -83,8 +86,10 @@ impl Core {
 
     fn free_by_class(&self) -> ByClass {
         let mut leased = [0u64; SizeClass::COUNT];
+        // Of few classes there are any blocks, and this is done often.
+        let existing: Vec<SizeClass> = SizeClass::all().filter(|&class| self.shelf(class).existing() > 0).collect();
         for owner in Owner::all().filter(|&owner| self.caches.knows(owner)) {
-            for class in SizeClass::all() {
+            for &class in &existing {
                 leased[class.index()] += self.caches.tally(owner, class).live;
             }
         }
@@ -160,7 +165,7 @@ impl Core {
     }
 
     /// Moves what all threads keep to the shelves. Returns the bytes that found no room there and were freed.
-    fn gather(self: &Arc<Self>) -> usize {
+    pub(super) fn gather(self: &Arc<Self>) -> usize {
         let mut freed = 0;
         self.caches.visit(|inside| {
             freed += self.empty(inside);

@@ -31,6 +31,12 @@ pub(crate) fn belongs(owner: &str, group: &str) -> bool {
     owner.strip_prefix(group).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
+/// The place of the longest of these names that an owner belongs to.
+pub(crate) fn group_of<'a>(owner: &str, names: impl Iterator<Item = &'a str>) -> Option<usize> {
+    let ours = names.enumerate().filter(|(_, name)| belongs(owner, name));
+    ours.max_by_key(|(_, name)| name.len()).map(|(at, _)| at)
+}
+
 /// A reservation, and what the group has. The latter counts while the pool is strict.
 #[derive(Debug)]
 pub(crate) struct Group {
@@ -118,23 +124,12 @@ impl Groups {
         let at = match self.of_owner[index] {
             Some(known) => known,
             None => {
-                let found = self.find(owner.name());
+                let found = group_of(owner.name(), self.all().map(|reservation| reservation.name.as_str()));
                 self.of_owner[index] = Some(found);
                 found
             }
         };
         at.map(|at| &mut self.list[at])
-    }
-
-    /// The place of the longest name that this owner belongs to.
-    fn find(&self, owner: &str) -> Option<usize> {
-        let names = self.list.iter().map(|group| group.reservation.name.as_str()).enumerate();
-        names.filter(|(_, name)| belongs(owner, name)).max_by_key(|(_, name)| name.len()).map(|(at, _)| at)
-    }
-
-    /// The name of the reservation that this owner's leases count for.
-    pub(crate) fn name_of(&self, owner: &str) -> Option<&str> {
-        self.find(owner).map(|at| self.list[at].reservation.name.as_str())
     }
 
     pub(crate) fn forget_live(&mut self) {
@@ -185,7 +180,6 @@ mod tests {
         ] {
             let found = groups.of(Owner::named(owner)).map(|group| group.reservation().name);
             assert_eq!(found.as_deref(), group, "{owner}");
-            assert_eq!(groups.name_of(owner), group, "{owner}");
         }
     }
 

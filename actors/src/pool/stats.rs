@@ -4,7 +4,7 @@ use super::accounts::Tally;
 use super::class::SizeClass;
 use super::core::Core;
 use super::owner::Owner;
-use super::reservation::Reservation;
+use super::reservation::{Reservation, group_of};
 use super::waiting::WaitStats;
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::Relaxed;
@@ -197,18 +197,23 @@ fn soft_limit(core: &Core) -> SoftLimitStats {
 }
 
 fn of_admission(core: &Core, owners: &[OwnerStats]) -> (WaitStats, Vec<ReservationStats>) {
-    core.caches.admission(|admission| {
-        let groups = &admission.groups;
-        let live = |name: &str| {
-            let members = owners.iter().filter(|owner| groups.name_of(owner.owner.name()) == Some(name));
-            members.map(|owner| owner.live_bytes).sum()
-        };
-        let reservations = groups.all().map(|Reservation { name, bytes, cap }| ReservationStats {
-            name: name.clone(),
-            reserved_bytes: *bytes,
-            cap_bytes: *cap,
-            live_bytes: live(name),
-        });
-        (core.waits.read(admission.waiting()), reservations.collect())
-    })
+    // Leases may wait for this lock: what takes longer is done outside.
+    let (waiting, reservations) =
+        core.caches.admission(|admission| (admission.waiting(), admission.groups.all().cloned().collect::<Vec<_>>()));
+    let mut reservations: Vec<ReservationStats> = reservations
+        .into_iter()
+        .map(|Reservation { name, bytes, cap }| ReservationStats {
+            name,
+            reserved_bytes: bytes,
+            cap_bytes: cap,
+            live_bytes: 0,
+        })
+        .collect();
+    for owner in owners {
+        let names = reservations.iter().map(|reservation| reservation.name.as_str());
+        if let Some(at) = group_of(owner.owner.name(), names) {
+            reservations[at].live_bytes += owner.live_bytes;
+        }
+    }
+    (core.waits.read(waiting), reservations)
 }

@@ -10,7 +10,8 @@
 //! missed at the change: one that began in a cache is in its thread's counts before the gate is closed; one that was still
 //! looking for a block finds the pool strict when it begins, and asks then.
 
-use super::admission::{Refusal, Turn, ceiling};
+use super::admission::{Admission, Refusal, Turn, ceiling};
+use super::cache::Roster;
 use super::core::Core;
 use super::measure::{Measured, Scope};
 use super::owner::Owner;
@@ -77,8 +78,19 @@ impl Core {
         self.caches.admission(|admission| admission.can_ever(owner, bytes, limit))
     }
 
-    pub(super) fn be_strict(&self) {
-        self.caches.make_strict(|_, _| {});
+    pub(super) fn be_strict(self: &Arc<Self>) {
+        self.strictly(|_, _| {});
+    }
+
+    /// Makes the pool strict, if it is not, and does `work` with the admission.
+    fn strictly<R>(self: &Arc<Self>, work: impl FnOnce(&Roster, &mut Admission) -> R) -> R {
+        let was_calm = !self.caches.is_strict();
+        let done = self.caches.make_strict(work);
+        if was_calm {
+            // What lies in the caches is out of its owners' reach now.
+            self.gather();
+        }
+        done
     }
 
     /// Calm again, if nothing speaks against it.
@@ -90,16 +102,16 @@ impl Core {
     }
 
     /// As it has to be for what is held: a limit that falls while memory is taken in may be noticed late.
-    pub(super) fn look_at_ceiling(&self) {
+    pub(super) fn look_at_ceiling(self: &Arc<Self>) {
         if self.budget.is_over_ceiling() && !self.caches.is_strict() {
             self.be_strict();
         }
         self.relax();
     }
 
-    pub(crate) fn reserve(&self, reservation: Reservation) -> Result<()> {
+    pub(crate) fn reserve(self: &Arc<Self>, reservation: Reservation) -> Result<()> {
         // The gates are closed first: nobody takes what is being reserved meanwhile.
-        let wakes = self.caches.make_strict(|caches, admission| {
+        let wakes = self.strictly(|caches, admission| {
             let limit = self.budget.limit();
             admission.groups.set(reservation, limit)?;
             admission.start(caches.live().map(|(owner, _, bytes)| (owner, bytes)));
@@ -158,10 +170,10 @@ impl Core {
         }
     }
 
-    pub(super) fn open_scope(&self, of: Option<&str>) -> u64 {
+    pub(super) fn open_scope(self: &Arc<Self>, of: Option<&str>) -> u64 {
         static NUMBERS: AtomicU64 = AtomicU64::new(0);
         let number = NUMBERS.fetch_add(1, Relaxed);
-        self.caches.make_strict(|caches, admission| {
+        self.strictly(|caches, admission| {
             admission.open(Scope::new(number, of.map(str::to_owned), caches.live()));
         });
         number
@@ -177,9 +189,9 @@ impl Core {
     }
 
     /// Names who waits first, and how many wait.
-    pub(super) fn line_up(&self, first: Option<(Owner, usize)>, waiting: usize) {
+    pub(super) fn line_up(self: &Arc<Self>, first: Option<(Owner, usize)>, waiting: usize) {
         if waiting > 0 && !self.caches.is_needed() {
-            self.caches.make_strict(|_, admission| admission.line_up(first, waiting));
+            self.strictly(|_, admission| admission.line_up(first, waiting));
         } else {
             self.caches.admission(|admission| admission.line_up(first, waiting));
             self.relax();
