@@ -86,8 +86,9 @@ def test_a_large_request_is_served_although_small_ones_come_and_go() -> None:
     async def main(rt: ironcliw.Runtime) -> None:
         small = [rt.pool.try_allocate(64 * KIB, zeroed=False) for _ in range(64)]
         large = asyncio.ensure_future(rt.pool.allocate(2 * MIB, timeout=60))
-        while rt.pool.stats()["waits"]["waiting"] == 0:
-            await asyncio.sleep(0)
+        # A message to the pool's actor that comes after the request.
+        await rt.pool.set_limit(4 * MIB)
+        assert rt.pool.stats()["waits"]["waiting"] == 1
         returned = 0
         while not large.done():
             small.pop(0).release()
@@ -111,8 +112,8 @@ def test_requests_wait_in_the_order_of_asking_and_leave_when_cancelled_or_late()
     async def main(rt: ironcliw.Runtime) -> None:
         order: list[int] = []
 
-        async def wait(number: int, size: int, timeout: float) -> None:
-            buffer = await rt.pool.allocate(size, timeout=timeout)
+        async def wait(number: int, size: int, seconds: float) -> None:
+            buffer = await rt.pool.allocate(size, timeout=seconds)
             order.append(number)
             buffer.release()
 
