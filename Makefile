@@ -8,6 +8,9 @@ VENV := .venv
 BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 CARGO ?= cargo
 
+# How long `make soak` runs.
+SECONDS ?= 300
+
 # How often loom may take a thread off where it could go on: more finds more, and takes exponentially longer.
 PREEMPTIONS ?= 2
 
@@ -25,7 +28,7 @@ FEATURES := python-bindings,simd-accel python-bindings,mimalloc python-bindings,
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 .PHONY: help build run test test-rust test-python loom asan lint lint-rust lint-python fmt doc features bench bench-actors \
-	bench-await bench-memory wheel sdist test-wheel test-sdist clean
+	bench-await bench-memory soak wheel sdist test-wheel test-sdist clean
 
 help: ## list the targets
 	@echo 'make TARGET [PYTHON=python3.12] [IMAGES=folder]'
@@ -92,6 +95,9 @@ bench-await: $(VENV)/.native $(VENV)/.bench $(VENV)/.peers ## awaits, against py
 
 bench-memory: ## the buffer pool, against malloc, mimalloc and object pools
 	$(CARGO) run --release --locked -p ironcliw-bench --bin memory
+
+soak: ## the buffer pool under mixed sizes for SECONDS=300: resident bytes near leased ones, and no growth
+	$(CARGO) run --release --locked -p ironcliw-bench --bin soak -- --seconds $(SECONDS)
 
 # One wheel, for CPython 3.11 and later.
 wheel: $(VENV)/.build ## make dist/*.whl

@@ -19,14 +19,20 @@ pub enum Error {
     #[error("{0}")]
     Model(String),
     /// The pool's limit leaves no room for this allocation.
-    #[error("the pool has no room for {requested} bytes: {live} of {limit} bytes are in use")]
+    #[error("{}", no_room(*requested, *live, *limit, *kept, *waiting, capped.as_deref()))]
     PoolExhausted {
         /// Bytes asked for.
         requested: usize,
-        /// Bytes leased at that moment, by size class.
+        /// Bytes leased at that moment, by size class; of the group, if it is capped.
         live: usize,
-        /// The pool's byte limit.
+        /// The pool's byte limit, or the group's.
         limit: usize,
+        /// Bytes that are kept for others: reserved, or saved for the first of those who wait.
+        kept: usize,
+        /// Requests that wait for memory.
+        waiting: usize,
+        /// The group of owners that has as much as it may.
+        capped: Option<String>,
     },
     /// The pool has room for this allocation, but it would take memory from a system that is critically short of it. See
     /// [`Pool::set_refuses_under_pressure`](crate::pool::Pool::set_refuses_under_pressure).
@@ -83,3 +89,18 @@ impl Error {
 
 /// The result of a subsystem's call.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+fn no_room(requested: usize, live: usize, limit: usize, kept: usize, waiting: usize, capped: Option<&str>) -> String {
+    if let Some(group) = capped {
+        return format!("{group:?} may have no {requested} bytes more: it has {live} of at most {limit} bytes");
+    }
+    let mut message = format!("the pool has no room for {requested} bytes: {live} of {limit} bytes are in use");
+    if kept > 0 {
+        message += &format!(", {kept} are kept for others");
+    }
+    if waiting > 0 {
+        message +=
+            &format!(", and {waiting} {} for memory", if waiting == 1 { "request waits" } else { "requests wait" });
+    }
+    message
+}

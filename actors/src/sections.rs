@@ -71,6 +71,8 @@ impl Section for Memory {
 
     fn metrics(&self) -> Vec<Metric> {
         let stats = self.pool.stats();
+        let reservations: Vec<_> =
+            stats.reservations.iter().map(|reservation| (reservation.name.clone(), reservation.clone())).collect();
         let owners: Vec<_> = stats.owners.iter().map(|owner| (owner.owner.name().to_owned(), owner.clone())).collect();
         let pressure = self.pool.pressure_stats();
         let causes: Vec<_> = pressure.by_cause.iter().map(|(cause, level)| (cause.to_string(), *level)).collect();
@@ -107,6 +109,26 @@ impl Section for Memory {
             Metric::counter("pool_allocations", "Leases granted", stats.allocations as f64),
             Metric::counter("pool_recycled", "Leases served by a block that was leased before", stats.recycled as f64),
             Metric::counter("pool_failures", "Allocations refused", stats.failures as f64),
+            Metric::counter("pool_purged_bytes", "Bytes given back after they were idle", stats.purged_bytes as f64),
+            Metric::counter(
+                "pool_soft_limit_crossings",
+                "Times the soft limit was passed",
+                stats.soft_limit.crossings as f64,
+            ),
+            Metric::gauge("pool_waiting", "Requests that wait for memory", stats.waits.waiting as f64),
+            Metric::counter("pool_waits_served", "Requests served after a wait", stats.waits.served as f64),
+            Metric::counter("pool_waits_timed_out", "Requests that waited in vain", stats.waits.timed_out as f64),
+            Metric::gauge(
+                "pool_longest_wait_seconds",
+                "The longest that a request waited for memory",
+                stats.waits.longest_ns as f64 / 1e9,
+            ),
+            of_each(
+                Metric::gauge("pool_reserved_bytes", "Bytes kept for a group of owners", 0.0),
+                "group",
+                &reservations,
+                |reservation| reservation.reserved_bytes as f64,
+            ),
             Metric::counter(
                 "leak_dropped_unreleased",
                 "Buffers that had to be released and were only dropped",

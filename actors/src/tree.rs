@@ -10,7 +10,9 @@ use crate::image::{ImageWorker, Images, WorkerCounts};
 use crate::inference::Inference;
 use crate::leak::{LeakTracker, Level, RecorderConfig, Tracker, TrackerConfig};
 use crate::ping::Pinger;
-use crate::pool::{MemorySource, Pool, PoolActor, PoolConfig, PublishedPressure, Standing, SystemMemory};
+use crate::pool::{
+    MemorySource, Pool, PoolActor, PoolConfig, PublishedPressure, Reservation, Standing, SystemMemory, Watermarks,
+};
 use crate::scheduler::{Defaults, Pools, Running, Scheduler, SchedulerActor};
 use crate::sections;
 use crate::snapshot::Observer;
@@ -34,6 +36,12 @@ pub struct Config {
     pub scheduler_threads: usize,
     /// Bytes the pool may hold. Default: half of the memory this process may use.
     pub memory_limit: Option<usize>,
+    /// Shares of that limit between which the pool settles: see [`PoolConfig::soft`].
+    pub memory_watermarks: Watermarks,
+    /// How long memory may be of no use before it goes back to the system; `None` is for ever. Default: 10 seconds.
+    pub purge_after: Option<Duration>,
+    /// Room that is kept for some owners, such as `images`, `inference` or `python`. Default: none.
+    pub memory_reservations: Vec<Reservation>,
     /// Which leases carry a record.
     pub leak_level: Level,
     /// What is called a leak.
@@ -56,6 +64,9 @@ impl Default for Config {
             image_workers: cores,
             scheduler_threads: cores,
             memory_limit: None,
+            memory_watermarks: Watermarks::default(),
+            purge_after: PoolConfig::PURGE_AFTER,
+            memory_reservations: Vec::new(),
             leak_level: Level::default(),
             leaks: TrackerConfig::default(),
             pin: true,
@@ -171,6 +182,9 @@ impl Subsystems {
 
 fn make_pool(config: &Config) -> Result<Pool> {
     let mut pool = config.memory_limit.map_or_else(PoolConfig::default, PoolConfig::limited);
+    pool.soft = config.memory_watermarks;
+    pool.purge_after = config.purge_after;
+    pool.reservations = config.memory_reservations.clone();
     pool.leaks = RecorderConfig { level: config.leak_level, ..RecorderConfig::default() };
     Pool::new(pool)
 }

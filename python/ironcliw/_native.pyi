@@ -21,7 +21,7 @@ Rules that hold everywhere:
 """
 
 from asyncio import TimerHandle
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Mapping, Sequence
 from contextvars import Context
 from types import GenericAlias, TracebackType
 from typing import Any, Generic, Protocol, Self, SupportsIndex, TypeVar, TypeVarTuple, final, overload
@@ -85,6 +85,7 @@ __all__ = [
     "LeakTable",
     "Leaks",
     "LoadedModel",
+    "Measure",
     "Model",
     "Pipeline",
     "Pool",
@@ -166,9 +167,13 @@ class Runtime:
     `pin`: keep threads on cores of their own. `niceness`: of the computing threads, 0 to 19, where the
     system has it; above 0 the event loop, which they serve, goes first. `spin`: seconds for which a thread
     without work looks for more before it sleeps; 0 turns that off, for awaits too. `memory_limit`: the most
-    bytes that the pool holds. `leak_age`: seconds after which a lease is too old, None for never, or one of
-    these by kind. `leak_growth`: in so many windows of so many seconds the live leases of a class must have
-    risen to be called growing; None is never. `endpoint`: `"127.0.0.1:0"` to serve the supervision endpoint.
+    bytes that the pool holds. `memory_watermarks`: shares of it; when more than the first is held, idle
+    memory goes back to the system until no more than the second is, and leases go on. `purge_after`:
+    seconds after which memory that was of no use goes back; `None`: it stays. `memory_reservations`: bytes
+    that are kept for an owner, as `Pool.reserve` keeps them. `leak_age`: seconds after which a lease is too
+    old, None for never, or one of these by kind. `leak_growth`: in so many windows of so many seconds the
+    live leases of a class must have risen to be called growing; None is never. `endpoint`: `"127.0.0.1:0"` to serve the
+    supervision endpoint.
     """
 
     def __new__(
@@ -181,6 +186,9 @@ class Runtime:
         niceness: int = 10,
         spin: float = 75e-6,
         memory_limit: int | None = None,
+        memory_watermarks: tuple[float, float] | None = (0.8, 0.7),
+        purge_after: float | None = 10.0,
+        memory_reservations: Mapping[str, int] | None = None,
         leak_level: LeakLevel = "simple",
         leak_age: float | AgeLimits | None = 300.0,
         leak_growth: tuple[int, float] | None = (6, 10.0),
@@ -310,6 +318,32 @@ class Pool:
     def trim(self) -> Call[int]:
         """Gives idle memory back to the system; the number of bytes."""
 
+    @property
+    def limit(self) -> int:
+        """The most bytes that the pool holds, leased and idle."""
+
+    def set_limit(self, n: int) -> Call[int]:
+        """Changes the limit; the number of bytes that went back to the system for it.
+
+        Leases beyond it are given up as they end. Less than is reserved is `InvalidInput`.
+        """
+
+    def reserve(self, owner: str, n: int, *, cap: int | None = None) -> None:
+        """Keeps `n` bytes for an owner, so that no other can starve it: whatever the others lease, it can
+        lease so much. Beyond, it takes from the common room, up to `cap`.
+
+        `"images"` stands for `images/0`, `images/1` and so on; the owner of what Python leases is `"python"`.
+        Asking again changes it, and `0` without a cap ends it. More than the limit holds is `InvalidInput`.
+        """
+
+    def measure(self, owner: str | None = None) -> Measure:
+        """`with rt.pool.measure() as m:` counts what is leased and returned within the block, by an owner (or
+        all whose name begins with it and a slash) or by everybody.
+
+        Measurements may overlap and nest. Each is exact, also with several threads: while one is open, every
+        lease and release takes a lock.
+        """
+
     def tell_pressure(self, to: ActorRef) -> Call[None]:
         """Has `to` told a `MemoryPressure` whenever the level changes, until the actor has stopped."""
 
@@ -342,6 +376,53 @@ class TakenSnapshot:
     """What a `PoolSnapshot` is made of."""
 
     def to_json(self) -> bytes: ...
+
+@final
+class Measure:
+    """What `Pool.measure` counts, so far or within its block. Bytes are those of whole blocks."""
+
+    @property
+    def owner(self) -> str | None: ...
+    @property
+    def allocations(self) -> int: ...
+    @property
+    def allocated_bytes(self) -> int: ...
+    @property
+    def fresh(self) -> int:
+        """Of the allocations, those that needed new memory from the system."""
+
+    @property
+    def recycled(self) -> int: ...
+    @property
+    def failures(self) -> int:
+        """Allocations refused."""
+
+    @property
+    def releases(self) -> int: ...
+    @property
+    def released_bytes(self) -> int: ...
+    @property
+    def live_bytes(self) -> int:
+        """Bytes leased, those from before the block included."""
+
+    @property
+    def live_count(self) -> int: ...
+    @property
+    def peak_bytes(self) -> int:
+        """By how much the most that was leased at a time exceeded what was leased before the block."""
+
+    @property
+    def peak_count(self) -> int: ...
+    @property
+    def peak_live_bytes(self) -> int:
+        """The most that was leased at a time, what was leased before the block included."""
+
+    @property
+    def peak_live_count(self) -> int: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None, /
+    ) -> None: ...
 
 @final
 class Buffer:

@@ -124,6 +124,40 @@ class PressureStats(TypedDict):
     """Leases that need new memory are refused now, save small ones."""
     refused: int
     """Leases that were refused for it."""
+class SoftLimit(TypedDict):
+    """The watermarks of the pool's limit."""
+
+    high_bytes: int
+    """When more is held than this, idle memory goes back to the system."""
+    low_bytes: int
+    """Until no more than this is held."""
+    is_above: bool
+    """Whether the first was passed, and the second not reached since."""
+    crossings: int
+    """How often the first was passed."""
+
+
+class MemoryWaits(TypedDict):
+    """Calls of `allocate` with a timeout that had to wait."""
+
+    waiting: int
+    """Now."""
+    served: int
+    timed_out: int
+    abandoned: int
+    """Cancelled by their caller."""
+    longest_s: float
+    """The longest that one waited."""
+
+
+class MemoryReservation(TypedDict):
+    """Memory kept for an owner: see `Pool.reserve`."""
+
+    owner: str
+    reserved_bytes: int
+    cap_bytes: int | None
+    live_bytes: int
+    """Bytes that it leases."""
 
 
 class PoolStats(TypedDict):
@@ -141,6 +175,13 @@ class PoolStats(TypedDict):
     """Leases since the runtime started."""
     recycled: int
     """Leases that were served from idle memory."""
+    failures: int
+    """Allocations refused."""
+    purged_bytes: int
+    """Bytes that went back to the system because they had been of no use for a while."""
+    soft_limit: SoftLimit
+    waits: MemoryWaits
+    reservations: list[MemoryReservation]
     memory_pressure: Pressure
     pressure: PressureStats
     size_classes: list[SizeClass]

@@ -21,6 +21,7 @@ mod inference;
 mod leaks;
 mod lending;
 mod logs;
+mod measure;
 mod overlap;
 mod pool;
 mod pressure;
@@ -56,6 +57,8 @@ mod _native {
     use super::leaks::{LeakReport, LeakTable, Leaks, Scope, describe};
     #[pymodule_export]
     use super::logs::set_log_levels;
+    #[pymodule_export]
+    use super::measure::Measure;
     #[pymodule_export]
     use super::pool::Pool;
     #[pymodule_export]

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use ironcliw_actors::pool::{
-    AllocOptions, AllocateWhenFree, LeaseKind, PoolStats, Pressure, PressureStats, SizeClass, Subscribe, Trim,
+    AllocOptions, AllocateWhenFree, LeaseKind, PoolStats, Pressure, PressureStats, Reservation, SetLimit, SizeClass,
+    Subscribe, Trim,
 };
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
@@ -15,6 +16,7 @@ use crate::buffer::Buffer;
 use crate::caller;
 use crate::errors::to_py_err;
 use crate::holdings;
+use crate::measure::Measure;
 use crate::pressure::{self, Pressures};
 use crate::runtime::Inner;
 use crate::send::{self, Shared};
@@ -96,6 +98,37 @@ impl Pool {
         send::ask(py, "pool.trim", self.0.handle(), &subsystems.keeper, message, None, |bytes| {
             Outcome::U64(bytes as u64)
         })
+    }
+
+    #[getter]
+    fn limit(&self) -> usize {
+        self.0.subsystems.pool.reading().limit
+    }
+
+    fn set_limit<'py>(&self, py: Python<'py>, n: &Bound<'py, PyAny>) -> PyResult<Bound<'py, Call>> {
+        let message = SetLimit(args::count(n, "n", 1)?);
+        let subsystems = self.0.open()?;
+        send::ask(py, "pool.set_limit", self.0.handle(), &subsystems.keeper, message, None, |outcome| {
+            Outcome::from_result(outcome, |bytes| Outcome::U64(bytes as u64))
+        })
+    }
+
+    #[pyo3(signature = (owner, n, *, cap=None))]
+    fn reserve(
+        &self,
+        py: Python<'_>,
+        owner: String,
+        n: &Bound<'_, PyAny>,
+        cap: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        let (bytes, cap) = (args::count(n, "n", 0)?, args::optional_count(cap, "cap", 0)?);
+        let pool = &self.0.open()?.pool;
+        py.detach(|| pool.reserve(Reservation { name: owner, bytes, cap })).map_err(to_py_err)
+    }
+
+    #[pyo3(signature = (owner=None))]
+    fn measure(&self, owner: Option<String>) -> PyResult<Measure> {
+        Ok(Measure::new(self.0.open()?.pool.clone(), owner))
     }
 
     fn tell_pressure<'py>(&self, to: &Bound<'py, ActorRef>) -> PyResult<Bound<'py, Call>> {
@@ -195,8 +228,45 @@ pub(crate) fn stats<'py>(
     dict.set_item("limit_bytes", stats.limit_bytes)?;
     dict.set_item("allocations", stats.allocations)?;
     dict.set_item("recycled", stats.recycled)?;
+    dict.set_item("failures", stats.failures)?;
+    dict.set_item("purged_bytes", stats.purged_bytes)?;
+    dict.set_item("soft_limit", soft_limit(py, stats)?)?;
+    dict.set_item("waits", waits(py, stats)?)?;
+    dict.set_item("reservations", reservations(py, stats)?)?;
     dict.set_item("memory_pressure", level.as_str())?;
     dict.set_item("pressure", pressure::stats(py, of_pressure)?)?;
     dict.set_item("size_classes", classes)?;
     Ok(dict)
+}
+
+fn soft_limit<'py>(py: Python<'py>, stats: &PoolStats) -> PyResult<Bound<'py, PyDict>> {
+    let dict = PyDict::new(py);
+    dict.set_item("high_bytes", stats.soft_limit.high_bytes)?;
+    dict.set_item("low_bytes", stats.soft_limit.low_bytes)?;
+    dict.set_item("is_above", stats.soft_limit.is_above)?;
+    dict.set_item("crossings", stats.soft_limit.crossings)?;
+    Ok(dict)
+}
+
+fn waits<'py>(py: Python<'py>, stats: &PoolStats) -> PyResult<Bound<'py, PyDict>> {
+    let dict = PyDict::new(py);
+    dict.set_item("waiting", stats.waits.waiting)?;
+    dict.set_item("served", stats.waits.served)?;
+    dict.set_item("timed_out", stats.waits.timed_out)?;
+    dict.set_item("abandoned", stats.waits.abandoned)?;
+    dict.set_item("longest_s", stats.waits.longest_ns as f64 / 1e9)?;
+    Ok(dict)
+}
+
+fn reservations<'py>(py: Python<'py>, stats: &PoolStats) -> PyResult<Bound<'py, PyList>> {
+    let list = PyList::empty(py);
+    for reservation in &stats.reservations {
+        let dict = PyDict::new(py);
+        dict.set_item("owner", &reservation.name)?;
+        dict.set_item("reserved_bytes", reservation.reserved_bytes)?;
+        dict.set_item("cap_bytes", reservation.cap_bytes)?;
+        dict.set_item("live_bytes", reservation.live_bytes)?;
+        list.append(dict)?;
+    }
+    Ok(list)
 }

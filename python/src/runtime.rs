@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use ironcliw_actors::leak::TrackerConfig;
 use ironcliw_actors::ping::Ping;
+use ironcliw_actors::pool::{Reservation, Watermarks};
 use ironcliw_actors::{Config, Subsystems};
 use parking_lot::Mutex;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyTuple};
+use pyo3::types::{PyDict, PyList, PyMapping, PyTuple};
 
 use crate::actors;
 use crate::args::{self, invalid};
@@ -27,6 +28,9 @@ const DEFAULT_NICENESS: i32 = 10;
 /// comes once the system has woken it: 50 µs where docs/performance.md was measured. Waiting that long, and a bit, is what
 /// keeps a conversation of short calls awake on both sides.
 const DEFAULT_SPIN: f64 = 75e-6;
+
+/// Seconds after which memory that was of no use goes back to the system.
+const PURGE_AFTER: f64 = 10.0;
 
 /// Of one call; each takes the memory of an answer while they are under way.
 const PINGS_MAX: usize = 1 << 24;
@@ -153,11 +157,12 @@ impl Runtime {
 impl Runtime {
     #[new]
     #[pyo3(signature = (*, workers=None, image_workers=None, scheduler_threads=None, pin=true,
-        niceness=DEFAULT_NICENESS, spin=DEFAULT_SPIN, memory_limit=None, leak_level="simple",
+        niceness=DEFAULT_NICENESS, spin=DEFAULT_SPIN, memory_limit=None, memory_watermarks=None,
+        purge_after=Some(PURGE_AFTER), memory_reservations=None, leak_level="simple",
         leak_age=leaks::Ages::default(), leak_growth=leaks::Growth::default(), endpoint=None),
         text_signature = "(*, workers=None, image_workers=None, scheduler_threads=None, pin=True, niceness=10, \
-            spin=7.5e-05, memory_limit=None, leak_level='simple', leak_age=300.0, leak_growth=(6, 10.0), \
-            endpoint=None)")]
+            spin=7.5e-05, memory_limit=None, memory_watermarks=(0.8, 0.7), purge_after=10.0, \
+            memory_reservations=None, leak_level='simple', leak_age=300.0, leak_growth=(6, 10.0), endpoint=None)")]
     #[allow(clippy::too_many_arguments)] // Python's keywords; in Rust they are a builder and a `Config`.
     fn new(
         py: Python<'_>,
@@ -168,6 +173,9 @@ impl Runtime {
         niceness: i32,
         spin: f64,
         memory_limit: Option<&Bound<'_, PyAny>>,
+        memory_watermarks: Option<(f64, f64)>,
+        purge_after: Option<f64>,
+        memory_reservations: Option<&Bound<'_, PyMapping>>,
         leak_level: &str,
         leak_age: leaks::Ages,
         leak_growth: leaks::Growth,
@@ -197,6 +205,13 @@ impl Runtime {
             config.scheduler_threads = count;
         }
         config.memory_limit = args::optional_count(memory_limit, "memory_limit", MEMORY_LIMIT_MIN)?;
+        if let Some((high, low)) = memory_watermarks {
+            config.memory_watermarks = Watermarks::new(high, low).map_err(to_py_err)?;
+        }
+        config.purge_after = purge_after.map(|seconds| args::span(seconds, "purge_after")).transpose()?;
+        if let Some(reservations) = memory_reservations {
+            config.memory_reservations = reserved(reservations)?;
+        }
         logs::start(py)?;
         let inner = py.detach(|| build(builder, config, endpoint)).map_err(to_py_err)?;
         Ok(Self { inner: std::mem::ManuallyDrop::new(Arc::new(inner)) })
@@ -389,6 +404,14 @@ impl Runtime {
 
 /// What the end of a context gives the actors.
 const DEFAULT_CLOSE: Duration = Duration::from_secs(10);
+
+fn reserved(mapping: &Bound<'_, PyMapping>) -> PyResult<Vec<Reservation>> {
+    let read = |item: Bound<'_, PyAny>| {
+        let (name, bytes): (String, Bound<'_, PyAny>) = item.extract()?;
+        Ok(Reservation::new(name, args::count(&bytes, "a reservation", 0)?))
+    };
+    mapping.items()?.iter().map(read).collect()
+}
 
 fn build(builder: ironcliw::Builder, config: Config, endpoint: Option<&str>) -> ironcliw_actors::Result<Inner> {
     #[cfg(not(feature = "endpoint"))]

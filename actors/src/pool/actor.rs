@@ -1,6 +1,5 @@
 //! `PoolActor`: the pool's control plane. Leasing and releasing never come here, except to wait for memory.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,32 +7,26 @@ use ironcliw::{Actor, Context, Handler, Message, Recipient, StartError};
 use parking_lot::Mutex;
 
 use super::pressure::Barometer;
-use super::{Alarm, AllocOptions, Buffer, MemoryReading, MemorySource, Owner, Pool, PoolStats, Pressure, SizeClass};
+use super::waiting::Waiting;
+use super::{Alarm, AllocateWhenFree, MemorySource, Pool, PoolStats, Pressure};
+use crate::Result;
 use crate::snapshot::History;
-use crate::{Error, Result};
-
-/// Where the tree puts it, for the error of those who waited in vain.
-const OWN_PATH: &str = "memory/pool";
 
 /// How often pressure is looked at: fast enough for a burst of frames, slow enough to cost nothing.
 const WATCH_PERIOD: Duration = Duration::from_millis(100);
-
-/// How often those who wait for memory are looked after. Releases do not come through this actor, so it has to look.
-const WAIT_PERIOD: Duration = Duration::from_millis(1);
 
 /// What outlives the actor's crashes: who waits and who wants to be told.
 pub(crate) struct Standing {
     pool: Pool,
     history: Arc<History>,
     subscribers: Mutex<Vec<Subscriber>>,
-    /// First come, first served: a small request does not overtake a large one. Whoever is still here when the actor has
-    /// ended for good is answered as this is dropped, with the child's factory.
-    waiting: Mutex<VecDeque<Waiter>>,
+    /// Whoever is still here when the actor has ended for good is answered as this is dropped, with the child's factory.
+    waiting: Waiting,
 }
 
 impl Standing {
     pub(crate) fn new(pool: Pool) -> Self {
-        Self { pool, history: Arc::default(), subscribers: Mutex::default(), waiting: Mutex::default() }
+        Self { pool, history: Arc::default(), subscribers: Mutex::default(), waiting: Waiting::default() }
     }
 
     pub(crate) fn history(&self) -> &Arc<History> {
@@ -68,29 +61,25 @@ struct Subscriber {
     told: Pressure,
 }
 
-/// Who waits for memory, and until when; `None` is for ever.
-struct Waiter {
-    request: AllocateWhenFree,
-    until: Option<Instant>,
-}
-
 /// Limits, trimming, memory pressure, and the queue of those who wait for memory.
 pub struct PoolActor {
     pool: Pool,
     system: Option<Arc<dyn MemorySource>>,
     barometer: Barometer,
     standing: Arc<Standing>,
-    ticking: bool,
+    /// When those who wait are looked at next.
+    next_look: Option<Instant>,
 }
 
 impl PoolActor {
     pub(crate) fn new(pool: Pool, system: Option<Arc<dyn MemorySource>>, standing: Arc<Standing>) -> Self {
-        Self { pool, system, barometer: Barometer::default(), standing, ticking: false }
+        standing.waiting.belong_to(&pool);
+        Self { pool, system, barometer: Barometer::default(), standing, next_look: None }
     }
 
     /// Looks at the pool and the machine; what changed is published and acted upon.
     fn watch(&mut self) {
-        self.pool.settle();
+        self.pool.purge();
         let now = Instant::now();
         match &self.system {
             Some(system) if self.pool.watches_system() => self.barometer.see(self.pool.reading(), system.look(), now),
@@ -101,55 +90,13 @@ impl PoolActor {
         self.standing.history.note(Instant::now(), &self.pool, level);
     }
 
-    /// Serves from the front. Whose time is over gets a last try, wherever it stands.
-    fn serve_waiters(&mut self) {
-        let now = Instant::now();
-        let (mut at, mut in_turn) = (0, true);
-        loop {
-            // One leaves the queue at a time, so that the others outlive a panic in its `done`.
-            let mut waiting = self.standing.waiting.lock();
-            let Some(waiter) = waiting.get(at) else { break };
-            let Some(outcome) = self.outcome(waiter, now, in_turn) else {
-                in_turn = false;
-                at += 1;
-                continue;
-            };
-            let served = waiting.remove(at);
-            drop(waiting);
-            if let Some(Waiter { request, .. }) = served {
-                request.finish(outcome);
-            }
-        }
-    }
-
-    /// What a waiter is to be told now, if anything.
-    fn outcome(&self, waiter: &Waiter, now: Instant, in_turn: bool) -> Option<Result<Buffer>> {
-        let Waiter { request, until } = waiter;
-        if (request.is_abandoned)() {
-            return Some(Err(Error::Cancelled));
-        }
-        let lease = || self.pool.allocate_with(request.len, request.owner, request.options.clone());
-        let MemoryReading { used, limit } = self.pool.reading();
-        let Some(bytes) = SizeClass::block_bytes(request.len).filter(|&bytes| bytes <= limit) else {
-            // It can never fit; the pool has the words for it.
-            return Some(lease());
-        };
-        let late = until.is_some_and(|until| until <= now);
-        // Asked only where there is room, so that waiting does not count as one refusal after another.
-        if (in_turn || late) && used <= limit - bytes && self.pool.core.would_admit(bytes) {
-            match lease() {
-                Err(Error::PoolExhausted { .. } | Error::MemoryPressure { .. }) => {}
-                outcome => return Some(outcome),
-            }
-        }
-        let error = || ironcliw::Error::DeadlineExceeded { path: OWN_PATH.to_owned(), after: request.wait };
-        late.then(|| Err(error().into()))
-    }
-
-    fn tick_while_waiting(&mut self, ctx: &mut Context<Self>) {
-        if !self.ticking && !self.standing.waiting.lock().is_empty() {
-            self.ticking = true;
-            ctx.after(WAIT_PERIOD, ServeWaiters);
+    /// Has this actor look again at those who wait, if there are any, in time for the next deadline.
+    fn look_again(&mut self, ctx: &mut Context<Self>) {
+        let Some(after) = self.standing.waiting.next_look() else { return };
+        let at = Instant::now() + after;
+        if self.next_look.is_none_or(|next| at < next) {
+            self.next_look = Some(at);
+            ctx.after(after, Look { at });
         }
     }
 }
@@ -160,8 +107,14 @@ impl Actor for PoolActor {
         for alarms in self.system.iter().flat_map(|system| system.alarms()) {
             ctx.attach(alarms);
         }
+        let own = ctx.address();
+        // A full mailbox is looked at in any case; those who wait are, then.
+        self.pool.core.set_bell(Some(Arc::new(move || _ = own.try_tell(Ring))));
         // An earlier incarnation may have left some.
-        self.tick_while_waiting(ctx);
+        if !self.standing.waiting.is_empty() {
+            self.standing.waiting.serve(&self.pool);
+            self.look_again(ctx);
+        }
         Ok(())
     }
 }
@@ -192,53 +145,36 @@ impl Handler<Alarm> for PoolActor {
     }
 }
 
-struct ServeWaiters;
+/// There is room for somebody who waits.
+struct Ring;
 
-impl Message for ServeWaiters {
+impl Message for Ring {
     type Reply = ();
 }
 
-impl Handler<ServeWaiters> for PoolActor {
-    async fn handle(&mut self, _: ServeWaiters, ctx: &mut Context<Self>) {
-        self.ticking = false;
-        self.serve_waiters();
-        self.tick_while_waiting(ctx);
+impl Handler<Ring> for PoolActor {
+    async fn handle(&mut self, _: Ring, ctx: &mut Context<Self>) {
+        self.standing.waiting.serve(&self.pool);
+        self.look_again(ctx);
     }
 }
 
-/// Leases memory as soon as there is room, in the order of asking. `done` is called once, whatever happens: with the
-/// buffer, with [`ironcliw::Error::DeadlineExceeded`] when `wait` is over, at once with [`Error::PoolExhausted`] if it can
-/// never fit, with [`Error::Cancelled`] if it was abandoned, or with [`ironcliw::Error::ActorStopped`] if the pool's actor
-/// ended before it could answer. A crash of the actor costs nobody the place in the queue.
-pub struct AllocateWhenFree {
-    /// Bytes.
-    pub len: usize,
-    /// Whom the lease is counted for.
-    pub owner: Owner,
-    /// As for [`Pool::allocate_with`].
-    pub options: AllocOptions,
-    /// How long to wait at the most.
-    pub wait: Duration,
-    /// Whether nobody wants the buffer any more.
-    pub is_abandoned: Box<dyn Fn() -> bool + Send>,
-    /// Takes the outcome, on the actor's thread or on the one that drops the request.
-    pub done: Box<dyn FnOnce(Result<Buffer>) + Send>,
+/// Looks at those who wait: deadlines do not ring, nor do callers that go away.
+struct Look {
+    at: Instant,
 }
 
-impl AllocateWhenFree {
-    fn finish(mut self, outcome: Result<Buffer>) {
-        // Taken out first: what the drop below has to say then reaches nobody.
-        self.take_done()(outcome);
-    }
-
-    fn take_done(&mut self) -> Box<dyn FnOnce(Result<Buffer>) + Send> {
-        std::mem::replace(&mut self.done, Box::new(drop))
-    }
+impl Message for Look {
+    type Reply = ();
 }
 
-impl Drop for AllocateWhenFree {
-    fn drop(&mut self) {
-        self.take_done()(Err(ironcliw::Error::ActorStopped { path: OWN_PATH.to_owned() }.into()));
+impl Handler<Look> for PoolActor {
+    async fn handle(&mut self, Look { at }: Look, ctx: &mut Context<Self>) {
+        if self.next_look == Some(at) {
+            self.next_look = None;
+        }
+        self.standing.waiting.serve(&self.pool);
+        self.look_again(ctx);
     }
 }
 
@@ -248,10 +184,8 @@ impl Message for AllocateWhenFree {
 
 impl Handler<AllocateWhenFree> for PoolActor {
     async fn handle(&mut self, request: AllocateWhenFree, ctx: &mut Context<Self>) {
-        let until = Instant::now().checked_add(request.wait);
-        self.standing.waiting.lock().push_back(Waiter { request, until });
-        self.serve_waiters();
-        self.tick_while_waiting(ctx);
+        self.standing.waiting.take_in(&self.pool, request);
+        self.look_again(ctx);
     }
 }
 

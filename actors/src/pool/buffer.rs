@@ -1,9 +1,10 @@
 //! The handle of a lease.
 
+use super::admission::Turn;
 use super::block::Block;
 use super::class::SizeClass;
-use super::core::Core;
-use super::lease::{LeaseKind, LeaseTerms};
+use super::core::{Core, Found};
+use super::lease::{AllocOptions, LeaseKind, LeaseTerms};
 use super::owner::Owner;
 use super::slots::LeaseId;
 use crate::leak::{Lease, Level, Origin, Touch};
@@ -36,7 +37,32 @@ impl Buffer {
         terms: LeaseTerms,
         origin: impl FnOnce(Level) -> Option<Origin>,
     ) -> Result<Self> {
-        let mut found = core.lease(len, owner)?;
+        let found = core.lease(len, owner)?;
+        Ok(Self::open(core, found, len, owner, terms, origin))
+    }
+
+    /// The same for one that waited.
+    pub(crate) fn lease_in_turn(
+        core: &Arc<Core>,
+        len: usize,
+        owner: Owner,
+        options: AllocOptions,
+        turn: Turn,
+    ) -> Result<Self> {
+        let found = core.find(len, owner, turn)?;
+        let terms = LeaseTerms::of(&options);
+        Ok(Self::open(core, found, len, owner, terms, |_| Some(options.into_origin(Origin::default))))
+    }
+
+    #[inline(always)]
+    fn open(
+        core: &Arc<Core>,
+        mut found: Found,
+        len: usize,
+        owner: Owner,
+        terms: LeaseTerms,
+        origin: impl FnOnce(Level) -> Option<Origin>,
+    ) -> Self {
         if terms.zeroed && !found.zeroed {
             found.block.clear(len);
         }
@@ -45,7 +71,7 @@ impl Buffer {
         if found.is_sample || terms.record || terms.kind == LeaseKind::Explicit {
             buffer.record(core, origin);
         }
-        Ok(buffer)
+        buffer
     }
 
     #[cold]

@@ -2,8 +2,11 @@
 
 use super::class::{LINE_BYTES, SizeClass};
 use super::pressure::SystemMemory;
+use super::reservation::Reservation;
+use super::watermarks::Watermarks;
 use crate::leak::RecorderConfig;
 use crate::{Error, Result};
+use std::time::Duration;
 
 /// Share of the memory this process may use that a pool takes at most when it is not told.
 const DEFAULT_SHARE: usize = 2;
@@ -21,6 +24,13 @@ pub struct PoolConfig {
     /// Bytes of free blocks kept for the next lease; what is beyond goes back to the system at once. Default: a
     /// quarter of the limit.
     pub retain_bytes: usize,
+    /// Shares of the limit: above the first, free blocks go back to the system until no more than the second is held.
+    pub soft: Watermarks,
+    /// How long free blocks may be of no use before they go back to the system; `Some(ZERO)`: none are kept, `None`: they
+    /// stay. See [`Pool::purge`](super::Pool::purge).
+    pub purge_after: Option<Duration>,
+    /// Room that is kept for some owners: see [`Pool::reserve`](super::Pool::reserve). Default: none.
+    pub reservations: Vec<Reservation>,
     /// Which leases leave a record for the leak tracker.
     pub leaks: RecorderConfig,
 }
@@ -33,9 +43,19 @@ impl Default for PoolConfig {
 }
 
 impl PoolConfig {
+    /// How long memory may be of no use, when the pool is not told: as long as jemalloc's `dirty_decay_ms`.
+    pub const PURGE_AFTER: Option<Duration> = Some(Duration::from_secs(10));
+
     /// A pool of at most `limit_bytes`, everything else as by default.
     pub fn limited(limit_bytes: usize) -> Self {
-        Self { limit_bytes, retain_bytes: limit_bytes / RETAIN_SHARE, leaks: RecorderConfig::default() }
+        Self {
+            limit_bytes,
+            retain_bytes: limit_bytes / RETAIN_SHARE,
+            soft: Watermarks::default(),
+            purge_after: Self::PURGE_AFTER,
+            reservations: Vec::new(),
+            leaks: RecorderConfig::default(),
+        }
     }
 }
 

@@ -10,17 +10,22 @@
 //! in the core itself would keep it alive for ever, so the last handle closes it: from then on, nothing is kept (`purge`).
 
 use super::accounts::Accounts;
+use super::admission::{Admission, Refusal, Turn};
 use super::block::Block;
 use super::budget::Budget;
 use super::cache::{self, Inside, Magazine, Refused, Roster};
 use super::class::SizeClass;
+use super::decay::Decay;
 use super::owner::Owner;
 use super::pressure::Board;
 use super::shelf::Shelf;
 use super::slots::SlotTable;
+use super::strict::{Bell, Permit};
+use super::waiting::WaitCounts;
 use crate::leak::Recorder;
 use crate::{Error, Result};
 use crossbeam_utils::CachePadded;
+use parking_lot::Mutex;
 use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -29,6 +34,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 /// From this size a block is looked for in the other threads' caches before the system is asked for one: about where the
 /// system's page faults begin to cost more than a visit to them.
 const BORROWED_BYTES_MIN: usize = 64 << 10;
+
+/// How often a lease that was granted looks for idle blocks again which other threads have in their hands at that moment.
+const LOOKS: usize = 8;
 
 /// What is written now and then stands on lines of its own: the rest is read at every lease.
 #[derive(Debug)]
@@ -44,6 +52,11 @@ pub(crate) struct Core {
     pub(crate) failures: CachePadded<AtomicU64>,
     /// The shelf that makes way next.
     pub(super) eviction: CachePadded<AtomicUsize>,
+    pub(super) decay: Mutex<Decay>,
+    pub(super) bell: Mutex<Option<Bell>>,
+    /// Bytes ever purged.
+    pub(crate) purged: AtomicU64,
+    pub(crate) waits: WaitCounts,
     handles: CachePadded<AtomicUsize>,
     closed: AtomicBool,
 }
@@ -58,7 +71,7 @@ pub(crate) struct Found {
 
 impl Core {
     /// A core with one handle.
-    pub(crate) fn new(budget: Budget, recorder: Arc<Recorder>) -> Arc<Self> {
+    pub(crate) fn new(budget: Budget, decay: Decay, recorder: Arc<Recorder>) -> Arc<Self> {
         let core = Arc::new(Self {
             budget,
             slots: SlotTable::new(),
@@ -69,6 +82,10 @@ impl Core {
             pressure: Board::default(),
             failures: CachePadded::default(),
             eviction: CachePadded::default(),
+            decay: Mutex::new(decay),
+            bell: Mutex::new(None),
+            purged: AtomicU64::new(0),
+            waits: WaitCounts::default(),
             handles: CachePadded::new(AtomicUsize::new(1)),
             closed: AtomicBool::new(false),
         });
@@ -130,28 +147,34 @@ impl Core {
             let is_sample = inside.is_sample(|| self.recorder.pace());
             return Ok(Found { block, zeroed: false, is_sample });
         }
-        self.find(len, owner)
+        self.find(len, owner, Turn::None)
     }
 
     /// The same, when the thread's cache has none or must not be used.
     #[cold]
     #[inline(never)]
-    fn find(self: &Arc<Self>, len: usize, owner: Owner) -> Result<Found> {
+    pub(crate) fn find(self: &Arc<Self>, len: usize, owner: Owner, turn: Turn) -> Result<Found> {
         let Some(bytes) = SizeClass::block_bytes(len) else {
             self.failures.fetch_add(1, Ordering::Relaxed);
             return Err(Error::invalid(format!("no buffer can have {len} bytes")));
         };
         let class = SizeClass::of(len);
-        self.caches.relax(|| self.budget.is_over_limit());
+        self.relax();
+        let (mut permit, mut looks) = (None, 0);
         let (mut is_admitted, mut is_recalled) = (false, false);
         loop {
-            if self.budget.is_over_limit() {
+            let is_over_limit = self.budget.is_over_limit();
+            if is_over_limit && self.idle() > 0 {
                 // A release may have kept a block after it had looked at a limit that was lowered since.
-                if self.idle() > 0 {
-                    self.settle();
-                }
+                self.settle();
+            }
+            if permit.is_none() {
+                permit = self.ask(owner, bytes, turn).map_err(|refusal| self.refused(len, owner, refusal))?;
+            }
+            if is_over_limit {
+                // What is left is leased, or on its way.
             } else if let Some(magazine) = self.shelf(class).take() {
-                match self.lease_from(magazine, class, owner) {
+                match self.lease_from(magazine, class, owner, &mut permit) {
                     Some((block, is_sample)) => return Ok(Found { block, zeroed: false, is_sample }),
                     None => continue,
                 }
@@ -165,30 +188,77 @@ impl Core {
                 }
                 is_admitted = self.admit(bytes);
                 if !is_admitted {
-                    return Err(self.refused(len));
+                    return Err(self.under_pressure(len, owner));
                 }
             }
             // What was leased until now is measured against what was held until now.
             self.note_high_water();
-            if self.budget.try_reserve(bytes) {
-                let block = self.make(class, bytes).ok_or_else(|| self.exhausted(len))?;
-                let is_sample = self.caches.with(self, |inside| {
-                    inside.begin(owner, class, bytes);
-                    inside.is_sample(|| self.recorder.pace())
-                });
-                return Ok(Found { block, zeroed: true, is_sample });
+            let (limit, ceiling) = (self.budget.limit(), self.budget.ceiling());
+            let most = if permit.is_some() { limit } else { ceiling };
+            if self.budget.try_reserve(bytes, most) {
+                let block = self.make(class, bytes).ok_or_else(|| self.exhausted(len, owner))?;
+                self.keep_soft_limit();
+                if let Some(is_sample) = self.begin_fresh(class, bytes, owner, &mut permit) {
+                    return Ok(Found { block, zeroed: true, is_sample });
+                }
+                // The pool has become strict.
+                self.put_away(block);
+            } else if permit.is_none() && ceiling < limit {
+                self.be_strict();
             } else if !self.make_room(bytes) {
-                return Err(self.exhausted(len));
+                looks += 1;
+                if permit.is_none() || looks == LOOKS {
+                    return Err(self.exhausted(len, owner));
+                }
+                std::thread::yield_now();
             }
         }
     }
 
-    fn lease_from(self: &Arc<Self>, magazine: Magazine, class: SizeClass, owner: Owner) -> Option<(Block, bool)> {
+    /// Begins the lease of a new block, or not, if nobody granted it and now somebody must. Answers whether sampling wants it
+    /// recorded.
+    fn begin_fresh(
+        self: &Arc<Self>,
+        class: SizeClass,
+        bytes: usize,
+        owner: Owner,
+        permit: &mut Option<Permit<'_>>,
+    ) -> Option<bool> {
+        let begun = self.caches.with(self, |inside, admission| {
+            may_begin(admission, permit, owner, bytes, true).then(|| {
+                inside.begin(owner, class, bytes);
+                inside.is_sample(|| self.recorder.pace())
+            })
+        });
+        if begun.is_some()
+            && let Some(permit) = permit.take()
+        {
+            permit.used();
+        }
+        begun
+    }
+
+    fn lease_from(
+        self: &Arc<Self>,
+        magazine: Magazine,
+        class: SizeClass,
+        owner: Owner,
+        permit: &mut Option<Permit<'_>>,
+    ) -> Option<(Block, bool)> {
         magazine.prefetch();
-        let (block, rest) = self.caches.with(self, |inside| {
+        let bytes = class.bytes().unwrap_or(0);
+        let (block, rest) = self.caches.with(self, |inside, admission| {
+            if magazine.len() == 0 || !may_begin(admission, permit, owner, bytes, false) {
+                return (None, magazine);
+            }
             let (block, rest) = inside.lease_from(magazine, class, owner, &self.budget.shelved);
             (block.map(|block| (block, inside.is_sample(|| self.recorder.pace()))), rest)
         });
+        if block.is_some()
+            && let Some(permit) = permit.take()
+        {
+            permit.used();
+        }
         if let Err(rest) = self.shelf(class).put(rest) {
             self.free_shelved(rest);
         }
@@ -221,9 +291,9 @@ impl Core {
         made
     }
 
-    fn exhausted(&self, requested: usize) -> Error {
-        self.failures.fetch_add(1, Ordering::Relaxed);
-        Error::PoolExhausted { requested, live: self.live(), limit: self.budget.limit() }
+    /// The limit, or the system, has no room.
+    fn exhausted(&self, requested: usize, owner: Owner) -> Error {
+        self.refused(requested, owner, Refusal::Room { kept: 0 })
     }
 
     /// Ends a lease, whose slot was closed.
@@ -278,8 +348,16 @@ impl Core {
     }
 
     fn take_back(self: &Arc<Self>, block: Block, owner: Owner) {
-        self.caches.with(self, |inside| inside.end(owner, block.class(), block.bytes()));
+        let (class, bytes) = (block.class(), block.bytes());
+        // First the block, then the word that it is there: who is let in by that finds it.
         self.put_away(block);
+        let wakes = self.caches.with(self, |inside, admission| {
+            inside.end(owner, class, bytes);
+            admission.is_some_and(|admission| admission.end(owner, bytes, self.budget.limit()))
+        });
+        if wakes {
+            self.wake();
+        }
         // The pool may have ended while we held what nobody else saw.
         if self.is_closed() && self.idle() > 0 {
             self.close();
@@ -291,7 +369,7 @@ impl Core {
         if class == SizeClass::HUGE || self.is_closed() || self.budget.is_over_limit() {
             return self.free_leased(block);
         }
-        self.caches.relax(|| self.budget.is_over_limit());
+        self.relax();
         let (idle, retain) = (self.idle() + bytes, self.budget.retain());
         let surplus = idle.saturating_sub(retain);
         if surplus > 0 && (bytes > retain || !self.evict_others(class, surplus)) {
@@ -299,7 +377,7 @@ impl Core {
         }
         // Each thread may take its part of half of what is left, before it has to come here again.
         let extra = retain.saturating_sub(idle) / (2 * self.caches.count());
-        let rest = self.caches.with(self, |inside| {
+        let rest = self.caches.with(self, |inside, _| {
             inside.allow(bytes, extra);
             match inside.keep(block, class) {
                 Ok(()) => Ok(()),
@@ -312,4 +390,19 @@ impl Core {
             self.free_shelved(rest);
         }
     }
+}
+
+/// Whether a lease may begin: in a calm pool always. One that was granted before the pool became calm again is as good.
+fn may_begin(
+    admission: Option<&mut Admission>,
+    permit: &Option<Permit<'_>>,
+    owner: Owner,
+    bytes: usize,
+    fresh: bool,
+) -> bool {
+    let Some(admission) = admission else { return true };
+    if permit.is_some() {
+        admission.begin(owner, bytes, fresh);
+    }
+    permit.is_some()
 }

@@ -7,6 +7,9 @@ use std::ptr::NonNull;
 /// From this size a block is asked for with the allocator's own small alignment and aligned to a page here. Allocators
 /// have zero pages from the system at hand for plain zeroed requests, but clear aligned ones byte by byte, which
 /// touches every page. 128 KiB is where glibc turns to the system.
+///
+/// On Linux we do so ourselves from this size on: what is freed then is no longer resident. glibc moves its own border up to
+/// 32 MiB as such blocks are freed, and keeps what lies between others (measured by `make soak`: 100 MiB and more, of 1 GiB).
 const LAZY_BYTES: usize = 128 << 10;
 /// What every allocator gives without extra work.
 const NATURAL_ALIGN: usize = 16;
@@ -23,8 +26,8 @@ pub(crate) struct Extent {
 /// `bytes` zeroed bytes, which are not 0; `None` when the system has none.
 pub(super) fn zeroed(bytes: usize) -> Option<Extent> {
     #[cfg(target_os = "linux")]
-    if bytes >= huge::PAGE_BYTES {
-        return huge::zeroed(bytes).map(|start| Extent { start, bytes, shift: 0 });
+    if bytes >= LAZY_BYTES {
+        return system::zeroed(bytes).map(|start| Extent { start, bytes, shift: 0 });
     }
     let layout = layout(bytes)?;
     // SAFETY: the layout's size is `bytes` or more, which is not 0.
@@ -42,9 +45,9 @@ pub(super) fn zeroed(bytes: usize) -> Option<Extent> {
 /// `extent` came from [`zeroed`], was not given back, and nobody uses it any more.
 pub(super) unsafe fn free(extent: Extent) {
     #[cfg(target_os = "linux")]
-    if extent.bytes >= huge::PAGE_BYTES {
-        // SAFETY: by the size, `huge::zeroed` made it; the caller answers for the rest.
-        return unsafe { huge::free(extent.start, extent.bytes) };
+    if extent.bytes >= LAZY_BYTES {
+        // SAFETY: by the size, `system::zeroed` made it; the caller answers for the rest.
+        return unsafe { system::free(extent.start, extent.bytes) };
     }
     let Some(layout) = layout(extent.bytes) else {
         return;
@@ -59,14 +62,17 @@ fn layout(bytes: usize) -> Option<Layout> {
     if bytes == 0 { None } else { Layout::from_size_align(size, align).ok() }
 }
 
-/// Blocks that may lie on huge pages, straight from the system: a fault then brings 2 MiB in place of 4 KiB. Whether it
-/// does is the machine's setting (`/sys/kernel/mm/transparent_hugepage/enabled`).
+/// Large blocks, straight from the system. Those of 2 MiB and more may lie on huge pages: a fault then brings 2 MiB in place
+/// of 4 KiB. Whether it does is the machine's setting (`/sys/kernel/mm/transparent_hugepage/enabled`).
+///
+/// A process may have 65,530 mappings unless its machine says otherwise (`vm.max_map_count`), and neighbours count as one: more
+/// than 8 GiB of the smallest of these blocks must lie scattered before the system refuses.
 #[cfg(target_os = "linux")]
-mod huge {
+mod system {
     use std::ptr::{NonNull, null_mut};
 
     /// A huge page of x86-64, and of ARM64 with pages of 4 KiB. Where it is larger, the advice merely does less.
-    pub(super) const PAGE_BYTES: usize = 2 << 20;
+    const PAGE_BYTES: usize = 2 << 20;
 
     /// A multiple of every kernel's page: ends may be unmapped at one only.
     const SMALL_PAGE_BYTES_MAX: usize = 64 << 10;
@@ -76,14 +82,19 @@ mod huge {
     }
 
     pub(super) fn zeroed(bytes: usize) -> Option<NonNull<u8>> {
-        let spacious = mapped(bytes)?.checked_add(PAGE_BYTES)?;
+        if bytes < PAGE_BYTES { map(mapped(bytes)?) } else { on_huge_pages(bytes) }
+    }
+
+    fn map(bytes: usize) -> Option<NonNull<u8>> {
         let (access, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
         // SAFETY: a new mapping, where the system likes, overlaps nothing of ours.
-        let base = unsafe { libc::mmap(null_mut(), spacious, access, kind, -1, 0) };
-        if base == libc::MAP_FAILED {
-            return None;
-        }
-        let base = NonNull::new(base.cast::<u8>())?;
+        let base = unsafe { libc::mmap(null_mut(), bytes, access, kind, -1, 0) };
+        if base == libc::MAP_FAILED { None } else { NonNull::new(base.cast::<u8>()) }
+    }
+
+    fn on_huge_pages(bytes: usize) -> Option<NonNull<u8>> {
+        let spacious = mapped(bytes)?.checked_add(PAGE_BYTES)?;
+        let base = map(spacious)?;
         let before = base.as_ptr().align_offset(PAGE_BYTES);
         // SAFETY: `before < PAGE_BYTES`, which the mapping has to spare.
         let start = unsafe { base.add(before) };

@@ -21,33 +21,43 @@
 
 mod accounts;
 mod actor;
+mod admission;
 mod block;
 mod budget;
 mod buffer;
 mod cache;
 mod class;
 mod config;
+#[cfg(test)]
+mod control_tests;
 mod core;
+mod decay;
 mod lease;
+mod measure;
 mod memory;
 mod owner;
 mod pressure;
 mod purge;
+mod reservation;
 mod shelf;
 mod slot;
 mod slots;
 mod stats;
+mod strict;
 #[cfg(test)]
 mod tests;
+mod waiting;
+mod watermarks;
 
 pub(crate) use accounts::Tally;
 pub(crate) use actor::Standing;
-pub use actor::{AllocateWhenFree, PoolActor, PressureChanged, SetLimit, Statistics, Subscribe, Trim, Watch};
+pub use actor::{PoolActor, PressureChanged, SetLimit, Statistics, Subscribe, Trim, Watch};
 pub use buffer::Buffer;
 pub use class::SizeClass;
 pub use config::PoolConfig;
 use lease::LeaseTerms;
 pub use lease::{AllocOptions, LeaseKind};
+pub use measure::{Measure, Measured};
 pub use owner::Owner;
 #[cfg(target_os = "linux")]
 pub use pressure::close_inherited_descriptors;
@@ -55,14 +65,18 @@ pub use pressure::{
     Alarm, AlarmStream, Cause, MemoryReading, MemorySource, Pressure, PressureChange, PressureGauge, PressureStats,
     PressureSubscription, PublishedPressure, Sight, Stall, SystemMemory,
 };
+pub use reservation::Reservation;
 pub use slots::LeaseId;
 pub(crate) use slots::LiveLease;
-pub use stats::{ClassStats, OwnerStats, PoolStats};
+pub use stats::{ClassStats, OwnerStats, PoolStats, ReservationStats, SoftLimitStats};
+pub use waiting::{AllocateWhenFree, WaitStats};
+pub use watermarks::Watermarks;
 
 use self::core::Core;
 use crate::Result;
 use crate::leak::{Level, Origin, Recorder};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// A pool of buffers. Clones are handles of the same pool.
 ///
@@ -97,12 +111,17 @@ impl Pool {
     /// An empty pool.
     ///
     /// # Errors
-    /// [`Error::InvalidInput`](crate::Error::InvalidInput) when the limit is below 64 bytes or the event channel has no
-    /// capacity.
+    /// [`Error::InvalidInput`](crate::Error::InvalidInput) when the limit is below 64 bytes, more than it is reserved, the
+    /// watermarks are no shares, or the event channel has no capacity.
     pub fn new(config: PoolConfig) -> Result<Self> {
         let limit = config::checked_limit(config.limit_bytes)?;
         let recorder = Arc::new(Recorder::new(&config.leaks)?);
-        Ok(Self { core: Core::new(budget::Budget::new(limit, config.retain_bytes), recorder) })
+        let retain = if config.purge_after == Some(Duration::ZERO) { 0 } else { config.retain_bytes };
+        let budget = budget::Budget::new(limit, retain, config.soft.checked()?);
+        let core = Core::new(budget, decay::Decay::new(config.purge_after), recorder);
+        let pool = Self { core };
+        config.reservations.into_iter().try_for_each(|reservation| pool.reserve(reservation))?;
+        Ok(pool)
     }
 
     /// A buffer of `len` zeroed bytes. A buffer of 0 bytes is a lease like any other.
@@ -155,7 +174,7 @@ impl Pool {
     /// [`AllocOptions::record`] and [`AllocOptions::origin`] then.
     pub fn sample(&self) -> Option<Level> {
         let every = || self.core.recorder.pace();
-        let is_sample = self.core.caches.with(&self.core, |inside| inside.is_sample(every));
+        let is_sample = self.core.caches.with(&self.core, |inside, _| inside.is_sample(every));
         is_sample.then(|| self.core.recorder.recording()).flatten()
     }
 
@@ -200,19 +219,62 @@ impl Pool {
         self.core.trim(cached_bytes)
     }
 
-    /// Gives free blocks back that are more than the limit or the retained bytes: threads that lease and release at the same
-    /// time may keep a little more for a while. Returns the bytes given back.
-    pub(crate) fn settle(&self) -> usize {
-        self.core.settle()
+    /// Gives free blocks back that are more than the limit or the retained bytes (threads that lease and release at the
+    /// same time may keep a little more for a while), and those that were of no use for as long as the pool was told
+    /// ([`PoolConfig::purge_after`]; a second if more than the soft limit is held), up to 64 MiB of them. Returns the bytes
+    /// given back. The pool's actor does this ten times a second; without it, do it now and then.
+    pub fn purge(&self) -> usize {
+        self.core.tick(Instant::now())
+    }
+
+    /// How long free blocks may be of no use before they go back to the system; `None`: they stay.
+    pub fn purge_after(&self) -> Option<Duration> {
+        self.core.decay.lock().delay()
+    }
+
+    /// Changes that. With zero they go back at the next purge, and if none are to be kept at all, [`Pool::set_retain`].
+    pub fn set_purge_after(&self, delay: Option<Duration>) {
+        self.core.decay.lock().set_delay(delay);
+    }
+
+    /// Keeps room for a group of owners, so that no other can starve it: whatever the others lease, the group can lease as
+    /// many bytes of blocks as are reserved. What it leases beyond comes from the common room. With a cap it cannot lease
+    /// more than that. A later reservation of the same name takes the place of the earlier one; one of 0 bytes without a
+    /// cap ends it. Room that others have leased already is the group's as their leases end.
+    ///
+    /// Leases cost the same as without, as long as what is held leaves room for all that is reserved (and is no more than
+    /// the smallest cap); beyond, each takes a lock.
+    ///
+    /// # Errors
+    /// [`Error::InvalidInput`](crate::Error::InvalidInput) for more than the limit holds beside what is reserved for others,
+    /// a cap below what is reserved or below 64 bytes, an empty name, and for more than 64 names.
+    ///
+    /// ```
+    /// use ironcliw_actors::pool::{Owner, Pool, PoolConfig, Reservation};
+    /// let pool = Pool::new(PoolConfig::limited(64 << 20))?;
+    /// pool.reserve(Reservation::new("images", 16 << 20))?;
+    /// let all_others_get = pool.allocate(48 << 20, Owner::named("tables"))?;
+    /// assert!(pool.allocate(1, Owner::named("tables")).is_err());
+    /// assert!(pool.allocate(16 << 20, Owner::named("images/0")).is_ok());
+    /// # Ok::<_, ironcliw_actors::Error>(())
+    /// ```
+    pub fn reserve(&self, reservation: Reservation) -> Result<()> {
+        self.core.reserve(reservation)
+    }
+
+    /// Counts leases until the answer is dropped: of the whole pool, or of an owner (`images/0`) or group of owners
+    /// (`images`). Exact on any number of threads; meanwhile every lease and release takes a lock.
+    pub fn measure(&self, of: Option<&str>) -> Measure {
+        Measure::open(self, of)
     }
 
     /// Changes the limit. Free blocks beyond it are given back at once (their bytes are returned), and leases beyond it
     /// as they end.
     ///
     /// # Errors
-    /// [`Error::InvalidInput`](crate::Error::InvalidInput) below 64 bytes.
+    /// [`Error::InvalidInput`](crate::Error::InvalidInput) below 64 bytes, and below what is reserved.
     pub fn set_limit(&self, limit_bytes: usize) -> Result<usize> {
-        Ok(self.core.set_limit(config::checked_limit(limit_bytes)?))
+        self.core.set_limit(config::checked_limit(limit_bytes)?)
     }
 
     /// Changes how many bytes of free blocks are kept. Returns the bytes given back for it.

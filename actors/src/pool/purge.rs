@@ -5,9 +5,13 @@ use super::block::Block;
 use super::cache::{Inside, Magazine, ThreadCache, magazine_of};
 use super::class::SizeClass;
 use super::core::Core;
+use super::decay::{ByClass, Sample};
+use super::owner::Owner;
+use crate::Result;
 use std::mem::ManuallyDrop;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
 
 /// Blocks of other classes that one release frees at most, so that no release takes long.
 const EVICTIONS_PER_RELEASE: usize = 8;
@@ -37,14 +41,105 @@ impl Core {
         over + self.trim(self.budget.retain())
     }
 
-    pub(crate) fn set_limit(self: &Arc<Self>, bytes: usize) -> usize {
-        self.budget.set_limit(bytes);
-        if self.budget.is_over_limit() {
-            self.caches.restrict(false);
-        }
+    pub(crate) fn set_limit(self: &Arc<Self>, bytes: usize) -> Result<usize> {
+        self.change_limit(bytes)?;
+        self.look_at_ceiling();
         let freed = self.settle();
-        self.caches.relax(|| self.budget.is_over_limit());
-        freed
+        self.relax();
+        Ok(freed + self.keep_soft_limit())
+    }
+
+    /// When more has come to be held than the soft limit, gives free blocks back until it is well below. Returns the bytes.
+    pub(super) fn keep_soft_limit(self: &Arc<Self>) -> usize {
+        if !self.budget.crosses_high() {
+            return 0;
+        }
+        let (_, low) = self.budget.soft();
+        let is_more = || self.budget.held() > low && self.idle() > 0;
+        if is_more() { self.gather() + self.free_largest_first(is_more) } else { 0 }
+    }
+
+    /// What the pool's actor does ten times a second: see [`Decay`](super::decay::Decay). Returns the bytes given back.
+    pub(crate) fn tick(self: &Arc<Self>, now: Instant) -> usize {
+        self.look_at_ceiling();
+        let settled = self.settle();
+        // While the system is short of memory new blocks are refused: what there is stays, for those who need it next.
+        if self.pressure.is_refusing() { settled } else { settled + self.purge(now) }
+    }
+
+    fn purge(self: &Arc<Self>, now: Instant) -> usize {
+        // Two ticks at a time would count the same blocks twice.
+        let Some(mut decay) = self.decay.try_lock() else { return 0 };
+        if decay.delay().is_none() {
+            return 0;
+        }
+        self.note_high_water();
+        let free = self.free_by_class();
+        let sample = Sample { held: self.budget.held(), leased_max: self.budget.take_peak(), free };
+        let surplus = decay.take_in(now, &sample, self.budget.is_above_soft());
+        let freed = self.free_surplus(&surplus);
+        decay.purged(&freed);
+        let bytes = |(&count, class): (&u32, SizeClass)| count as usize * class.bytes().unwrap_or(0);
+        let bytes = freed.iter().zip(SizeClass::all()).map(bytes).sum();
+        self.purged.fetch_add(bytes as u64, Relaxed);
+        bytes
+    }
+
+    fn free_by_class(&self) -> ByClass {
+        let mut leased = [0u64; SizeClass::COUNT];
+        // Of few classes there are any blocks, and this is done often.
+        let existing: Vec<SizeClass> = SizeClass::all().filter(|&class| self.shelf(class).existing() > 0).collect();
+        for owner in Owner::all().filter(|&owner| self.caches.knows(owner)) {
+            for &class in &existing {
+                leased[class.index()] += self.caches.tally(owner, class).live;
+            }
+        }
+        let free = |class: SizeClass| self.shelf(class).existing().saturating_sub(leased[class.index()]);
+        let mut classes = SizeClass::all();
+        std::array::from_fn(|_| classes.next().map_or(0, free).min(u64::from(u32::MAX)) as u32)
+    }
+
+    /// Frees as many idle blocks of each class, from the shelves and then from the threads' caches, where those that were
+    /// used longest ago lie below. Returns how many it found.
+    fn free_surplus(self: &Arc<Self>, surplus: &ByClass) -> ByClass {
+        let mut left = *surplus;
+        let from_shelf = |left: &mut ByClass| {
+            for class in SizeClass::all() {
+                let left = &mut left[class.index()];
+                while *left > 0 {
+                    let Some(mut magazine) = self.shelf(class).take() else { break };
+                    while *left > 0
+                        && let Some(block) = magazine.pop()
+                    {
+                        self.free_idle(block);
+                        *left -= 1;
+                    }
+                    if let Err(rest) = self.shelf(class).put(magazine) {
+                        *left = left.saturating_sub(rest.len() as u32);
+                        self.free_shelved(rest);
+                    }
+                }
+            }
+        };
+        from_shelf(&mut left);
+        if left.iter().any(|&count| count > 0) {
+            let mut wanted = left;
+            self.caches.visit(|inside| {
+                for class in SizeClass::all() {
+                    let wanted = &mut wanted[class.index()];
+                    while *wanted > 0 && inside.len(class) > 0 {
+                        let moved = inside.take_oldest(class, *wanted as usize, &self.budget.shelved);
+                        *wanted = wanted.saturating_sub(moved.len().max(1) as u32);
+                        if let Err(moved) = self.shelf(class).put(moved) {
+                            left[class.index()] = left[class.index()].saturating_sub(moved.len() as u32);
+                            self.free_shelved(moved);
+                        }
+                    }
+                }
+            });
+            from_shelf(&mut left);
+        }
+        std::array::from_fn(|at| surplus[at] - left[at])
     }
 
     pub(crate) fn set_retain(self: &Arc<Self>, bytes: usize) -> usize {
@@ -55,7 +150,7 @@ impl Core {
 
     /// For the last handle, and for every release that may have overlapped it: nothing stays in the pool.
     pub(super) fn close(self: &Arc<Self>) {
-        if !self.caches.restrict(true) {
+        if !self.caches.close() {
             // A thread that was stopped in the middle of a release may go on one day, and must find us.
             let _for_ever = ManuallyDrop::new(Arc::clone(self));
         }
@@ -127,7 +222,7 @@ impl Core {
         for at in others() {
             let shelf = &self.shelves[at];
             let of_thread = || {
-                let own = self.caches.with(self, |inside| {
+                let own = self.caches.with(self, |inside, _| {
                     let one = inside.len(shelf.class()).min(1);
                     inside.take_oldest(shelf.class(), one, &self.budget.shelved)
                 });

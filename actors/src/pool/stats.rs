@@ -4,6 +4,8 @@ use super::accounts::Tally;
 use super::class::SizeClass;
 use super::core::Core;
 use super::owner::Owner;
+use super::reservation::{Reservation, group_of};
+use super::waiting::WaitStats;
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -35,10 +37,44 @@ pub struct PoolStats {
     pub failures: u64,
     /// Explicit leases that were dropped without a release, ever.
     pub dropped_unreleased: u64,
+    /// Bytes that went back to the system after they had been of no use for a while, ever.
+    pub purged_bytes: u64,
+    /// The soft limit.
+    pub soft_limit: SoftLimitStats,
+    /// Those who wait for memory.
+    pub waits: WaitStats,
+    /// Room that is kept for some owners, in the order it was reserved.
+    pub reservations: Vec<ReservationStats>,
     /// The size classes that were ever used, smallest first.
     pub classes: Vec<ClassStats>,
     /// The owners that ever leased.
     pub owners: Vec<OwnerStats>,
+}
+
+/// The soft limit, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+pub struct SoftLimitStats {
+    /// When more is held than this, free blocks go back to the system.
+    pub high_bytes: usize,
+    /// Until no more than this is held.
+    pub low_bytes: usize,
+    /// Whether `high_bytes` was passed, and `low_bytes` not reached since.
+    pub is_above: bool,
+    /// How often `high_bytes` was passed.
+    pub crossings: u64,
+}
+
+/// Room that is kept for a group of owners.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct ReservationStats {
+    /// The owner, or what the names of the group begin with.
+    pub name: String,
+    /// Bytes that nobody else takes.
+    pub reserved_bytes: usize,
+    /// The most that the group may lease.
+    pub cap_bytes: Option<usize>,
+    /// Bytes that it leases.
+    pub live_bytes: u64,
 }
 
 /// One size class.
@@ -122,6 +158,7 @@ impl PoolStats {
         let allocations = owners.iter().map(|owner| owner.allocations).sum::<u64>();
         core.note_high_water();
         let live_bytes = core.live();
+        let (waits, reservations) = of_admission(core, &owners);
         Self {
             live_bytes,
             live_count: owners.iter().map(|owner| owner.live_count).sum(),
@@ -134,6 +171,10 @@ impl PoolStats {
             fresh,
             failures: core.failures.load(Relaxed),
             dropped_unreleased: owners.iter().map(|owner| owner.dropped_unreleased).sum(),
+            purged_bytes: core.purged.load(Relaxed),
+            soft_limit: soft_limit(core),
+            waits,
+            reservations,
             classes,
             owners,
         }
@@ -143,4 +184,36 @@ impl PoolStats {
     pub fn owner(&self, owner: Owner) -> Option<&OwnerStats> {
         self.owners.iter().find(|stats| stats.owner == owner)
     }
+}
+
+fn soft_limit(core: &Core) -> SoftLimitStats {
+    let (high_bytes, low_bytes) = core.budget.soft();
+    SoftLimitStats {
+        high_bytes,
+        low_bytes,
+        is_above: core.budget.is_above_soft(),
+        crossings: core.budget.soft_crossings(),
+    }
+}
+
+fn of_admission(core: &Core, owners: &[OwnerStats]) -> (WaitStats, Vec<ReservationStats>) {
+    // Leases may wait for this lock: what takes longer is done outside.
+    let (waiting, reservations) =
+        core.caches.admission(|admission| (admission.waiting(), admission.groups.all().cloned().collect::<Vec<_>>()));
+    let mut reservations: Vec<ReservationStats> = reservations
+        .into_iter()
+        .map(|Reservation { name, bytes, cap }| ReservationStats {
+            name,
+            reserved_bytes: bytes,
+            cap_bytes: cap,
+            live_bytes: 0,
+        })
+        .collect();
+    for owner in owners {
+        let names = reservations.iter().map(|reservation| reservation.name.as_str());
+        if let Some(at) = group_of(owner.owner.name(), names) {
+            reservations[at].live_bytes += owner.live_bytes;
+        }
+    }
+    (core.waits.read(waiting), reservations)
 }

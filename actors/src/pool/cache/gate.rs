@@ -17,8 +17,8 @@ use super::sync::{AtomicU8, Ordering, heavy, light, pause};
 
 /// Somebody else is at the cache now.
 pub(super) const VISITED: u8 = 1;
-/// The pool holds more than its limit: nothing is to be kept.
-pub(super) const OVER_LIMIT: u8 = 2;
+/// The pool is strict: every lease and every release asks first (`pool/admission.rs`).
+pub(super) const STRICT: u8 = 2;
 /// The pool has ended: nothing will ever be kept again.
 pub(super) const CLOSED: u8 = 4;
 

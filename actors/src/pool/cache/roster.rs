@@ -1,8 +1,9 @@
 //! All caches of one pool: sums over them, and visits to them.
 
-use super::gate::{CLOSED, OVER_LIMIT, VISITED, fence_for_visitors};
+use super::gate::{CLOSED, STRICT, VISITED, fence_for_visitors};
 use super::{Inside, ThreadCache, local};
 use crate::pool::accounts::Tally;
+use crate::pool::admission::Admission;
 use crate::pool::class::SizeClass;
 use crate::pool::core::Core;
 use crate::pool::owner::Owner;
@@ -15,20 +16,29 @@ use std::sync::{Arc, Weak};
 pub(crate) struct Roster {
     /// For threads that have no cache of their own, or whose cache is being visited. Keeps no blocks.
     shared: Arc<ThreadCache>,
-    /// Who holds this is inside the shared cache.
-    sharing: Mutex<()>,
+    /// Who holds this is inside the shared cache, and decides who may lease while the pool is strict.
+    sharing: Mutex<Admission>,
     /// Who holds this may visit the others, and nobody joins or leaves.
     visiting: Mutex<()>,
     newest: AtomicPtr<ThreadCache>,
-    /// Whether the gates are restricted for the limit's sake: to ask each of them would disturb its owner.
-    restricted: AtomicBool,
+    /// Whether the gates are `STRICT`: to ask each of them would disturb its owner. Changed under `visiting`.
+    strict: AtomicBool,
+    /// Whether the pool has to stay strict, whatever it holds: as the admission says.
+    needed: AtomicBool,
 }
 
 impl Roster {
     pub(crate) fn new() -> Self {
         let shared = Arc::new(ThreadCache::new(Weak::new(), 0));
         let newest = AtomicPtr::new(Arc::as_ptr(&shared).cast_mut());
-        Self { shared, sharing: Mutex::new(()), visiting: Mutex::new(()), newest, restricted: AtomicBool::new(false) }
+        Self {
+            shared,
+            sharing: Mutex::default(),
+            visiting: Mutex::new(()),
+            newest,
+            strict: AtomicBool::new(false),
+            needed: AtomicBool::new(false),
+        }
     }
 
     /// Newest first, the shared one last.
@@ -52,8 +62,8 @@ impl Roster {
             };
         }
         // As all the others have it.
-        let over_limit = if self.restricted.load(Ordering::Relaxed) { OVER_LIMIT } else { 0 };
-        let attention = over_limit | if core.is_closed() { CLOSED } else { 0 };
+        let strict = if self.strict.load(Ordering::Relaxed) { STRICT } else { 0 };
+        let attention = strict | if core.is_closed() { CLOSED } else { 0 };
         let cache = Arc::new(ThreadCache::new(Arc::downgrade(core), attention));
         cache.next.store(self.newest.load(Ordering::Acquire), Ordering::Relaxed);
         self.newest.store(Arc::into_raw(cache.clone()).cast_mut(), Ordering::Release);
@@ -68,15 +78,18 @@ impl Roster {
         cache.owned.store(false, Ordering::Release);
     }
 
-    /// Does `work` in a cache: this thread's, or the shared one.
-    pub(crate) fn with<R>(&self, core: &Arc<Core>, work: impl FnOnce(&Inside<'_>) -> R) -> R {
+    /// Does `work` in a cache: this thread's, or the shared one. With the admission if the pool is strict: then it is always
+    /// the shared one.
+    pub(crate) fn with<R>(&self, core: &Arc<Core>, work: impl FnOnce(&Inside<'_>, Option<&mut Admission>) -> R) -> R {
         let own = local::enter(Arc::as_ptr(core))
             .or_else(|| if local::attach(core) { local::enter(Arc::as_ptr(core)) } else { None });
         match own {
-            Some(inside) => work(&inside),
+            Some(inside) => work(&inside, None),
             None => {
-                let _sharing = self.sharing.lock();
-                work(&Inside { cache: &self.shared, by_gate: false, keeps: false })
+                let mut sharing = self.sharing.lock();
+                let inside = Inside { cache: &self.shared, by_gate: false, keeps: false };
+                let admission = sharing.is_strict().then_some(&mut *sharing);
+                work(&inside, admission)
             }
         }
     }
@@ -101,26 +114,68 @@ impl Roster {
         Inside { cache: &self.shared, by_gate: false, keeps: false }.restart_sampling();
     }
 
-    /// Has every thread ask before it leases or keeps a block: from the return of this call on, for good if the pool is
-    /// `closing` and otherwise until [`Roster::relax`]. False if a thread did not come out of its cache.
-    pub(crate) fn restrict(&self, closing: bool) -> bool {
+    /// Shuts every owner out for good: the pool has ended. False if a thread did not come out of its cache.
+    pub(crate) fn close(&self) -> bool {
         let _visiting = self.visiting.lock();
-        self.restricted.store(true, Ordering::Relaxed);
-        self.iter().for_each(|cache| cache.gate.raise(if closing { CLOSED } else { OVER_LIMIT }));
+        self.iter().for_each(|cache| cache.gate.raise(CLOSED));
         fence_for_visitors();
         // Waits for each, also after one that does not come.
         self.iter().filter(|cache| !cache.gate.wait()).count() == 0
     }
 
-    /// No more than the limit is held.
-    pub(crate) fn relax(&self, is_over_limit: impl Fn() -> bool) {
-        if self.restricted.load(Ordering::Relaxed) {
-            let _visiting = self.visiting.lock();
-            if !is_over_limit() {
-                self.restricted.store(false, Ordering::Relaxed);
-                self.iter().for_each(|cache| cache.gate.lower(OVER_LIMIT));
-            }
+    /// Makes the pool strict, if it is not, and does `work` with the admission, whose counts are exact from then on: no
+    /// thread is inside its own cache, and who is inside the shared one holds the admission's lock.
+    pub(crate) fn make_strict<R>(&self, work: impl FnOnce(&Self, &mut Admission) -> R) -> R {
+        let _visiting = self.visiting.lock();
+        if !self.strict.swap(true, Ordering::Relaxed) {
+            self.iter().for_each(|cache| cache.gate.raise(STRICT));
+            fence_for_visitors();
+            self.iter().for_each(|cache| _ = cache.gate.wait());
         }
+        let mut admission = self.sharing.lock();
+        if !admission.is_strict() {
+            admission.start(self.live().map(|(owner, _, bytes)| (owner, bytes)));
+        }
+        let done = work(self, &mut admission);
+        self.needed.store(admission.is_needed(), Ordering::Relaxed);
+        done
+    }
+
+    pub(crate) fn is_strict(&self) -> bool {
+        self.strict.load(Ordering::Relaxed)
+    }
+
+    /// Whether somebody needs the pool to be strict, whatever it holds.
+    pub(crate) fn is_needed(&self) -> bool {
+        self.needed.load(Ordering::Relaxed)
+    }
+
+    /// Makes the pool calm again if nothing needs it to be strict and `may` agrees.
+    pub(crate) fn relax(&self, may: impl Fn() -> bool) {
+        let _visiting = self.visiting.lock();
+        let mut admission = self.sharing.lock();
+        if admission.is_strict() && admission.may_stop() && may() {
+            admission.stop();
+            self.strict.store(false, Ordering::Relaxed);
+            self.iter().for_each(|cache| cache.gate.lower(STRICT));
+        }
+    }
+
+    /// The admission, strict or not, for what changes no gate.
+    pub(crate) fn admission<R>(&self, work: impl FnOnce(&mut Admission) -> R) -> R {
+        let mut admission = self.sharing.lock();
+        let done = work(&mut admission);
+        self.needed.store(admission.is_needed(), Ordering::Relaxed);
+        done
+    }
+
+    /// Leases of every owner that has any: their number, and the bytes of their blocks.
+    pub(crate) fn live(&self) -> impl Iterator<Item = (Owner, u64, usize)> {
+        Owner::all().filter(|&owner| self.knows(owner)).map(|owner| {
+            let mut sum = Tally::default();
+            SizeClass::all().for_each(|class| sum.add(self.tally(owner, class)));
+            (owner, sum.live, sum.live_bytes as usize)
+        })
     }
 
     /// Bytes in all bins.

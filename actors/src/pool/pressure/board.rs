@@ -18,6 +18,7 @@ use tracing::{debug, error, info};
 
 use super::super::class::SizeClass;
 use super::super::core::Core;
+use super::super::owner::Owner;
 use super::barometer::Verdict;
 use super::level::{Cause, Pressure};
 use super::published::PublishedPressure;
@@ -199,8 +200,9 @@ impl Core {
         self.pressure.refusal.would_admit(bytes) || self.idle() >= bytes
     }
 
-    pub(in super::super) fn refused(&self, requested: usize) -> Error {
+    pub(in super::super) fn under_pressure(&self, requested: usize, owner: Owner) -> Error {
         self.failures.fetch_add(1, Relaxed);
+        self.caches.admission(|admission| admission.refuse(owner));
         self.pressure.refusal.count_refused();
         let (_, cause) = self.pressure.published.read();
         Error::MemoryPressure { requested, cause: cause.unwrap_or(Cause::Machine) }
