@@ -965,11 +965,16 @@ fn a_hundred_loads_and_unloads_leave_threads_and_pool_as_they_were() {
     for _ in 1..50 {
         settled = cycle();
     }
+    let (arbiters, live, _, fresh_before) = settled;
+    let mut last = settled;
     for _ in 0..50 {
-        assert_eq!(cycle(), settled);
+        last = cycle();
+        assert_eq!((last.0, last.1), (arbiters, live));
     }
-    let (_, live, cached, _) = settled;
-    assert!(live == 0 && cached < 8 << 10, "{settled:?}");
+    let (_, live, cached, fresh) = last;
+    // A model's thread may be late in giving back what it kept: then the next one makes a block, and there is one more for all
+    // that follow. One a cycle would be lost ones.
+    assert!(live == 0 && cached < 8 << 10 && fresh < fresh_before + 10, "{settled:?}, then {last:?}");
     #[cfg(target_os = "linux")]
     eventually("the end of the threads", || {
         threads().iter().all(|thread| !thread_name(thread).starts_with("inference/cycle"))
