@@ -56,6 +56,16 @@ pub(super) unsafe fn free(extent: Extent) {
     unsafe { dealloc(extent.start.sub(usize::from(extent.shift)).as_ptr(), layout) }
 }
 
+/// Has the allocator give back to the system what it keeps of freed small blocks: glibc keeps all that lies below one that is
+/// in use. Takes its time with a large heap, so this is for those who say so.
+pub(super) fn give_back() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: may be called at any time, on any thread.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
 fn layout(bytes: usize) -> Option<Layout> {
     let (size, align) =
         if bytes >= LAZY_BYTES { (bytes.checked_add(PAGE_BYTES)?, NATURAL_ALIGN) } else { (bytes, LINE_BYTES) };

@@ -216,7 +216,11 @@ impl Pool {
     /// Gives free blocks back to the system, the largest first, until at most `cached_bytes` of them remain. Returns
     /// the bytes given back.
     pub fn trim(&self, cached_bytes: usize) -> usize {
-        self.core.trim(cached_bytes)
+        let freed = self.core.trim(cached_bytes);
+        if freed > 0 {
+            memory::give_back();
+        }
+        freed
     }
 
     /// Gives free blocks back that are more than the limit or the retained bytes (threads that lease and release at the

@@ -180,8 +180,12 @@ impl Soak {
                     (!all.is_empty()).then(|| all.swap_remove(at))
                 }
             };
-            if let Some(buffer) = returned {
-                self.leased.fetch_sub(buffer.block_bytes(), Relaxed);
+            let Some(buffer) = returned else { return };
+            let rest =
+                |leased: usize| leased.checked_sub(buffer.block_bytes()).filter(|&rest| rest >= LIVE_MIN as usize);
+            if self.leased.fetch_update(Relaxed, Relaxed, rest).is_err() {
+                // Less than the least would be left.
+                held.push(buffer);
             }
         }
     }
@@ -192,6 +196,8 @@ impl Soak {
 
     fn judge(&self, looks: &[Look]) -> ExitCode {
         let ratio = |look: &Look| look.resident / look.leased;
+        // From when there is as much as there is to be.
+        let looks = &looks[looks.iter().position(|look| look.leased >= LIVE_MIN).unwrap_or(0)..];
         let worst = looks.iter().map(ratio).fold(0.0, f64::max);
         let beyond = |looks: &[Look]| {
             looks.iter().map(|look| look.resident - look.leased).sum::<f64>() / looks.len().max(1) as f64
