@@ -90,8 +90,9 @@ bench-actors: ## messages, asks, actors and Savina's programs, against actix, ka
 bench-await: $(VENV)/.native $(VENV)/.bench $(VENV)/.peers ## awaits, against pyo3-async-runtimes, threads, pykka and Ray
 	PYTHONPATH=benches/python $(BIN)/python -m awaits
 
-bench-memory: ## the buffer pool, against malloc, mimalloc and object pools
+bench-memory: $(VENV)/.native $(VENV)/.bench $(VENV)/.demo ## the buffer pool, against malloc, mimalloc, object pools; numpy, OpenCV, Arrow
 	$(CARGO) run --release --locked -p ironcliw-bench --bin memory
+	PYTHONPATH=benches/python $(BIN)/python -m memory
 
 # One wheel, for CPython 3.11 and later.
 wheel: $(VENV)/.build ## make dist/*.whl

@@ -33,6 +33,7 @@ from ironcliw._native import (
     Scheduler,
     Supervisor,
     __version__,
+    allocator_stats,
     current_job,
 )
 from ironcliw.actor import Actor, Backoff, MemoryPressure
@@ -86,5 +87,6 @@ __all__ = [
     "StartFailed",
     "Supervisor",
     "__version__",
+    "allocator_stats",
     "current_job",
 ]

@@ -34,6 +34,7 @@ from typing_extensions import CapsuleType
 from ironcliw.actor import Actor, Backoff
 from ironcliw.types import (
     ActorStatus,
+    AllocatorStats,
     BuildInfo,
     Format,
     LeakKind,
@@ -84,6 +85,7 @@ __all__ = [
     "__version__",
     "_build_info",
     "_set_log_levels",
+    "allocator_stats",
     "current_job",
 ]
 
@@ -678,6 +680,9 @@ class Inference:
         """Flat, row-major, one symmetric scale: `round(w * 127 / max|w|)`; zeros for zeros.
 
         NaN and infinity are `InvalidInput`."""
+
+def allocator_stats() -> AllocatorStats:
+    """What the allocator of the native module and the system say of memory now; also without a runtime."""
 
 def _build_info() -> BuildInfo: ...
 def _set_log_levels(levels: Sequence[tuple[str, int]]) -> None:

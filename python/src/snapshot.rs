@@ -65,6 +65,7 @@ pub(crate) fn take<'py>(py: Python<'py>, inner: &Inner) -> PyResult<Bound<'py, P
     let subsystems = &inner.subsystems;
     dict.set_item("pool", pool::stats(py, &subsystems.pool.stats(), subsystems.pressure.get())?)?;
     dict.set_item("scheduler", scheduler::stats(py, subsystems)?)?;
+    dict.set_item("allocator", crate::allocator::allocator_stats(py)?)?;
     Ok(dict)
 }
 
