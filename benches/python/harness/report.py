@@ -121,8 +121,8 @@ def write(
     *,
     keep_others: bool = False,
 ) -> Path:
-    """Writes `target/bench/<area>.json` below the current folder and returns its path. With `keep_others`, rows
-    of other names that are there already stay, those of the Rust half of the benchmark."""
+    """Writes `target/bench/<area>.json` below the current folder and returns its path. With `keep_others`,
+    rows of other names that are there already stay: those of the Rust half of the benchmark."""
     rows = [
         {
             "name": outcome.row.name,

@@ -23,12 +23,12 @@ PIPELINE_ROUNDS_MAX = 5
 PACKAGES = ("ironcliw", "numpy", "opencv-python-headless", "pillow", "pyarrow")
 
 NOTES = """
-A ratio is above one where ours is better. An output's time is the median of single outputs. On fresh pages:
-malloc takes them from the system for each output, as it does in a program that drops several of them
-together; on warm ones: it keeps all that it ever had. Buffers are leased with zeroed=False where a row does
-not say otherwise, and those of the rows "allocate+release" are not touched, as their peers' are not.
-Pipelines run in processes of their own, with malloc as it comes. What a process holds once everything is
-imported and the first frames can come is taken off what it holds at most."""
+A ratio is above one where ours is better. An output's time is the median of single outputs, or of eight. On
+fresh pages: malloc is told to take them from the system for each output, as it does unasked where several
+are dropped together; on warm ones: to keep all that it ever had. Buffers are leased with zeroed=False where
+a row does not say otherwise, and those of the rows "allocate+release" are not touched, as their peers' are
+not. Pipelines have malloc as it comes. What a process holds once everything is imported and the first frames
+can come is taken off what it holds at most."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -89,9 +89,7 @@ def run(options: Options, rt: ironcliw.Runtime, films: Path, here: list[Work], a
 def chosen(options: Options, found: list[Work]) -> list[Work]:
     """Those with a row that `--only` names, without the systems that are to be left out."""
     return [
-        work.without(options.without)
-        for work in found
-        if any(options.only in row.name for row in work.rows)
+        work.without(options.without) for work in found if any(options.only in row.name for row in work.rows)
     ]
 
 

@@ -37,12 +37,12 @@ mod glibc {
             ("fordblks", info.fordblks),
             ("keepcost", info.keepcost),
         ];
-        let details: Map<String, Value> = figures.map(|(name, value)| (name.to_owned(), value.into())).into();
+        let details = figures.map(|(name, value)| (name.to_owned(), Value::from(value)));
         Told {
             version,
             committed: Some((info.arena + info.hblkhd) as u64),
             used: Some((info.uordblks + info.hblkhd) as u64),
-            details,
+            details: Map::from_iter(details),
             ..Told::default()
         }
     }

@@ -25,15 +25,14 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CELL = 40
 CLASSES = 10
 GRID = (CHANNELS, SMALL_HEIGHT // CELL, CELL, SMALL_WIDTH // CELL, CELL)
-WEIGHTS = np.random.default_rng(3).standard_normal(
-    (CHANNELS * GRID[1] * GRID[3], CLASSES), np.float32
-)
+WEIGHTS = np.random.default_rng(3).standard_normal((CHANNELS * GRID[1] * GRID[3], CLASSES), np.float32)
 
 
 def score(planes: npt.NDArray[np.float32]) -> Scores:
     """The small step at the end: a linear classifier of the frame's means over a grid."""
     means = planes.reshape(GRID).mean(axis=4).mean(axis=2)
-    return means.reshape(-1) @ WEIGHTS
+    scores: Scores = means.reshape(-1) @ WEIGHTS
+    return scores
 
 
 @dataclass(frozen=True)
@@ -95,8 +94,8 @@ def memory(name: str) -> int | None:
 
 
 def forget_peak() -> None:
-    """From now on the peak is that of the job and not of the imports. Where the system does not allow that, the peak
-    since the process began stands, which is seldom more."""
+    """From now on the peak is that of the job and not of the imports. Where the system does not allow that,
+    the peak since the process began stands, which is seldom more."""
     try:
         descriptor = os.open("/proc/self/clear_refs", os.O_WRONLY)
     except OSError:

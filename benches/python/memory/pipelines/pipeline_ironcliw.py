@@ -1,7 +1,7 @@
 """The job with Ironcliw: outputs are pooled, the small steps run as one.
 
-`bounded` keeps no more decoded frames than the workers can use, as a program does that cares for memory; `plain` awaits
-one call after another and leaves the order to the runtime.
+`plain` awaits one call after another and leaves the order to the runtime. `bounded` begins no more frames
+than keep the workers busy, as a program does that cares for memory; the others wait as the files they are.
 
     PYTHONPATH=benches/python python -m memory.pipelines.pipeline_ironcliw [--style bounded] FOLDER
 """
@@ -17,7 +17,7 @@ from memory.pipelines.job import MEAN, SMALL_HEIGHT, SMALL_WIDTH, STD, Job, Scor
 
 STYLES = ("plain", "bounded")
 # Decoded frames for each worker: one in its hands, one that waits for it.
-FRAMES_A_WORKER = 2
+FRAMES_A_WORKER = 3
 
 
 async def main(job: Job) -> None:
@@ -31,7 +31,7 @@ async def main(job: Job) -> None:
         async def process(film: bytes) -> Scores:
             async with room:
                 planes = await rt.images.run(small, [await rt.images.decode(film)])
-            return await rt.scheduler.run(score, planes[0])
+                return await rt.scheduler.run(score, planes[0])
 
         await run(job, process)
 

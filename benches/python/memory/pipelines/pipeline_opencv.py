@@ -2,8 +2,8 @@
 
 `executor` is what a competent user writes: a frame is one call on as many threads as there are cores, each
 with its own intermediate arrays, which every frame uses again; OpenCV itself then runs on one thread.
-`to_thread` is the same call, by `asyncio.to_thread`, which has more threads. `steps` awaits one step after another, each with
-an output of its own, as the program with Ironcliw does.
+`to_thread` is the same call, by `asyncio.to_thread`, which has more threads. `steps` awaits one step after
+another, each with an output of its own, as the program with Ironcliw does.
 
     PYTHONPATH=benches/python python -m memory.pipelines.pipeline_opencv [--style executor] FOLDER
 """

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
+
+from harness import child
 
 PIPELINES = {
     "ironcliw": ("pipeline_ironcliw", "plain"),
@@ -20,29 +18,19 @@ PIPELINES = {
 IN_FLIGHT = 32
 # Of a second of measurement: with the usual tenth of one, a program has 320 frames to do.
 FRAMES_A_SECOND = 3200
-# The most that a program may take: a machine would have to be a hundred times as slow.
-SECONDS_MAX = 600
 
 MB = 1e6
 
 
 def pipeline(name: str, films: Path, seconds: float) -> tuple[float | None, float | None, float, float]:
-    """Megabytes that it held at most above its start, and at its start; frames a second; page faults a frame."""
+    """Megabytes that it held at most above its start, and at its start; frames a second; page faults for
+    each."""
     module, style = PIPELINES[name]
-    frames = max(2 * IN_FLIGHT, round(seconds * FRAMES_A_SECOND))
-    ran = subprocess.run(
-        [
-            *(sys.executable, "-m", f"memory.pipelines.{module}", "--style", style),
-            *("--frames", str(frames), "--in-flight", str(IN_FLIGHT), str(films)),
-        ],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
-        capture_output=True,
-        text=True,
-        timeout=SECONDS_MAX,
+    frames = max(IN_FLIGHT, round(seconds * FRAMES_A_SECOND))
+    told = child.ask(
+        f"memory.pipelines.{module}",
+        *("--style", style, "--frames", str(frames), "--in-flight", str(IN_FLIGHT), str(films)),
     )
-    if ran.returncode != 0:
-        raise RuntimeError(f"{name} failed:\n{ran.stderr}")
-    told = json.loads(ran.stdout)
     start, peak = told["start_bytes"], told["peak_bytes"]
     held = None if start is None or peak is None else (peak - start) / MB
     return held, None if start is None else start / MB, told["frames_per_second"], told["faults_per_frame"]

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 import ironcliw
 import numpy as np
 
-from memory.work import malloc
 from memory.work.clock import in_batches
 
 Measure = Callable[[float], Sequence[float | None]]
@@ -17,7 +16,6 @@ def measured(once: Callable[[], object]) -> Measure:
     """In nanoseconds."""
 
     def measure(seconds: float) -> tuple[float]:
-        malloc.with_warm_pages()
         return (in_batches(once, seconds) * 1e9,)
 
     return measure
@@ -42,7 +40,7 @@ def arrow(size: int) -> Measure:
     """Arrow's default pool."""
 
     def measure(seconds: float) -> Sequence[float | None]:
-        import pyarrow
+        import pyarrow  # type: ignore[import-untyped]
 
         allocate = pyarrow.allocate_buffer
         return measured(lambda: allocate(size))(seconds)

@@ -12,7 +12,6 @@ import ironcliw
 import numpy as np
 from harness.faults import page_faults
 
-from memory.work import malloc
 from memory.work.clock import TIMES_MAX, WARM_UPS, singly
 from memory.work.outputs import HEIGHT, SHAPE, WIDTH
 
@@ -45,7 +44,7 @@ async def awaited(rt: ironcliw.Runtime, seconds: float) -> tuple[float, float | 
 def opencv(seconds: float) -> tuple[float, float | None]:
     import cv2
 
-    return on_warm_pages(lambda: cv2.resize(SOURCE, SIZE, interpolation=cv2.INTER_LINEAR), seconds)
+    return measured(lambda: cv2.resize(SOURCE, SIZE, interpolation=cv2.INTER_LINEAR), seconds)
 
 
 def opencv_in_place(seconds: float) -> tuple[float, float | None]:
@@ -53,7 +52,7 @@ def opencv_in_place(seconds: float) -> tuple[float, float | None]:
     import cv2
 
     output = np.empty(SHAPE, np.uint8)
-    return on_warm_pages(lambda: cv2.resize(SOURCE, SIZE, output, interpolation=cv2.INTER_LINEAR), seconds)
+    return measured(lambda: cv2.resize(SOURCE, SIZE, output, interpolation=cv2.INTER_LINEAR), seconds)
 
 
 def pillow(seconds: float) -> tuple[float, float | None]:
@@ -61,10 +60,9 @@ def pillow(seconds: float) -> tuple[float, float | None]:
     from PIL import Image
 
     source = Image.fromarray(SOURCE)
-    return on_warm_pages(lambda: source.resize(SIZE, Image.Resampling.BILINEAR), seconds)
+    return measured(lambda: source.resize(SIZE, Image.Resampling.BILINEAR), seconds)
 
 
-def on_warm_pages(once: Callable[[], Any], seconds: float) -> tuple[float, float | None]:
-    malloc.with_warm_pages()
+def measured(once: Callable[[], Any], seconds: float) -> tuple[float, float | None]:
     took, faults = singly(once, seconds)
     return took * 1e6, faults

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable
 
 import ironcliw
@@ -12,8 +13,8 @@ from memory.work.clock import in_batches
 SIZE = 1 << 10
 # Python's, below the lease: what a backtrace has to walk.
 FRAMES = 16
-# Turns of the levels in one measurement.
-TURNS = 4
+# Turns of the levels in one measurement, of which the medians count.
+TURNS = 8
 
 LEVELS: tuple[LeakLevel, ...] = ("disabled", "simple", "advanced", "paranoid")
 
@@ -21,21 +22,22 @@ LEVELS: tuple[LeakLevel, ...] = ("disabled", "simple", "advanced", "paranoid")
 def above_disabled(rt: ironcliw.Runtime, seconds: float) -> tuple[float, float, float]:
     """Of simple and advanced in nanoseconds, of paranoid in microseconds, by turns with `disabled`."""
     allocate, leaks = rt.pool.try_allocate, rt.leaks
-    took = dict.fromkeys(LEVELS, 0.0)
+    took: dict[LeakLevel, list[float]] = {level: [] for level in LEVELS}
     before: LeakLevel = leaks.level
+
+    def once() -> None:
+        allocate(SIZE, zeroed=False).release()
+
     try:
         for _ in range(TURNS):
             for level in LEVELS:
                 leaks.level = level
-                took[level] += deep(
-                    FRAMES,
-                    lambda: in_batches(
-                        lambda: allocate(SIZE, zeroed=False).release(), seconds / TURNS / len(LEVELS)
-                    ),
-                )
+                took[level].append(deep(FRAMES, lambda: in_batches(once, seconds / TURNS / len(LEVELS))))
     finally:
         leaks.level = before
-    simple, advanced, paranoid = ((took[level] - took["disabled"]) / TURNS for level in LEVELS[1:])
+    simple, advanced, paranoid = (
+        statistics.median(took[level]) - statistics.median(took["disabled"]) for level in LEVELS[1:]
+    )
     return max(simple, 0.0) * 1e9, max(advanced, 0.0) * 1e9, max(paranoid, 0.0) * 1e6
 
 
