@@ -50,7 +50,7 @@ async def buffers(seconds: float) -> list[float]:
     megabytes that the process held at most."""
     clock, sizes = time.perf_counter, random.Random(5)
     lengths = [int(SMALLEST * (LARGEST / SMALLEST) ** sizes.random()) for _ in range(LIVE)]
-    with ironcliw.Runtime() as rt:
+    async with ironcliw.Runtime() as rt:
         allocate = rt.pool.try_allocate
         held = [allocate(length, zeroed=False) for length in lengths]
         count, begin = 0, clock()
