@@ -25,7 +25,7 @@ FEATURES := python-bindings,simd-accel python-bindings,mimalloc python-bindings,
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 .PHONY: help build run test test-rust test-python loom asan lint lint-rust lint-python fmt doc features bench bench-actors \
-	bench-await bench-memory bench-malloc wheel sdist test-wheel test-sdist clean
+	bench-await bench-memory bench-malloc soak wheel sdist test-wheel test-sdist clean
 
 help: ## list the targets
 	@echo 'make TARGET [PYTHON=python3.12] [IMAGES=folder]'
@@ -102,6 +102,9 @@ bench-malloc: $(VENV)/.native $(VENV)/.demo ## the extension with mimalloc besid
 	for each in mimalloc system; do $(BIN)/python -m pip install --disable-pip-version-check --no-deps \
 	--target target/bench/$$each target/bench/$$each/*.whl; done
 	PYTHONPATH=benches/python $(BIN)/python -m allocators target/bench/mimalloc target/bench/system
+
+soak: ## the pool for five minutes: what stays resident after each trim, and whether it grows
+	$(CARGO) run --release --locked -p ironcliw-bench --bin soak
 
 # One wheel, for CPython 3.11 and later.
 wheel: $(VENV)/.build ## make dist/*.whl

@@ -17,7 +17,7 @@ from memory.pipelines.job import MEAN, SMALL_HEIGHT, SMALL_WIDTH, STD, Job, Scor
 
 STYLES = ("plain", "bounded")
 # Decoded frames for each worker: one in its hands, one that waits for it.
-FRAMES_A_WORKER = 3
+FRAMES_A_WORKER = 2
 
 
 async def main(job: Job) -> None:

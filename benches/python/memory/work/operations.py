@@ -12,7 +12,7 @@ import ironcliw
 import numpy as np
 from harness.faults import page_faults
 
-from memory.work.clock import TIMES_MAX, WARM_UPS, singly
+from memory.work.clock import TIMES_MAX, no_times, singly, warm_up
 from memory.work.outputs import HEIGHT, SHAPE, WIDTH
 
 SOURCE = np.random.default_rng(5).integers(0, 256, (720, 1280, 3), np.uint8)
@@ -25,16 +25,20 @@ def ours(rt: ironcliw.Runtime, seconds: float) -> tuple[float, float | None]:
 
 
 async def awaited(rt: ironcliw.Runtime, seconds: float) -> tuple[float, float | None]:
-    clock, resize = time.perf_counter, rt.images.resize
-    times = [0.0] * TIMES_MAX
-    count, before, end = -WARM_UPS, 0, clock() + seconds
-    while count < 1 or (clock() < end and count < TIMES_MAX):
-        if count == 0:
-            before = page_faults()
-        begin = clock()
+    clock, resize, times = time.perf_counter, rt.images.resize, no_times()
+
+    async def once() -> None:
         output = await resize(SOURCE, SIZE)
         assert output.shape == SHAPE
-        del output
+
+    warm = clock() + warm_up(seconds)
+    await once()
+    while clock() < warm:
+        await once()
+    count, before, end = 0, page_faults(), clock() + seconds
+    while count < 1 or (clock() < end and count < TIMES_MAX):
+        begin = clock()
+        await once()
         times[count] = clock() - begin
         count += 1
     caused = page_faults() - before

@@ -46,6 +46,7 @@ SOURCES = {
     "ironcliw, zeroed": Source(pooled=True, zeroed=True),
     "numpy.empty": Source(pooled=False),
     FRESH: Source(pooled=False, environment=malloc.FRESH_PAGES),
+    "numpy.empty, fresh small pages": Source(pooled=False, environment=malloc.FRESH_SMALL_PAGES),
     "numpy.empty, warm pages": Source(pooled=False, environment=malloc.WARM_PAGES),
 }
 
