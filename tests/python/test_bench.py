@@ -118,7 +118,7 @@ def test_memory_has_every_row_beside_those_of_the_rust_half(tmp_path: Path) -> N
     assert {name for name, _ in values} >= {*MEMORY_ROWS, rust["name"]}
     for row in MEMORY_ROWS:
         assert values[row, "ironcliw"] >= 0 and f"{row}, " in ran.stdout
-    assert values["1080p pipeline, 32 in flight, held at most", "ironcliw, bounded"] > 0
+    assert values["1080p pipeline, 32 in flight, held at most", "ironcliw (bounded)"] > 0
     assert {goal["name"] for goal in report["goals"]} >= {
         f"{rust['name']}/limit",
         "6.2 MB output, one, page faults/limit",

@@ -70,10 +70,10 @@ def of_operations(rt: ironcliw.Runtime) -> Work:
     systems: dict[str, Measure] = {
         OURS: partial(operations.ours, rt),
         "opencv": operations.opencv,
-        "opencv, dst=": operations.opencv_in_place,
+        "opencv (dst=)": operations.opencv_in_place,
         "pillow": operations.pillow,
     }
-    absent = missing("opencv", "cv2") | missing("opencv, dst=", "cv2") | missing("pillow", "PIL")
+    absent = missing("opencv", "cv2") | missing("opencv (dst=)", "cv2") | missing("pillow", "PIL")
     return work(rows, systems, absent)
 
 
@@ -82,7 +82,7 @@ def of_leases(rt: ironcliw.Runtime) -> list[Work]:
     for name, size in LEASES:
         systems: dict[str, Measure] = {
             OURS: leases.ours(rt, size),
-            "ironcliw, zeroed": leases.ours(rt, size, zeroed=True),
+            "ironcliw (zeroed)": leases.ours(rt, size, zeroed=True),
             "bytearray": leases.python(size),
             "numpy.empty": leases.numpy(size),
             "pyarrow": leases.arrow(size),

@@ -8,10 +8,10 @@ from harness import child
 
 PIPELINES = {
     "ironcliw": ("pipeline_ironcliw", "plain"),
-    "ironcliw, bounded": ("pipeline_ironcliw", "bounded"),
-    "opencv, executor": ("pipeline_opencv", "executor"),
-    "opencv, to_thread": ("pipeline_opencv", "to_thread"),
-    "opencv, steps": ("pipeline_opencv", "steps"),
+    "ironcliw (bounded)": ("pipeline_ironcliw", "bounded"),
+    "opencv (executor)": ("pipeline_opencv", "executor"),
+    "opencv (to_thread)": ("pipeline_opencv", "to_thread"),
+    "opencv (steps)": ("pipeline_opencv", "steps"),
 }
 """The programs and their styles, by the names of the table."""
 

@@ -39,15 +39,15 @@ class Source:
     environment: Mapping[str, str] | None = None
 
 
-FRESH = "numpy.empty, fresh pages"
+FRESH = "numpy.empty (fresh pages)"
 
 SOURCES = {
     "ironcliw": Source(pooled=True),
-    "ironcliw, zeroed": Source(pooled=True, zeroed=True),
+    "ironcliw (zeroed)": Source(pooled=True, zeroed=True),
     "numpy.empty": Source(pooled=False),
     FRESH: Source(pooled=False, environment=malloc.FRESH_PAGES),
-    "numpy.empty, fresh small pages": Source(pooled=False, environment=malloc.FRESH_SMALL_PAGES),
-    "numpy.empty, warm pages": Source(pooled=False, environment=malloc.WARM_PAGES),
+    "numpy.empty (fresh small pages)": Source(pooled=False, environment=malloc.FRESH_SMALL_PAGES),
+    "numpy.empty (warm pages)": Source(pooled=False, environment=malloc.WARM_PAGES),
 }
 
 
