@@ -104,7 +104,7 @@ bench-malloc: $(VENV)/.native $(VENV)/.demo ## the extension with mimalloc besid
 	PYTHONPATH=benches/python $(BIN)/python -m allocators target/bench/mimalloc target/bench/system
 
 soak: ## the pool for five minutes: what stays resident after each trim, and whether it grows
-	$(CARGO) run --release --locked -p ironcliw-bench --bin soak
+	MIMALLOC_ARENA_EAGER_COMMIT=0 $(CARGO) run --release --locked -p ironcliw-bench --bin soak
 
 # One wheel, for CPython 3.11 and later.
 wheel: $(VENV)/.build ## make dist/*.whl
