@@ -5,8 +5,8 @@
 //! cargo run --release -p ironcliw-bench --bin soak -- [--seconds 300] [--threads 4] [--every 5]
 //! ```
 //!
-//! The allocator is mimalloc; with `MIMALLOC_ARENA_EAGER_COMMIT=0` it asks for no huge pages, as in the wheel. `load.rs` is
-//! what the threads do.
+//! The allocator is mimalloc; with `MIMALLOC_ARENA_EAGER_COMMIT=0` it asks for no huge pages, as in the wheel. `load.rs`
+//! is what the threads do.
 
 mod load;
 
