@@ -28,7 +28,7 @@ FEATURES := python-bindings,simd-accel python-bindings,mimalloc python-bindings,
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 .PHONY: help build run test test-rust test-python loom asan lint lint-rust lint-python fmt doc features bench bench-actors \
-	bench-await bench-memory soak wheel sdist test-wheel test-sdist clean
+	bench-await bench-memory bench-malloc soak wheel sdist test-wheel test-sdist clean
 
 help: ## list the targets
 	@echo 'make TARGET [PYTHON=python3.12] [IMAGES=folder]'
@@ -93,8 +93,18 @@ bench-actors: ## messages, asks, actors and Savina's programs, against actix, ka
 bench-await: $(VENV)/.native $(VENV)/.bench $(VENV)/.peers ## awaits, against pyo3-async-runtimes, threads, pykka and Ray
 	PYTHONPATH=benches/python $(BIN)/python -m awaits
 
-bench-memory: ## the buffer pool, against malloc, mimalloc and object pools
+bench-memory: $(VENV)/.native $(VENV)/.bench $(VENV)/.demo ## the buffer pool, against malloc, mimalloc, pools, numpy, OpenCV and Arrow
 	$(CARGO) run --release --locked -p ironcliw-bench --bin memory
+	PYTHONPATH=benches/python $(BIN)/python -m memory
+
+bench-malloc: $(VENV)/.native $(VENV)/.demo ## the extension with mimalloc beside itself with the system's malloc
+	rm -rf target/bench/mimalloc target/bench/system
+	$(BIN)/maturin build --release --locked --out target/bench/mimalloc --interpreter $(BIN)/python
+	$(BIN)/maturin build --release --locked --out target/bench/system --interpreter $(BIN)/python \
+	--no-default-features --features python-bindings,abi3,simd-accel,quantized-ops,endpoint
+	for each in mimalloc system; do $(BIN)/python -m pip install --disable-pip-version-check --no-deps \
+	--target target/bench/$$each target/bench/$$each/*.whl; done
+	PYTHONPATH=benches/python $(BIN)/python -m allocators target/bench/mimalloc target/bench/system
 
 soak: ## the buffer pool under mixed sizes for SECONDS=300: resident bytes near leased ones, and no growth
 	$(CARGO) run --release --locked -p ironcliw-bench --bin soak -- --seconds $(SECONDS)

@@ -36,6 +36,7 @@ from ironcliw._native import (
     Scheduler,
     Supervisor,
     __version__,
+    allocator_stats,
     current_job,
 )
 from ironcliw.actor import Actor, Backoff, MemoryPressure
@@ -97,5 +98,6 @@ __all__ = [
     "StartFailed",
     "Supervisor",
     "__version__",
+    "allocator_stats",
     "current_job",
 ]

@@ -37,6 +37,7 @@ from ironcliw.memory import PoolSnapshot
 from ironcliw.types import (
     ActorStatus,
     AgeLimits,
+    AllocatorStats,
     BuildInfo,
     Format,
     Frame,
@@ -98,6 +99,7 @@ __all__ = [
     "_build_info",
     "_describe_leaks",
     "_set_log_levels",
+    "allocator_stats",
     "current_job",
 ]
 
@@ -879,6 +881,9 @@ class Inference:
         """Flat, row-major, one symmetric scale: `round(w * 127 / max|w|)`; zeros for zeros.
 
         NaN and infinity are `InvalidInput`."""
+
+def allocator_stats() -> AllocatorStats:
+    """What the allocator of the native module and the system say of memory now; also without a runtime."""
 
 def _build_info() -> BuildInfo: ...
 def _set_log_levels(levels: Sequence[tuple[str, int]]) -> None:

@@ -458,6 +458,31 @@ class CpuSnapshot(TypedDict):
     """Instruction sets that the kernels look for and found."""
 
 
+class AllocatorStats(TypedDict):
+    """What `allocator_stats()` answers. None is what is not told."""
+
+    name: Literal["mimalloc", "system"]
+    """Whose memory the native module's small objects are in. Python and numpy always have the system's."""
+    version: str | None
+    committed_bytes: int | None
+    """Bytes that it holds from the system."""
+    committed_peak_bytes: int | None
+    reserved_bytes: int | None
+    """Address space; most of it costs nothing."""
+    used_bytes: int | None
+    """Of `committed_bytes`, what is allocated. A release build of mimalloc does not count it."""
+    purged_bytes: int | None
+    """What it gave back to the system so far."""
+    resident_bytes: int | None
+    """Bytes of the whole process that are in memory."""
+    resident_peak_bytes: int | None
+    page_faults: int | None
+    """Of the process, those that needed no disk."""
+    major_page_faults: int | None
+    details: dict[str, Any]
+    """The rest, by the allocator's own names: mimalloc's statistics, or the fields of glibc's `mallinfo2`."""
+
+
 class Snapshot(TypedDict):
     """What `Runtime.snapshot()` answers; newer versions may add keys."""
 
@@ -485,3 +510,4 @@ class Snapshot(TypedDict):
     cpu: CpuSnapshot
     pool: PoolStats
     scheduler: SchedulerStats
+    allocator: AllocatorStats

@@ -25,7 +25,7 @@ pub(crate) fn build_info(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     dict.set_item("profile", env!("IRONCLIW_PROFILE"))?;
     dict.set_item("assertions", cfg!(debug_assertions))?;
     dict.set_item("features", features)?;
-    dict.set_item("allocator", if cfg!(feature = "mimalloc") { "mimalloc" } else { "system" })?;
+    dict.set_item("allocator", crate::allocator::NAME)?;
     dict.set_item("abi3", cfg!(feature = "abi3"))?;
     dict.set_item("memory_limit", memory.map(|memory| memory.limit()))?;
     Ok(dict)

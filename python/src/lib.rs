@@ -7,6 +7,7 @@
 #![cfg(feature = "python-bindings")]
 
 mod actors;
+mod allocator;
 mod args;
 mod arrays;
 mod bridge;
@@ -32,10 +33,6 @@ mod send;
 mod snapshot;
 mod work;
 
-#[cfg(feature = "mimalloc")]
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// The native module.
 #[pyo3::pymodule]
 mod _native {
@@ -43,6 +40,8 @@ mod _native {
 
     #[pymodule_export]
     use super::actors::{ActorContext, ActorRef, Supervisor};
+    #[pymodule_export]
+    use super::allocator::allocator_stats;
     #[pymodule_export]
     use super::buffer::Buffer;
     #[pymodule_export]

@@ -425,6 +425,7 @@ fn build(builder: ironcliw::Builder, config: Config, endpoint: Option<&str>) -> 
     }
     let runtime = builder.build()?;
     let subsystems = runtime.block_on(Subsystems::start(runtime.handle(), config))?;
+    runtime.handle().register("allocator", Arc::new(crate::allocator::Figures));
     #[cfg(feature = "endpoint")]
     let endpoint = endpoint.map(|address| ironcliw::endpoint::serve(runtime.handle(), address)).transpose()?;
     Ok(Inner {

@@ -66,6 +66,7 @@ pub(crate) fn take<'py>(py: Python<'py>, inner: &Inner) -> PyResult<Bound<'py, P
     let pressure = subsystems.pool.pressure_stats();
     dict.set_item("pool", pool::stats(py, &subsystems.pool.stats(), &pressure, pressure.level)?)?;
     dict.set_item("scheduler", scheduler::stats(py, subsystems)?)?;
+    dict.set_item("allocator", crate::allocator::allocator_stats(py)?)?;
     Ok(dict)
 }
 

@@ -10,18 +10,25 @@ from pathlib import Path
 class Neighbours:
     """Watches from its making on."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, children: bool = False) -> None:
+        """With `children`, processes that were started and waited for are no neighbours either."""
+        self._children = children
         self._began = time.monotonic()
         self._busy = busy_seconds()
-        self._own = time.process_time()
+        self._own = self._own_seconds()
 
     def share(self) -> float | None:
         """Of the CPU time of all cores since then; None where the system does not tell."""
         if self._busy is None or (busy := busy_seconds()) is None:
             return None
-        others = busy - self._busy - (time.process_time() - self._own)
+        others = busy - self._busy - (self._own_seconds() - self._own)
         available = (time.monotonic() - self._began) * (os.cpu_count() or 1)
         return min(1.0, max(0.0, others / available)) if available > 0 else None
+
+    def _own_seconds(self) -> float:
+        times = os.times()
+        children = times.children_user + times.children_system if self._children else 0.0
+        return time.process_time() + children
 
 
 def busy_seconds() -> float | None:

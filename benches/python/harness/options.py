@@ -20,21 +20,30 @@ class Options:
     list: bool
 
 
-def parse(description: str, rounds: int, seconds: float, arguments: list[str] | None = None) -> Options:
-    """The options, with these defaults. Ends the program if they are wrong."""
+def parse(
+    description: str,
+    rounds: int,
+    seconds: float,
+    arguments: list[str] | None = None,
+    *,
+    on_loops: bool = True,
+) -> Options:
+    """The options, with these defaults. Ends the program if they are wrong. Only what is measured `on_loops`
+    can be told on which."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--rounds", type=positive(int), default=rounds, help="rounds that count")
     parser.add_argument(
         "--seconds", type=positive(float), default=seconds, help="one measurement of one system"
     )
-    parser.add_argument("--loop", choices=("asyncio", "uvloop", "both"), default="both")
+    if on_loops:
+        parser.add_argument("--loop", choices=("asyncio", "uvloop", "both"), default="both")
     parser.add_argument("--only", default="", metavar="ROW", help="rows whose name contains this")
-    parser.add_argument("--without", default="", metavar="PEER,PEER", help="systems to leave out: ray,pykka")
+    parser.add_argument("--without", default="", metavar="PEER,PEER", help="systems to leave out, by name")
     parser.add_argument("--list", action="store_true", help="say what the rows are, and measure none")
     told = parser.parse_args(arguments)
     # uvloop does not exist for every system.
     both = ("asyncio", "uvloop") if importlib.util.find_spec("uvloop") else ("asyncio",)
-    loops = both if told.loop == "both" else (told.loop,)
+    loops = () if not on_loops else both if told.loop == "both" else (told.loop,)
     without = frozenset(name for name in told.without.split(",") if name)
     return Options(told.rounds, told.seconds, loops, told.only, without, told.list)
 

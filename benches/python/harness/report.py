@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from harness.rounds import Against, Better, Goal, Outcome
 
@@ -112,8 +113,16 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def write(area: str, machine: dict[str, object], outcomes: Sequence[Outcome], ours: str) -> Path:
-    """Writes `target/bench/<area>.json` below the current folder and returns its path."""
+def write(
+    area: str,
+    machine: dict[str, object],
+    outcomes: Sequence[Outcome],
+    ours: str,
+    *,
+    keep_others: bool = False,
+) -> Path:
+    """Writes `target/bench/<area>.json` below the current folder and returns its path. With `keep_others`,
+    rows of other names that are there already stay: those of the Rust half of the benchmark."""
     rows = [
         {
             "name": outcome.row.name,
@@ -140,8 +149,33 @@ def write(area: str, machine: dict[str, object], outcomes: Sequence[Outcome], ou
     ]
     path = Path("target/bench") / f"{area}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"machine": machine, "rows": rows, "goals": goals}, indent=2) + "\n")
+    report: dict[str, Any] = {"machine": machine, "rows": rows, "goals": goals}
+    if keep_others and path.exists():
+        report = merged(json.loads(path.read_text()), report, {outcome.row.name for outcome in outcomes})
+    path.write_text(json.dumps(report, indent=2) + "\n")
     return path
+
+
+def merged(earlier: dict[str, Any], report: dict[str, Any], names: Collection[str]) -> dict[str, Any]:
+    """The report, and what an earlier one says of rows that are not among these names."""
+    rows = [row for row in earlier["rows"] if row["name"] not in names]
+    goals = [goal for goal in earlier["goals"] if goal["name"].rpartition("/")[0] not in names]
+    return {
+        "machine": {**earlier["machine"], **report["machine"]},
+        "rows": rows + report["rows"],
+        "goals": goals + report["goals"],
+    }
+
+
+def print_goals(path: Path) -> None:
+    """A line for each goal of a report, whoever measured it."""
+    goals = json.loads(path.read_text())["goals"]
+    names = [goal["name"].rpartition("/")[0] for goal in goals]
+    width = max((len(name) for name in names), default=0)
+    for name, goal in zip(names, goals, strict=True):
+        met = "met" if goal["ratio"] >= goal["must"] else "NOT met"
+        values = f"{digits(goal['ours']):>9} {digits(goal['peer_median']):>9} {digits(goal['ratio']):>8}"
+        print(f"  {name:<{width}} {values} {goal['must']:>6.2f} {met:<7} {goal['peer']}")
 
 
 def finite(value: float) -> float:

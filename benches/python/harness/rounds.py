@@ -10,7 +10,7 @@ from __future__ import annotations
 import gc
 import random
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -74,6 +74,12 @@ class Work:
     cells: Sequence[Cell]
     # Those of them that should be in it and are not, with the reason.
     missing: dict[str, str] = field(default_factory=dict)
+
+    def without(self, systems: Collection[str]) -> Work:
+        """The same work, of the others alone."""
+        cells = [cell for cell in self.cells if cell.system not in systems]
+        missing = {system: reason for system, reason in self.missing.items() if system not in systems}
+        return Work(self.rows, self.names, cells, missing)
 
 
 @dataclass(frozen=True)

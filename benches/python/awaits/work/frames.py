@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import numpy as np
+from harness.faults import page_faults
 
 from awaits.systems.face import Frame
 from awaits.work.latency import share
@@ -61,12 +62,3 @@ async def frame_out(
     del taking[count:], dropping[count:]
     a_result = None if before < 0 else caused / count
     return share(taking, 0.5) * 1e6, share(dropping, 0.5) * 1e6, a_result
-
-
-def page_faults() -> int:
-    """Of all threads until now, those that needed no disk; negative where the system does not tell."""
-    try:
-        import resource
-    except ImportError:
-        return -1
-    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
