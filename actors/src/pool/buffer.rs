@@ -4,6 +4,7 @@ use super::block::Block;
 use super::class::SizeClass;
 use super::core::Core;
 use super::lease::{AllocOptions, LeaseKind};
+use super::misuse::MisuseCounter;
 use super::owner::Owner;
 use super::slots::LeaseId;
 use crate::leak::{Lease, Level, Outcome};
@@ -60,6 +61,23 @@ impl Buffer {
         // SAFETY: the block has a reference to its core while it lives, which is as long as this buffer does.
         let core = unsafe { Core::referenced(self.block.core()) };
         Self::lease(&core, self.len(), self.owner(), AllocOptions::for_overwrite())
+    }
+
+    /// Where wrong uses of the pool's handles are counted: one for each pool.
+    pub fn misuse(&self) -> &Arc<MisuseCounter> {
+        // SAFETY: the block has a reference to its core while it lives, which is as long as this buffer does.
+        &unsafe { self.block.core().as_ref() }.misuse
+    }
+
+    /// The block, leased as it is.
+    pub(super) fn into_block(self) -> Block {
+        // SAFETY: `self` is not dropped, so that nobody else takes the block out.
+        unsafe { ManuallyDrop::take(&mut ManuallyDrop::new(self).block) }
+    }
+
+    /// The buffer of a leased block.
+    pub(super) fn from_block(block: Block) -> Self {
+        Self { block: ManuallyDrop::new(block) }
     }
 
     /// The lease's id, unique for the pool's life.

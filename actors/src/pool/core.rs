@@ -14,6 +14,8 @@ use super::block::Block;
 use super::budget::Budget;
 use super::cache::{self, Inside, Magazine, Refused, Roster};
 use super::class::SizeClass;
+use super::fork;
+use super::misuse::MisuseCounter;
 use super::owner::Owner;
 use super::shelf::Shelf;
 use super::slots::SlotTable;
@@ -38,6 +40,7 @@ pub(crate) struct Core {
     pub(crate) accounts: Accounts,
     pub(crate) shelves: Box<[CachePadded<Shelf>]>,
     pub(crate) recorder: Arc<Recorder>,
+    pub(crate) misuse: Arc<MisuseCounter>,
     /// Allocations refused, ever.
     pub(crate) failures: CachePadded<AtomicU64>,
     /// The shelf that makes way next.
@@ -52,21 +55,30 @@ pub(crate) struct Found {
     pub(crate) zeroed: bool,
 }
 
+impl Drop for Core {
+    fn drop(&mut self) {
+        fork::forget(self);
+    }
+}
+
 impl Core {
     /// A core with one handle.
     pub(crate) fn new(budget: Budget, recorder: Arc<Recorder>) -> Arc<Self> {
-        Arc::new(Self {
+        let core = Arc::new(Self {
             budget,
             slots: SlotTable::new(),
             caches: Roster::new(),
             accounts: Accounts::new(),
             shelves: SizeClass::all().map(|class| CachePadded::new(Shelf::new(class))).collect(),
             recorder,
+            misuse: Arc::default(),
             failures: CachePadded::default(),
             eviction: CachePadded::default(),
             handles: CachePadded::new(AtomicUsize::new(1)),
             closed: AtomicBool::new(false),
-        })
+        });
+        fork::watch(&core);
+        core
     }
 
     pub(crate) fn add_handle(&self) {
@@ -129,6 +141,12 @@ impl Core {
             return Err(Error::invalid(format!("no buffer can have {len} bytes")));
         };
         let class = SizeClass::of(len);
+        // The first lease of this owner on this thread comes here, whatever the thread keeps.
+        match self.caches.open(self, owner, |inside| inside.lease(class, owner)) {
+            Some(None) => {}
+            Some(Some(block)) => return Ok(Found { block, zeroed: false }),
+            None => return Err(self.exhausted(len)),
+        }
         self.caches.relax(|| self.budget.is_over_limit());
         loop {
             if self.budget.is_over_limit() {
@@ -148,7 +166,7 @@ impl Core {
             self.note_high_water();
             if self.budget.try_reserve(bytes) {
                 let block = self.make(class, bytes).ok_or_else(|| self.exhausted(len))?;
-                self.caches.with(self, |inside| inside.begin(owner, class, bytes));
+                self.caches.begin(self, owner, class, bytes);
                 return Ok(Found { block, zeroed: true });
             } else if !self.make_room(bytes) {
                 return Err(self.exhausted(len));
@@ -158,8 +176,14 @@ impl Core {
 
     fn lease_from(self: &Arc<Self>, magazine: Magazine, class: SizeClass, owner: Owner) -> Option<Block> {
         magazine.prefetch();
-        let (block, rest) =
-            self.caches.with(self, |inside| inside.lease_from(magazine, class, owner, &self.budget.shelved));
+        let ((block, rest), is_counted) = self.caches.with(self, |inside| {
+            let (block, rest) = inside.lease_from(magazine, class, &self.budget.shelved);
+            let is_counted = block.as_ref().is_none_or(|block| inside.begin(owner, class, block.bytes()));
+            ((block, rest), is_counted)
+        });
+        if let (Some(block), false) = (&block, is_counted) {
+            self.caches.begin(self, owner, class, block.bytes());
+        }
         if let Err(rest) = self.shelf(class).put(rest) {
             self.free_shelved(rest);
         }
@@ -205,7 +229,7 @@ impl Core {
             Some(inside) => match inside.give_back(block, owner) {
                 Ok(()) => return,
                 Err(Refused::Full(block)) => return Self::give_back_by_shelf(inside, block, owner),
-                Err(Refused::Allowance(block)) => block,
+                Err(Refused::Allowance(block) | Refused::Uncounted(block)) => block,
             },
             None => block,
         };
@@ -217,7 +241,8 @@ impl Core {
     #[inline(never)]
     fn give_back_by_shelf(inside: Inside<'_>, block: Block, owner: Owner) {
         let (this, class) = (block.core(), block.class());
-        inside.end(owner, class, block.bytes());
+        let is_counted = inside.end(owner, class, block.bytes());
+        debug_assert!(is_counted, "a bin is found full by one who can count");
         // SAFETY: a block owns a reference to its core. When it is on the shelf the core cannot go before we are outside:
         // who ends it visits this cache first.
         let core = unsafe { this.as_ref() };
@@ -249,7 +274,7 @@ impl Core {
     }
 
     fn take_back(self: &Arc<Self>, block: Block, owner: Owner) {
-        self.caches.with(self, |inside| inside.end(owner, block.class(), block.bytes()));
+        self.caches.end(self, owner, block.class(), block.bytes());
         self.put_away(block);
         // The pool may have ended while we held what nobody else saw.
         if self.is_closed() && self.idle() > 0 {
@@ -274,7 +299,7 @@ impl Core {
             inside.allow(bytes, extra);
             match inside.keep(block, class) {
                 Ok(()) => Ok(()),
-                Err(Refused::Full(block) | Refused::Allowance(block)) => {
+                Err(Refused::Full(block) | Refused::Allowance(block) | Refused::Uncounted(block)) => {
                     inside.overflow(block, self.shelf(class), &self.budget.shelved)
                 }
             }

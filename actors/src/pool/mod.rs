@@ -28,17 +28,30 @@ mod cache;
 mod class;
 mod config;
 mod core;
+mod fallible;
+#[cfg(all(target_os = "linux", not(any(ironcliw_loom, ironcliw_shuttle))))]
+mod fork;
+/// Elsewhere the child of a fork must not use what it inherits.
+#[cfg(not(all(target_os = "linux", not(any(ironcliw_loom, ironcliw_shuttle)))))]
+mod fork {
+    pub(super) fn watch(_: &super::Core) {}
+    pub(super) fn forget(_: &super::Core) {}
+}
 mod lease;
 mod memory;
+mod misuse;
 mod owner;
 mod pressure;
 mod purge;
+mod queue;
+mod shared;
 mod shelf;
 mod slot;
 mod slots;
 mod stats;
+mod sync;
 mod system;
-#[cfg(test)]
+#[cfg(all(test, not(any(ironcliw_loom, ironcliw_shuttle))))]
 mod tests;
 
 pub(crate) use actor::Standing;
@@ -47,8 +60,10 @@ pub use buffer::Buffer;
 pub use class::SizeClass;
 pub use config::PoolConfig;
 pub use lease::{AllocOptions, LeaseKind};
+pub use misuse::{Misuse, MisuseCounter, MisuseCounts};
 pub use owner::Owner;
 pub use pressure::{Pressure, PressureGauge, PublishedPressure};
+pub use shared::{ForeignBuffer, Shared};
 pub use slots::LeaseId;
 pub use stats::{ClassStats, OwnerStats, PoolStats};
 pub use system::{MemoryReading, MemorySource, SystemMemory};
@@ -127,9 +142,35 @@ impl Pool {
         Buffer::lease(&self.core, len, owner, options)
     }
 
+    /// Ends a lease of this pool on purpose: [`Buffer::release`], for a program with several pools.
+    ///
+    /// # Errors
+    /// [`ForeignBuffer`], counted, with the buffer unharmed, when it is another pool's.
+    pub fn release(&self, buffer: Buffer) -> Result<(), ForeignBuffer> {
+        if Arc::ptr_eq(buffer.misuse(), &self.core.misuse) {
+            buffer.release();
+            return Ok(());
+        }
+        self.core.misuse.count(Misuse::ForeignRelease);
+        Err(ForeignBuffer(buffer))
+    }
+
     /// Whether this lease has not ended.
     pub fn is_live(&self, id: LeaseId) -> bool {
         self.core.slots.is_live(id)
+    }
+
+    /// The same for one who is about to rely on it.
+    ///
+    /// # Errors
+    /// [`Error::BufferReleased`](crate::Error::BufferReleased), counted, when it has ended or never was.
+    pub fn verify(&self, id: LeaseId) -> Result<()> {
+        if self.is_live(id) { Ok(()) } else { Err(self.core.misuse.used_after_release(id.get())) }
+    }
+
+    /// The counts of wrong uses of this pool's handles.
+    pub fn misuse(&self) -> &Arc<MisuseCounter> {
+        &self.core.misuse
     }
 
     /// The pool's counts.

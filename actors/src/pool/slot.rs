@@ -11,7 +11,7 @@ use super::memory::Extent;
 use super::owner::Owner;
 use super::slots::{GENERATION_MASK, LeaseId};
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 
 /// The generation of a block's lease, where the block's memory is, and what the lease is for.
 #[derive(Debug)]
@@ -25,6 +25,8 @@ pub(crate) struct Slot {
     index: u32,
     /// The lease's owner in the lower half, and marks in the upper one.
     terms: AtomicU32,
+    /// Handles of a frozen lease.
+    shares: AtomicU32,
     shift: AtomicU16,
     class: AtomicU8,
 }
@@ -35,6 +37,9 @@ const EXPLICIT: u32 = 1 << 16;
 const RECORDED: u32 = 1 << 17;
 /// The lease's holder ends it on purpose.
 const RELEASED: u32 = 1 << 18;
+
+/// A count of handles from which it is never left again. Threads between its two steps may be as many again.
+const SHARES_MAX: u32 = 1 << 31;
 
 /// A lease's owner, and how it is meant to end and does, as far as its end is concerned.
 #[derive(Debug, Clone, Copy)]
@@ -76,6 +81,7 @@ impl Slot {
             len: AtomicUsize::new(0),
             index,
             terms: AtomicU32::new(0),
+            shares: AtomicU32::new(0),
             shift: AtomicU16::new(0),
             class: AtomicU8::new(0),
         }
@@ -175,6 +181,38 @@ impl Slot {
 
     pub(crate) fn set_released(&self) {
         self.terms.store(self.terms().0 | RELEASED, Ordering::Relaxed);
+    }
+
+    /// The lease has one handle that is shared. The caller holds the slot's block.
+    pub(super) fn share(&self) {
+        self.shares.store(1, Ordering::Relaxed);
+    }
+
+    /// And another one. So many that the count is in danger are one for ever: they can only be such as were forgotten.
+    pub(super) fn share_again(&self) {
+        if self.shares.fetch_add(1, Ordering::Relaxed) >= SHARES_MAX {
+            self.shares.store(SHARES_MAX, Ordering::Relaxed);
+        }
+    }
+
+    /// One less; whether it was the last, which then holds the slot's block.
+    pub(super) fn unshare(&self) -> bool {
+        match self.shares.fetch_sub(1, Ordering::Release) {
+            1 => {
+                fence(Ordering::Acquire);
+                true
+            }
+            many if many >= SHARES_MAX => {
+                self.shares.store(SHARES_MAX, Ordering::Relaxed);
+                false
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether the caller's handle is the only one.
+    pub(super) fn is_shared_once(&self) -> bool {
+        self.shares.load(Ordering::Acquire) == 1
     }
 
     /// The id of the lease that the caller holds.

@@ -3,6 +3,7 @@
 use super::accounts::Tally;
 use super::class::SizeClass;
 use super::core::Core;
+use super::misuse::MisuseCounts;
 use super::owner::Owner;
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::Relaxed;
@@ -35,6 +36,10 @@ pub struct PoolStats {
     pub failures: u64,
     /// Explicit leases that were dropped without a release, ever.
     pub dropped_unreleased: u64,
+    /// Wrong uses of handles, ever.
+    pub misuse: MisuseCounts,
+    /// Threads' caches that a fork, of which this is the child, found half changed: their blocks are lost.
+    pub abandoned_caches: u64,
     /// The size classes that were ever used, smallest first.
     pub classes: Vec<ClassStats>,
     /// The owners that ever leased.
@@ -134,6 +139,8 @@ impl PoolStats {
             fresh,
             failures: core.failures.load(Relaxed),
             dropped_unreleased: owners.iter().map(|owner| owner.dropped_unreleased).sum(),
+            misuse: core.misuse.counts(),
+            abandoned_caches: core.caches.abandoned(),
             classes,
             owners,
         }

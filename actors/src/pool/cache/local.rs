@@ -6,6 +6,8 @@
 
 use super::{Inside, ThreadCache};
 use crate::pool::core::Core;
+use crate::pool::fallible::Counted;
+use crate::pool::sync::thread_local;
 use std::cell::{Cell, RefCell};
 use std::ptr::null;
 use std::sync::Arc;
@@ -18,7 +20,7 @@ struct Last {
 }
 
 /// This thread's caches.
-struct Mine(RefCell<Vec<Arc<ThreadCache>>>);
+struct Mine(RefCell<Vec<Counted<ThreadCache>>>);
 
 thread_local! {
     static LAST: Last = const { Last { core: Cell::new(null()), cache: Cell::new(null()) } };
@@ -58,25 +60,37 @@ pub(crate) fn enter(core: *const Core) -> Option<Inside<'static>> {
     })
 }
 
-/// Makes this pool the one that was used last, with a cache if the thread has none. False if the thread is ending.
+/// Makes this pool the one that was used last, with a cache if the thread has none. False if the thread is ending, or if
+/// the system has no memory for a cache.
 #[cold]
 pub(super) fn attach(core: &Arc<Core>) -> bool {
     let address = Arc::as_ptr(core);
     MINE.try_with(|mine| {
         let mut mine = mine.0.borrow_mut();
         let found = mine.iter().find(|cache| cache.core.as_ptr() == address).cloned();
-        let cache = found.unwrap_or_else(|| {
+        let cache = found.or_else(|| {
             // A pool that has ended left nothing in its caches.
             forget_last();
             mine.retain(|cache| !cache.is_closed());
-            let cache = core.caches.join(core);
+            mine.try_reserve(1).ok()?;
+            let cache = core.caches.join(core)?;
             mine.push(cache.clone());
-            cache
+            Some(cache)
         });
+        let Some(cache) = cache else { return false };
         LAST.with(|last| {
             last.core.set(address);
-            last.cache.set(Arc::as_ptr(&cache));
+            last.cache.set(Counted::as_ptr(&cache));
         });
+        true
     })
-    .is_ok()
+    .unwrap_or(false)
+}
+
+/// Whether this thread has that cache.
+pub(super) fn is_mine(cache: &ThreadCache) -> bool {
+    MINE.try_with(|mine| {
+        mine.0.try_borrow().is_ok_and(|mine| mine.iter().any(|own| std::ptr::eq(Counted::as_ptr(own), cache)))
+    })
+    .unwrap_or(false)
 }

@@ -19,9 +19,8 @@ mod bin;
 mod gate;
 mod local;
 mod roster;
-mod sync;
 mod tallies;
-#[cfg(all(test, not(ironcliw_loom)))]
+#[cfg(all(test, not(any(ironcliw_loom, ironcliw_shuttle))))]
 mod tests;
 
 pub(crate) use bin::{Magazine, magazine_of};
@@ -76,6 +75,14 @@ impl ThreadCache {
         }
     }
 
+    /// Forgets what is in it: nobody knows what was being done to it.
+    fn abandon(&self) {
+        self.bins.iter().for_each(Bin::abandon);
+        self.cached.store(0, Relaxed);
+        self.allowance.store(0, Relaxed);
+        self.low.store(0, Relaxed);
+    }
+
     fn is_closed(&self) -> bool {
         self.gate.is_raised(gate::CLOSED)
     }
@@ -105,20 +112,28 @@ pub(crate) enum Refused {
     Allowance(Block),
     /// The bin is full: a magazine must go to the shelf first.
     Full(Block),
+    /// The thread cannot count for its owner yet.
+    Uncounted(Block),
 }
 
 impl Inside<'_> {
-    /// Leases the block of this class that was used last. The lease is counted.
+    /// Leases the block of this class that was used last. The lease is counted; `None` also where it cannot be.
     #[inline(always)]
     pub(crate) fn lease(&self, class: SizeClass, owner: Owner) -> Option<Block> {
-        let block = self.cache.bins[class.index()].pop()?;
+        let bin = &self.cache.bins[class.index()];
+        let block = bin.pop()?;
+        let Some(of_owner) = self.cache.tallies.of(owner) else {
+            let back = bin.push(block);
+            debug_assert!(back.is_ok(), "a bin that a block was taken from has a place");
+            return None;
+        };
         let bytes = block.bytes();
         let cached = self.cache.cached.load(Relaxed) - bytes;
         self.cache.cached.store(cached, Relaxed);
         if (cached as isize) < self.cache.low.load(Relaxed) {
             self.cache.low.store(cached as isize, Relaxed);
         }
-        self.cache.tallies.begin_classed(owner, class);
+        of_owner.begin_classed(class);
         Some(block)
     }
 
@@ -126,8 +141,9 @@ impl Inside<'_> {
     #[inline(always)]
     pub(crate) fn give_back(&self, block: Block, owner: Owner) -> Result<(), Refused> {
         let class = block.class();
+        let Some(of_owner) = self.cache.tallies.of(owner) else { return Err(Refused::Uncounted(block)) };
         self.keep(block, class)?;
-        self.cache.tallies.end_classed(owner, class);
+        of_owner.end_classed(class);
         Ok(())
     }
 
@@ -182,12 +198,11 @@ impl Inside<'_> {
     }
 
     /// Leases from a shelf's magazine and keeps the rest of it, which makes this bin one that is leased from. The rest
-    /// comes back if it cannot be kept.
+    /// comes back if it cannot be kept. The caller counts the lease.
     pub(crate) fn lease_from(
         &self,
         mut magazine: Magazine,
         class: SizeClass,
-        owner: Owner,
         shelved: &Shelved,
     ) -> (Option<Block>, Magazine) {
         let Some(block) = magazine.pop() else {
@@ -219,7 +234,6 @@ impl Inside<'_> {
         let low = cache.low.load(Relaxed) + (kept + bytes) as isize;
         cache.low.store(low.min(cached as isize), Relaxed);
         cache.allowance.store(cache.allowance.load(Relaxed).max(cached + bytes), Relaxed);
-        cache.tallies.begin(owner, class, bytes);
         (Some(block), magazine)
     }
 
@@ -240,16 +254,27 @@ impl Inside<'_> {
         self.cache.bins[class.index()].len()
     }
 
-    /// Counts a lease of a block that came from elsewhere.
-    pub(crate) fn begin(&self, owner: Owner, class: SizeClass, bytes: usize) {
-        self.cache.tallies.begin(owner, class, bytes);
+    /// The thread leases blocks of this class that it has to get elsewhere: it may keep more.
+    pub(crate) fn widen(&self, class: SizeClass) {
         if self.keeps {
             self.cache.bins[class.index()].widen(class);
         }
     }
 
-    /// Counts the end of a lease.
-    pub(crate) fn end(&self, owner: Owner, class: SizeClass, bytes: usize) {
-        self.cache.tallies.end(owner, class, bytes);
+    /// Makes room to count for `owner`. False when the system has no memory for it.
+    pub(crate) fn open(&self, owner: Owner) -> bool {
+        self.cache.tallies.open(owner)
+    }
+
+    /// Counts a lease of a block that came from elsewhere. False, and it is not, before [`Inside::open`].
+    #[must_use]
+    pub(crate) fn begin(&self, owner: Owner, class: SizeClass, bytes: usize) -> bool {
+        self.cache.tallies.of(owner).map(|of_owner| of_owner.begin(class, bytes)).is_some()
+    }
+
+    /// Counts the end of a lease. False as of [`Inside::begin`].
+    #[must_use]
+    pub(crate) fn end(&self, owner: Owner, class: SizeClass, bytes: usize) -> bool {
+        self.cache.tallies.of(owner).map(|of_owner| of_owner.end(class, bytes)).is_some()
     }
 }

@@ -5,67 +5,112 @@ use super::{Inside, ThreadCache, local};
 use crate::pool::accounts::Tally;
 use crate::pool::class::SizeClass;
 use crate::pool::core::Core;
+use crate::pool::fallible::Counted;
 use crate::pool::owner::Owner;
-use parking_lot::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
+use crate::pool::sync::{Mutex, MutexGuard, lock};
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 /// A list that only grows: of as many caches as threads used the pool at a time, and the shared one.
 #[derive(Debug)]
 pub(crate) struct Roster {
     /// For threads that have no cache of their own, or whose cache is being visited. Keeps no blocks.
-    shared: Arc<ThreadCache>,
+    shared: Box<ThreadCache>,
     /// Who holds this is inside the shared cache.
     sharing: Mutex<()>,
     /// Who holds this may visit the others, and nobody joins or leaves.
     visiting: Mutex<()>,
     newest: AtomicPtr<ThreadCache>,
+    /// Caches that a fork left half changed, whose content is lost.
+    abandoned: AtomicU64,
     /// Whether the gates are restricted for the limit's sake: to ask each of them would disturb its owner.
     restricted: AtomicBool,
 }
 
 impl Roster {
     pub(crate) fn new() -> Self {
-        let shared = Arc::new(ThreadCache::new(Weak::new(), 0));
-        let newest = AtomicPtr::new(Arc::as_ptr(&shared).cast_mut());
-        Self { shared, sharing: Mutex::new(()), visiting: Mutex::new(()), newest, restricted: AtomicBool::new(false) }
+        let shared = Box::new(ThreadCache::new(Weak::new(), 0));
+        let newest = AtomicPtr::new(std::ptr::from_ref(&*shared).cast_mut());
+        Self {
+            shared,
+            sharing: Mutex::new(()),
+            visiting: Mutex::new(()),
+            newest,
+            abandoned: AtomicU64::new(0),
+            restricted: AtomicBool::new(false),
+        }
     }
 
     /// Newest first, the shared one last.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &ThreadCache> {
-        let at = |cache: &std::sync::atomic::AtomicPtr<ThreadCache>| {
-            // SAFETY: the list holds a reference to each of its caches until it is dropped.
-            unsafe { cache.load(Ordering::Acquire).as_ref() }
-        };
-        std::iter::successors(at(&self.newest), move |cache| at(&cache.next))
+        // SAFETY: the list holds a reference to each of its caches until it is dropped.
+        self.places().map(|cache| unsafe { cache.as_ref() })
     }
 
-    /// A cache for the calling thread: one that a thread left behind, or a new one.
-    pub(super) fn join(&self, core: &Arc<Core>) -> Arc<ThreadCache> {
-        let _visiting = self.visiting.lock();
-        let unowned = |cache: &&ThreadCache| !cache.owned.swap(true, Ordering::Acquire);
-        if let Some(cache) = self.iter().find(unowned) {
-            // SAFETY: the list's caches are all from `Arc::into_raw`, save the shared one, which is never unowned.
-            return unsafe {
-                Arc::increment_strong_count(cache);
-                Arc::from_raw(cache)
-            };
+    fn places(&self) -> impl Iterator<Item = NonNull<ThreadCache>> {
+        let at = |cache: &AtomicPtr<ThreadCache>| NonNull::new(cache.load(Ordering::Acquire));
+        // SAFETY: as in `iter`.
+        std::iter::successors(at(&self.newest), move |cache| at(unsafe { &cache.as_ref().next }))
+    }
+
+    /// A cache for the calling thread: one that a thread left behind, or a new one. `None` when the system has no memory.
+    pub(super) fn join(&self, core: &Arc<Core>) -> Option<Counted<ThreadCache>> {
+        let _visiting = lock(&self.visiting);
+        // SAFETY: as in `iter`.
+        let is_unowned = |cache: &NonNull<ThreadCache>| unsafe { !cache.as_ref().owned.swap(true, Ordering::Acquire) };
+        if let Some(cache) = self.places().find(is_unowned) {
+            // SAFETY: the list's caches are all from `Counted::into_raw`, save the shared one, which is never unowned.
+            return Some(unsafe { Counted::again(cache) });
         }
         // As all the others have it.
         let over_limit = if self.restricted.load(Ordering::Relaxed) { OVER_LIMIT } else { 0 };
         let attention = over_limit | if core.is_closed() { CLOSED } else { 0 };
-        let cache = Arc::new(ThreadCache::new(Arc::downgrade(core), attention));
+        let cache = Counted::try_new(ThreadCache::new(Arc::downgrade(core), attention))?;
         cache.next.store(self.newest.load(Ordering::Acquire), Ordering::Relaxed);
-        self.newest.store(Arc::into_raw(cache.clone()).cast_mut(), Ordering::Release);
-        cache
+        self.newest.store(cache.clone().into_raw().as_ptr(), Ordering::Release);
+        Some(cache)
     }
 
     /// Empties the cache of the calling thread, which is ending, and leaves it to another.
     pub(crate) fn leave(&self, cache: &ThreadCache, mut empty: impl FnMut(&Inside<'_>)) {
         // Against visitors; against its owner it need not be guarded, who is here.
-        let _visiting = self.visiting.lock();
+        let _visiting = lock(&self.visiting);
         empty(&Inside { cache, by_gate: false, keeps: true });
         cache.owned.store(false, Ordering::Release);
+    }
+
+    /// Makes room to count for `owner`, on this thread if possible and in the shared cache in any case, and does `work` in the
+    /// cache of this thread. `None` when the system has no memory for it.
+    pub(crate) fn open<R>(&self, core: &Arc<Core>, owner: Owner, work: impl FnOnce(&Inside<'_>) -> R) -> Option<R> {
+        self.shared.tallies.open(owner).then(|| {
+            self.with(core, |inside| {
+                inside.open(owner);
+                work(inside)
+            })
+        })
+    }
+
+    /// Counts a lease of a block that came from elsewhere. The owner was let in by [`Roster::open`].
+    pub(crate) fn begin(&self, core: &Arc<Core>, owner: Owner, class: SizeClass, bytes: usize) {
+        self.tell(core, owner, |inside| {
+            inside.widen(class);
+            inside.begin(owner, class, bytes)
+        });
+    }
+
+    /// Counts the end of a lease, which somebody began.
+    pub(crate) fn end(&self, core: &Arc<Core>, owner: Owner, class: SizeClass, bytes: usize) {
+        self.tell(core, owner, |inside| inside.end(owner, class, bytes));
+    }
+
+    /// Counts on this thread, or where the system has no memory for that in the shared cache.
+    fn tell(&self, core: &Arc<Core>, owner: Owner, count: impl Fn(&Inside<'_>) -> bool) {
+        if !self.with(core, |inside| inside.open(owner) && count(inside)) {
+            let _sharing = lock(&self.sharing);
+            let is_counted = count(&Inside { cache: &self.shared, by_gate: false, keeps: false });
+            debug_assert!(is_counted, "an owner that leases was let in");
+        }
     }
 
     /// Does `work` in a cache: this thread's, or the shared one.
@@ -75,7 +120,7 @@ impl Roster {
         match own {
             Some(inside) => work(&inside),
             None => {
-                let _sharing = self.sharing.lock();
+                let _sharing = lock(&self.sharing);
                 work(&Inside { cache: &self.shared, by_gate: false, keeps: false })
             }
         }
@@ -83,7 +128,7 @@ impl Roster {
 
     /// Visits every thread's cache. Those threads do without for about a microsecond.
     pub(crate) fn visit(&self, mut each: impl FnMut(&Inside<'_>)) {
-        let _visiting = self.visiting.lock();
+        let _visiting = lock(&self.visiting);
         self.iter().for_each(|cache| cache.gate.raise(VISITED));
         fence_for_visitors();
         for cache in self.iter().filter(|cache| !std::ptr::eq(*cache, &*self.shared)) {
@@ -97,7 +142,7 @@ impl Roster {
     /// Has every thread ask before it leases or keeps a block: from the return of this call on, for good if the pool is
     /// `closing` and otherwise until [`Roster::relax`]. False if a thread did not come out of its cache.
     pub(crate) fn restrict(&self, closing: bool) -> bool {
-        let _visiting = self.visiting.lock();
+        let _visiting = lock(&self.visiting);
         self.restricted.store(true, Ordering::Relaxed);
         self.iter().for_each(|cache| cache.gate.raise(if closing { CLOSED } else { OVER_LIMIT }));
         fence_for_visitors();
@@ -108,7 +153,7 @@ impl Roster {
     /// No more than the limit is held.
     pub(crate) fn relax(&self, is_over_limit: impl Fn() -> bool) {
         if self.restricted.load(Ordering::Relaxed) {
-            let _visiting = self.visiting.lock();
+            let _visiting = lock(&self.visiting);
             if !is_over_limit() {
                 self.restricted.store(false, Ordering::Relaxed);
                 self.iter().for_each(|cache| cache.gate.lower(OVER_LIMIT));
@@ -166,13 +211,58 @@ impl Roster {
     }
 }
 
+/// For a fork: see `fork`.
+impl Roster {
+    /// Keeps visitors out, and threads from joining and leaving.
+    pub(crate) fn hold_visits(&self) -> MutexGuard<'_, ()> {
+        lock(&self.visiting)
+    }
+
+    /// Shuts all owners out, after a heavy fence and [`Roster::wait_at_gates`].
+    pub(crate) fn close_gates(&self) {
+        self.iter().for_each(|cache| cache.gate.raise(VISITED));
+    }
+
+    pub(crate) fn wait_at_gates(&self) {
+        self.iter().for_each(|cache| _ = cache.gate.wait());
+    }
+
+    pub(crate) fn hold_shared(&self) -> MutexGuard<'_, ()> {
+        lock(&self.sharing)
+    }
+
+    pub(crate) fn open_gates(&self) {
+        self.iter().for_each(|cache| cache.gate.lower(VISITED));
+    }
+
+    /// Takes the caches over from threads that are no more. They keep what is in them, for whoever joins next; one that its
+    /// owner was in the middle of is emptied without a look.
+    ///
+    /// # Safety
+    /// The process has this thread only.
+    pub(crate) unsafe fn take_over(&self) {
+        for cache in self.iter().filter(|cache| !std::ptr::eq(*cache, &*self.shared) && !local::is_mine(cache)) {
+            if cache.gate.reopen() {
+                cache.abandon();
+                self.abandoned.fetch_add(1, Ordering::Relaxed);
+            }
+            cache.owned.store(false, Ordering::Relaxed);
+        }
+    }
+
+    /// Caches that a fork found half changed.
+    pub(crate) fn abandoned(&self) -> u64 {
+        self.abandoned.load(Ordering::Relaxed)
+    }
+}
+
 impl Drop for Roster {
     fn drop(&mut self) {
-        let mut at = *self.newest.get_mut();
-        while !std::ptr::eq(at, &*self.shared) {
-            // SAFETY: all but the shared one come from `Arc::into_raw` and are dropped here, once.
-            let cache = unsafe { Arc::from_raw(at) };
-            at = cache.next.load(Ordering::Relaxed);
+        let mut at = NonNull::new(*self.newest.get_mut());
+        while let Some(place) = at.filter(|place| !std::ptr::eq(place.as_ptr(), &*self.shared)) {
+            // SAFETY: all but the shared one come from `Counted::into_raw` and are dropped here, once.
+            let cache = unsafe { Counted::from_raw(place) };
+            at = NonNull::new(cache.next.load(Ordering::Relaxed));
         }
     }
 }
