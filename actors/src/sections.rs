@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::image::{Images, WorkerStats};
 use crate::inference::{Loaded, ModelStats};
-use crate::pool::{OwnerStats, Pool, PublishedPressure};
+use crate::pool::{MisuseCounts, OwnerStats, Pool, PublishedPressure};
 use crate::scheduler::{self, Scheduler};
 use crate::tree::Subsystems;
 
@@ -64,6 +64,12 @@ impl Section for Memory {
             Metric::counter("pool_allocations", "Leases granted", stats.allocations as f64),
             Metric::counter("pool_recycled", "Leases served by a block that was leased before", stats.recycled as f64),
             Metric::counter("pool_failures", "Allocations refused", stats.failures as f64),
+            of_each(
+                Metric::counter("pool_misuse", "Wrong uses of buffers' handles, by kind", 0.0),
+                "kind",
+                &misuse(stats.misuse),
+                |&count| count as f64,
+            ),
             Metric::counter(
                 "leak_dropped_unreleased",
                 "Buffers that had to be released and were only dropped",
@@ -88,6 +94,17 @@ impl Section for Memory {
         };
         owners.map(told).collect()
     }
+}
+
+fn misuse(counts: MisuseCounts) -> Vec<(String, u64)> {
+    let MisuseCounts { use_after_release, double_release, foreign_release, out_of_bounds } = counts;
+    let kinds = [
+        ("use_after_release", use_after_release),
+        ("double_release", double_release),
+        ("foreign_release", foreign_release),
+        ("out_of_bounds", out_of_bounds),
+    ];
+    kinds.map(|(kind, count)| (kind.to_owned(), count)).into()
 }
 
 struct Threads(Scheduler);

@@ -285,6 +285,9 @@ class Pool:
         a leak.
         """
 
+    def release(self, buffer: Buffer) -> bool:
+        """`buffer.release()`, for a program with several runtimes: `ForeignBuffer` if it is another pool's."""
+
     def stats(self) -> PoolStats: ...
     def trim(self) -> Call[int]:
         """Gives idle memory back to the system; the number of bytes."""
@@ -333,6 +336,17 @@ class Buffer:
 
         `InvalidInput` while views live that can."""
 
+    def view(
+        self, start: SupportsIndex = 0, stop: SupportsIndex | None = None, *, readonly: bool = False
+    ) -> BufferView:
+        """The bytes from `start` up to `stop`, without a copy. Both lie within the buffer: `OutOfBounds`, not a
+        shorter view, where they do not."""
+
+    def slice(
+        self, offset: SupportsIndex, nbytes: SupportsIndex, *, readonly: bool = False
+    ) -> BufferView:
+        """`view(offset, offset + nbytes)`."""
+
     def __len__(self) -> int: ...
     @overload
     def __getitem__(self, index: SupportsIndex, /) -> int: ...
@@ -362,6 +376,75 @@ class Buffer:
     def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> npt.NDArray[Any]:
         """As the buffer protocol. numpy asks here when that failed, and so hears of `BufferReleased`."""
 
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None, /
+    ) -> None: ...
+
+@final
+class BufferView:
+    """A part of a buffer: the same memory, bytes like a `Buffer`'s, and a view that pins it.
+
+    Its buffer's memory goes back when this was released or died as well. It may be used after its buffer's
+    release, and not after its own. A view that is `readonly` lets nobody write through it.
+    """
+
+    @property
+    def id(self) -> int:
+        """Of the buffer."""
+
+    @property
+    def offset(self) -> int:
+        """Where it begins in the buffer."""
+
+    @property
+    def nbytes(self) -> int: ...
+    @property
+    def released(self) -> bool: ...
+    @property
+    def readonly(self) -> bool:
+        """Whether it, or its buffer, lets nobody write."""
+
+    def view(
+        self, start: SupportsIndex = 0, stop: SupportsIndex | None = None, *, readonly: bool = False
+    ) -> BufferView:
+        """A part of this part."""
+
+    def slice(
+        self, offset: SupportsIndex, nbytes: SupportsIndex, *, readonly: bool = False
+    ) -> BufferView:
+        """`view(offset, offset + nbytes)`."""
+
+    def release(self) -> None:
+        """Lets go of the buffer. A second call raises `BufferReleased`."""
+
+    def __len__(self) -> int: ...
+    @overload
+    def __getitem__(self, index: SupportsIndex, /) -> int: ...
+    @overload
+    def __getitem__(self, index: slice, /) -> memoryview: ...
+    @overload
+    def __setitem__(self, index: SupportsIndex, value: int, /) -> None: ...
+    @overload
+    def __setitem__(self, index: slice, value: BytesLike, /) -> None: ...
+    def __copy__(self) -> Buffer: ...
+    def __deepcopy__(self, memo: Any, /) -> Buffer: ...
+    def __reduce_ex__(
+        self, protocol: SupportsIndex, /
+    ) -> tuple[type[bytes] | type[bytearray], tuple[Any]]: ...
+    def __dlpack__(
+        self,
+        *,
+        stream: None = None,
+        max_version: tuple[int, int] | None = None,
+        dl_device: tuple[int, int] | None = None,
+        copy: bool | None = None,
+    ) -> CapsuleType: ...
+    def __dlpack_device__(self) -> tuple[int, int]: ...
+    def __buffer__(self, flags: int, /) -> memoryview: ...
+    def __array__(
+        self, dtype: npt.DTypeLike | None = None, copy: bool | None = None
+    ) -> npt.NDArray[Any]: ...
     def __enter__(self) -> Self: ...
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None, /

@@ -63,6 +63,17 @@ class SizeClass(TypedDict):
     """The most buffers of this class that were leased at one time."""
 
 
+class Misuse(TypedDict):
+    """How often handles of buffers were used wrongly. Each was an error where it happened."""
+
+    use_after_release: int
+    double_release: int
+    foreign_release: int
+    """Buffers brought to the pool of another runtime, which is the one that counts them."""
+    out_of_bounds: int
+    """Parts asked for, with `view` or `slice`, that a buffer does not have."""
+
+
 class PoolStats(TypedDict):
     """What `Pool.stats()` answers."""
 
@@ -80,6 +91,7 @@ class PoolStats(TypedDict):
     """Leases that were served from idle memory."""
     memory_pressure: Pressure
     size_classes: list[SizeClass]
+    misuse: Misuse
 
 
 class Times(TypedDict):

@@ -17,6 +17,7 @@ mod errors;
 mod images;
 mod inference;
 mod leaks;
+mod lease;
 mod lending;
 mod logs;
 mod overlap;
@@ -26,6 +27,7 @@ mod runtime;
 mod scheduler;
 mod send;
 mod snapshot;
+mod view;
 mod work;
 
 #[cfg(feature = "mimalloc")]
@@ -57,6 +59,8 @@ mod _native {
     use super::runtime::Runtime;
     #[pymodule_export]
     use super::scheduler::{Job, Scheduler, current_job};
+    #[pymodule_export]
+    use super::view::BufferView;
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ironcliw_actors::pool::{
-    AllocOptions, AllocateWhenFree, LeaseKind, Owner, PoolStats, Pressure, SizeClass, Subscribe, Trim,
+    AllocOptions, AllocateWhenFree, LeaseKind, MisuseCounts, Owner, PoolStats, Pressure, SizeClass, Subscribe, Trim,
 };
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
@@ -80,6 +80,10 @@ impl Pool {
         Ok(Buffer::new(buffer))
     }
 
+    fn release(&self, buffer: &Bound<'_, Buffer>) -> PyResult<bool> {
+        buffer.get().end_in(self.0.subsystems.pool.misuse())
+    }
+
     fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         bridge::settle(py);
         stats(py, &self.0.subsystems.pool.stats(), self.pressure_now())
@@ -151,6 +155,16 @@ pub(crate) fn stats<'py>(py: Python<'py>, stats: &PoolStats, pressure: Pressure)
     dict.set_item("recycled", stats.recycled)?;
     dict.set_item("memory_pressure", pressure.as_str())?;
     dict.set_item("size_classes", classes)?;
+    dict.set_item("misuse", misuse(py, stats.misuse)?)?;
+    Ok(dict)
+}
+
+fn misuse(py: Python<'_>, counts: MisuseCounts) -> PyResult<Bound<'_, PyDict>> {
+    let dict = PyDict::new(py);
+    dict.set_item("use_after_release", counts.use_after_release)?;
+    dict.set_item("double_release", counts.double_release)?;
+    dict.set_item("foreign_release", counts.foreign_release)?;
+    dict.set_item("out_of_bounds", counts.out_of_bounds)?;
     Ok(dict)
 }
 
