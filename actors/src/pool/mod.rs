@@ -46,6 +46,8 @@ mod purge;
 mod queue;
 mod shared;
 mod shelf;
+#[cfg(all(test, ironcliw_shuttle))]
+mod shuttle_tests;
 mod slot;
 mod slots;
 mod stats;

@@ -6,7 +6,7 @@
 
 use super::{Inside, ThreadCache};
 use crate::pool::core::Core;
-use crate::pool::fallible::Counted;
+use crate::pool::fallible::{Counted, try_box};
 use crate::pool::sync::thread_local;
 use std::cell::{Cell, RefCell};
 use std::ptr::null;
@@ -17,13 +17,15 @@ use std::sync::Arc;
 struct Last {
     core: Cell<*const Core>,
     cache: Cell<*const ThreadCache>,
+    /// Whether the destructor of `MINE` is registered.
+    is_registered: Cell<bool>,
 }
 
 /// This thread's caches.
 struct Mine(RefCell<Vec<Counted<ThreadCache>>>);
 
 thread_local! {
-    static LAST: Last = const { Last { core: Cell::new(null()), cache: Cell::new(null()) } };
+    static LAST: Last = const { Last { core: Cell::new(null()), cache: Cell::new(null()), is_registered: Cell::new(false) } };
     static MINE: Mine = const { Mine(RefCell::new(Vec::new())) };
 }
 
@@ -65,6 +67,9 @@ pub(crate) fn enter(core: *const Core) -> Option<Inside<'static>> {
 #[cold]
 pub(super) fn attach(core: &Arc<Core>) -> bool {
     let address = Arc::as_ptr(core);
+    if !can_register() {
+        return false;
+    }
     MINE.try_with(|mine| {
         let mut mine = mine.0.borrow_mut();
         let found = mine.iter().find(|cache| cache.core.as_ptr() == address).cloned();
@@ -85,6 +90,16 @@ pub(super) fn attach(core: &Arc<Core>) -> bool {
         true
     })
     .unwrap_or(false)
+}
+
+/// Whether the system has memory to register a destructor: glibc ends the process where it has not. What is taken and given
+/// back here is what it then finds, on the same thread: more than glibc keeps for requests of just this size.
+fn can_register() -> bool {
+    LAST.with(|last| {
+        let can = last.is_registered.get() || try_box([0_u8; 4096]).is_some();
+        last.is_registered.set(can);
+        can
+    })
 }
 
 /// Whether this thread has that cache.
