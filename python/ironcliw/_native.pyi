@@ -20,6 +20,7 @@ Rules that hold everywhere:
   `InvalidInput`.
 """
 
+import builtins
 from asyncio import TimerHandle
 from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
 from contextvars import Context
@@ -68,6 +69,7 @@ __all__ = [
     "ActorContext",
     "ActorRef",
     "Buffer",
+    "BufferView",
     "Call",
     "Images",
     "Inference",
@@ -286,7 +288,7 @@ class Pool:
         """
 
     def release(self, buffer: Buffer) -> bool:
-        """`buffer.release()`, for a program with several runtimes: `ForeignBuffer` if it is another pool's."""
+        """`buffer.release()`; `ForeignBuffer` if it is of another runtime's pool."""
 
     def stats(self) -> PoolStats: ...
     def trim(self) -> Call[int]:
@@ -337,27 +339,26 @@ class Buffer:
         `InvalidInput` while views live that can."""
 
     def view(
-        self, start: SupportsIndex = 0, stop: SupportsIndex | None = None, *, readonly: bool = False
+        self, start: SupportsIndex | None = None, stop: SupportsIndex | None = None, *, readonly: bool = False
     ) -> BufferView:
-        """The bytes from `start` up to `stop`, without a copy. Both lie within the buffer: `OutOfBounds`, not a
-        shorter view, where they do not."""
+        """The bytes from `start` up to `stop`, without a copy.
 
-    def slice(
-        self, offset: SupportsIndex, nbytes: SupportsIndex, *, readonly: bool = False
-    ) -> BufferView:
+        Where the buffer does not have them all: `OutOfBounds`, not a shorter view."""
+
+    def slice(self, offset: SupportsIndex, nbytes: SupportsIndex, *, readonly: bool = False) -> BufferView:
         """`view(offset, offset + nbytes)`."""
 
     def __len__(self) -> int: ...
     @overload
     def __getitem__(self, index: SupportsIndex, /) -> int: ...
     @overload
-    def __getitem__(self, index: slice, /) -> memoryview:
+    def __getitem__(self, index: builtins.slice, /) -> memoryview:
         """A slice is a `memoryview`: the same memory, no lease of its own."""
 
     @overload
     def __setitem__(self, index: SupportsIndex, value: int, /) -> None: ...
     @overload
-    def __setitem__(self, index: slice, value: BytesLike, /) -> None: ...
+    def __setitem__(self, index: builtins.slice, value: BytesLike, /) -> None: ...
     def __copy__(self) -> Self: ...
     def __deepcopy__(self, memo: Any, /) -> Self: ...
     def __reduce_ex__(
@@ -406,13 +407,11 @@ class BufferView:
         """Whether it, or its buffer, lets nobody write."""
 
     def view(
-        self, start: SupportsIndex = 0, stop: SupportsIndex | None = None, *, readonly: bool = False
+        self, start: SupportsIndex | None = None, stop: SupportsIndex | None = None, *, readonly: bool = False
     ) -> BufferView:
         """A part of this part."""
 
-    def slice(
-        self, offset: SupportsIndex, nbytes: SupportsIndex, *, readonly: bool = False
-    ) -> BufferView:
+    def slice(self, offset: SupportsIndex, nbytes: SupportsIndex, *, readonly: bool = False) -> BufferView:
         """`view(offset, offset + nbytes)`."""
 
     def release(self) -> None:
@@ -422,11 +421,11 @@ class BufferView:
     @overload
     def __getitem__(self, index: SupportsIndex, /) -> int: ...
     @overload
-    def __getitem__(self, index: slice, /) -> memoryview: ...
+    def __getitem__(self, index: builtins.slice, /) -> memoryview: ...
     @overload
     def __setitem__(self, index: SupportsIndex, value: int, /) -> None: ...
     @overload
-    def __setitem__(self, index: slice, value: BytesLike, /) -> None: ...
+    def __setitem__(self, index: builtins.slice, value: BytesLike, /) -> None: ...
     def __copy__(self) -> Buffer: ...
     def __deepcopy__(self, memo: Any, /) -> Buffer: ...
     def __reduce_ex__(
@@ -442,9 +441,7 @@ class BufferView:
     ) -> CapsuleType: ...
     def __dlpack_device__(self) -> tuple[int, int]: ...
     def __buffer__(self, flags: int, /) -> memoryview: ...
-    def __array__(
-        self, dtype: npt.DTypeLike | None = None, copy: bool | None = None
-    ) -> npt.NDArray[Any]: ...
+    def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> npt.NDArray[Any]: ...
     def __enter__(self) -> Self: ...
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None, /

@@ -19,6 +19,9 @@
 //! block is found and where it returns to; `purge`: how free memory goes back to the system. [`Pool`] and [`Buffer`] are
 //! the handles.
 
+// Where forks are not looked after, nothing uses what only they need.
+#![cfg_attr(not(all(target_os = "linux", not(any(ironcliw_loom, ironcliw_shuttle)))), allow(dead_code))]
+
 mod accounts;
 mod actor;
 mod block;
