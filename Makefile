@@ -67,7 +67,7 @@ VALGRIND_SKIPS := --skip fork --skip impossible --skip huge --skip no_system_hol
 valgrind: ## run the pool's and the leak tracker's tests under memcheck (Linux)
 	@command -v valgrind > /dev/null || { echo 'make valgrind needs valgrind' >&2; exit 1; }
 	$(CARGO) test --locked -p ironcliw-actors --lib \
-	--config "target.'cfg(unix)'.runner = ['valgrind', '-q', '--error-exitcode=99', '--leak-check=full', '--errors-for-leak-kinds=definite', '--fair-sched=yes']" \
+	--config "target.'cfg(unix)'.runner = ['valgrind', '-q', '--error-exitcode=99', '--leak-check=full', '--show-leak-kinds=definite', '--errors-for-leak-kinds=definite', '--fair-sched=yes']" \
 	-- --test-threads=1 $(VALGRIND_SKIPS) pool:: leak::
 
 shuttle: ## run random schedules of whole programs through the pool

@@ -110,7 +110,7 @@ impl Tallies {
     }
 
     fn get(&self, owner: Owner) -> Option<&OfOwner> {
-        Some(self.pages[owner.index() / PAGE].get()?[owner.index() % PAGE].get()?)
+        self.pages[owner.index() / PAGE].get()?[owner.index() % PAGE].get()
     }
 
     /// Whether this thread ever counted anything for `owner`.
