@@ -75,6 +75,11 @@ impl Bin {
         self.room.store(depth_of(class) as u32, Relaxed);
     }
 
+    /// Forgets the blocks.
+    pub(super) fn abandon(&self) {
+        self.len.store(0, Relaxed);
+    }
+
     #[inline(always)]
     pub(super) fn len(&self) -> usize {
         self.len.load(Relaxed) as usize
