@@ -9,7 +9,7 @@ use shuttle::rand::Rng;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 
-const SCHEDULES: usize = 400;
+const SCHEDULES: usize = 20_000;
 const STEPS: usize = 12;
 /// Small and large: with magazines of eight blocks and of one, and one that is looked for in others' caches.
 const SIZES: [usize; 3] = [64, 70_000, 3 << 20];

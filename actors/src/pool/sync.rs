@@ -7,7 +7,7 @@
 #[cfg(not(any(ironcliw_loom, ironcliw_shuttle)))]
 mod imp {
     pub(crate) use ironcliw::fence::{heavy, light};
-    pub(crate) use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+    pub(crate) use std::sync::atomic::{AtomicU8, AtomicU32, AtomicUsize, Ordering};
     pub(crate) use std::sync::{Mutex, MutexGuard};
     pub(crate) use std::thread_local;
 
@@ -20,6 +20,8 @@ mod imp {
 #[cfg(ironcliw_loom)]
 mod imp {
     pub(crate) use loom::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+    /// Of the bins, which loom is not shown.
+    pub(crate) use std::sync::atomic::AtomicU32;
     pub(crate) use std::sync::{Mutex, MutexGuard};
     pub(crate) use std::thread_local;
 
@@ -41,7 +43,7 @@ mod imp {
 /// consistent, so that the fences have nothing to do.
 #[cfg(ironcliw_shuttle)]
 mod imp {
-    pub(crate) use shuttle::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+    pub(crate) use shuttle::sync::atomic::{AtomicU8, AtomicU32, AtomicUsize, Ordering};
     pub(crate) use shuttle::sync::{Mutex, MutexGuard};
     pub(crate) use shuttle::thread_local;
 
@@ -56,7 +58,9 @@ mod imp {
 
 use std::sync::{PoisonError, TryLockError};
 
-pub(crate) use imp::{AtomicU8, AtomicUsize, Mutex, MutexGuard, Ordering, heavy, light, pause, thread_local};
+pub(crate) use imp::{
+    AtomicU8, AtomicU32, AtomicUsize, Mutex, MutexGuard, Ordering, heavy, light, pause, thread_local,
+};
 
 /// Takes a lock whose content is whole at every step, so that a panic elsewhere does not spoil it.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -7,7 +7,8 @@
 use super::super::block::Block;
 use super::super::class::SizeClass;
 use super::super::slot::Slot;
-use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering::Relaxed};
+use super::super::sync::AtomicU32;
+use std::sync::atomic::{AtomicPtr, Ordering::Relaxed};
 
 /// Blocks that go from a thread to the shelf or back at a time, at most: a cache line of pointers.
 pub(crate) const MAGAZINE: usize = 8;

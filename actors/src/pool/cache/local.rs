@@ -40,8 +40,9 @@ impl Drop for Mine {
     }
 }
 
+/// `LAST` has no destructor and so is never gone, which `try_with` finds out at no cost; under shuttle it may be.
 fn forget_last() {
-    LAST.with(|last| {
+    _ = LAST.try_with(|last| {
         last.core.set(null());
         last.cache.set(null());
     });
@@ -50,7 +51,7 @@ fn forget_last() {
 /// This thread's cache of that pool, if it has one, nobody visits it, and it need not ask first.
 #[inline(always)]
 pub(crate) fn enter(core: *const Core) -> Option<Inside<'static>> {
-    LAST.with(|last| {
+    LAST.try_with(|last| {
         if last.core.get() != core {
             return None;
         }
@@ -60,6 +61,7 @@ pub(crate) fn enter(core: *const Core) -> Option<Inside<'static>> {
         let cache = unsafe { &*last.cache.get() };
         cache.gate.enter().then_some(Inside { cache, by_gate: true, keeps: true })
     })
+    .ok()?
 }
 
 /// Makes this pool the one that was used last, with a cache if the thread has none. False if the thread is ending, or if
@@ -95,11 +97,12 @@ pub(super) fn attach(core: &Arc<Core>) -> bool {
 /// Whether the system has memory to register a destructor: glibc ends the process where it has not. What is taken and given
 /// back here is what it then finds, on the same thread: more than glibc keeps for requests of just this size.
 fn can_register() -> bool {
-    LAST.with(|last| {
+    LAST.try_with(|last| {
         let can = last.is_registered.get() || try_box([0_u8; 4096]).is_some();
         last.is_registered.set(can);
         can
     })
+    .unwrap_or(false)
 }
 
 /// Whether this thread has that cache.
