@@ -79,6 +79,13 @@ impl Admission {
         !self.is_needed() && self.pending == 0
     }
 
+    /// Whether nothing is leased, granted or waited for, as far as this knows.
+    #[cfg(all(test, ironcliw_shuttle))]
+    pub(crate) fn is_idle(&self) -> bool {
+        let is_free = self.common == 0 && self.groups.committed() == self.groups.reserved();
+        self.may_stop() && (is_free || !self.strict)
+    }
+
     /// Begins to count, from what every owner has.
     pub(crate) fn start(&mut self, live: impl Iterator<Item = (Owner, usize)>) {
         self.strict = true;
