@@ -27,8 +27,8 @@ FEATURES := python-bindings,simd-accel python-bindings,mimalloc python-bindings,
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help build run test test-rust test-python loom asan lint lint-rust lint-python fmt doc features bench bench-actors \
-	bench-await bench-memory bench-malloc soak wheel sdist test-wheel test-sdist clean
+.PHONY: help build run test test-rust test-python loom shuttle asan valgrind fuzz lint lint-rust lint-python fmt doc features \
+	bench bench-actors bench-await bench-memory bench-malloc soak wheel sdist test-wheel test-sdist clean
 
 help: ## list the targets
 	@echo 'make TARGET [PYTHON=python3.12] [IMAGES=folder]'
@@ -60,6 +60,34 @@ asan: ## run the runtime's and the pool's tests under AddressSanitizer and LeakS
 	$(CARGO) test --locked -p ironcliw --lib --tests --target x86_64-unknown-linux-gnu --target-dir target/asan
 	RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address CARGO_PROFILE_DEV_DEBUG=line-tables-only CARGO_INCREMENTAL=0 \
 	$(CARGO) test --locked -p ironcliw-actors --lib --target x86_64-unknown-linux-gnu --target-dir target/asan -- pool leak
+
+# What is left out takes minutes there, and is run by `make asan`: property tests, load, forks of busy parents, gigabytes, and
+# whatever reads a backtrace, for which it parses the debug information of the whole program.
+VALGRIND_SKIPS := --skip fork --skip impossible --skip huge --skip no_system_holds --skip model --skip every_count \
+	--skip never_share --skip compete --skip a_change_of_level --skip levels_choose --skip no_leak_at_any_level \
+	--skip every_leak_level --skip tiny_channel --skip never_wrong
+
+valgrind: ## run the pool's and the leak tracker's tests under memcheck (Linux)
+	@command -v valgrind > /dev/null || { echo 'make valgrind needs valgrind' >&2; exit 1; }
+	$(CARGO) test --locked -p ironcliw-actors --lib \
+	--config "target.'cfg(unix)'.runner = ['valgrind', '-q', '--error-exitcode=99', '--leak-check=full', '--show-leak-kinds=definite', '--errors-for-leak-kinds=definite', '--fair-sched=yes']" \
+	-- --test-threads=1 $(VALGRIND_SKIPS) pool:: leak::
+
+shuttle: ## run random schedules of whole programs through the pool
+	RUSTFLAGS='--cfg ironcliw_shuttle' CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS=true \
+	$(CARGO) test --release --locked -p ironcliw-actors --lib --no-default-features --target-dir target/shuttle shuttle
+
+# What cargo-fuzz sets, so that it need not be installed.
+FUZZ_FLAGS := -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
+	-Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
+	-Cllvm-args=-sanitizer-coverage-trace-compares --cfg fuzzing -Zsanitizer=address -Cdebug-assertions
+TIME ?= 60
+
+fuzz: ## run random programs against the pool's model for TIME seconds (Linux on x86-64, with a C++ compiler)
+	@mkdir -p target/fuzz/corpus
+	RUSTC_BOOTSTRAP=1 CARGO_INCREMENTAL=0 RUSTFLAGS='$(FUZZ_FLAGS)' \
+	$(CARGO) run --release --manifest-path actors/fuzz/Cargo.toml --target x86_64-unknown-linux-gnu --target-dir target/fuzz \
+	--bin pool -- -max_total_time=$(TIME) -artifact_prefix=target/fuzz/ -timeout=30 target/fuzz/corpus actors/fuzz/corpus/pool
 
 lint: lint-rust lint-python ## check format, lints, types and docs; a warning is an error
 

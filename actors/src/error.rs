@@ -52,6 +52,22 @@ pub enum Error {
         /// The lease's id.
         id: u64,
     },
+    /// A buffer was brought to another pool than its own.
+    #[error("buffer {id} belongs to another pool")]
+    ForeignBuffer {
+        /// The lease's id.
+        id: u64,
+    },
+    /// A part was asked for that the bytes do not have.
+    #[error("bytes {start} to {stop} of {len}")]
+    OutOfBounds {
+        /// Where it was to begin.
+        start: usize,
+        /// Where it was to end.
+        stop: usize,
+        /// Bytes that there are.
+        len: usize,
+    },
     /// As many jobs wait for this pool of threads as may wait.
     #[error("the queue of pool {pool} is full ({capacity} jobs)")]
     QueueFull {

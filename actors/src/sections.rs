@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::image::{Images, WorkerStats};
 use crate::inference::{Loaded, ModelStats};
 use crate::leak::{LeakKind, Tracker};
-use crate::pool::{OwnerStats, Pool, PublishedPressure};
+use crate::pool::{MisuseCounts, OwnerStats, Pool, PublishedPressure};
 use crate::scheduler::{self, Scheduler};
 use crate::snapshot::Observer;
 use crate::tree::Subsystems;
@@ -129,6 +129,12 @@ impl Section for Memory {
                 &reservations,
                 |reservation| reservation.reserved_bytes as f64,
             ),
+            of_each(
+                Metric::counter("pool_misuse", "Wrong uses of buffers' handles, by kind", 0.0),
+                "kind",
+                &misuse(stats.misuse),
+                |&count| count as f64,
+            ),
             Metric::counter(
                 "leak_dropped_unreleased",
                 "Buffers that had to be released and were only dropped",
@@ -168,6 +174,17 @@ impl Memory {
         let metric = Metric::gauge("leak_known", "Leaks known at the last check, by kind", 0.0);
         Metric { samples: kinds.map(sample).collect(), ..metric }
     }
+}
+
+fn misuse(counts: MisuseCounts) -> Vec<(String, u64)> {
+    let MisuseCounts { use_after_release, double_release, foreign_release, out_of_bounds } = counts;
+    let kinds = [
+        ("use_after_release", use_after_release),
+        ("double_release", double_release),
+        ("foreign_release", foreign_release),
+        ("out_of_bounds", out_of_bounds),
+    ];
+    kinds.map(|(kind, count)| (kind.to_owned(), count)).into()
 }
 
 struct Threads(Scheduler);

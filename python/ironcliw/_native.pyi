@@ -20,6 +20,7 @@ Rules that hold everywhere:
   `InvalidInput`.
 """
 
+import builtins
 from asyncio import TimerHandle
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Mapping, Sequence
 from contextvars import Context
@@ -78,6 +79,7 @@ __all__ = [
     "ActorContext",
     "ActorRef",
     "Buffer",
+    "BufferView",
     "Call",
     "Images",
     "Inference",
@@ -312,6 +314,9 @@ class Pool:
         a leak.
         """
 
+    def release(self, buffer: Buffer) -> bool:
+        """`buffer.release()`; `ForeignBuffer` if it is of another runtime's pool."""
+
     def stats(self) -> PoolStats: ...
     def snapshot(self) -> PoolSnapshot:
         """Who holds what, exact by owner and class, with the recorded leases and the last ten minutes: to be
@@ -476,17 +481,27 @@ class Buffer:
 
         `InvalidInput` while views live that can."""
 
+    def view(
+        self, start: SupportsIndex | None = None, stop: SupportsIndex | None = None, *, readonly: bool = False
+    ) -> BufferView:
+        """The bytes from `start` up to `stop`, without a copy.
+
+        Where the buffer does not have them all: `OutOfBounds`, not a shorter view."""
+
+    def slice(self, offset: SupportsIndex, nbytes: SupportsIndex, *, readonly: bool = False) -> BufferView:
+        """`view(offset, offset + nbytes)`."""
+
     def __len__(self) -> int: ...
     @overload
     def __getitem__(self, index: SupportsIndex, /) -> int: ...
     @overload
-    def __getitem__(self, index: slice, /) -> memoryview:
+    def __getitem__(self, index: builtins.slice, /) -> memoryview:
         """A slice is a `memoryview`: the same memory, no lease of its own."""
 
     @overload
     def __setitem__(self, index: SupportsIndex, value: int, /) -> None: ...
     @overload
-    def __setitem__(self, index: slice, value: BytesLike, /) -> None: ...
+    def __setitem__(self, index: builtins.slice, value: BytesLike, /) -> None: ...
     def __copy__(self) -> Self: ...
     def __deepcopy__(self, memo: Any, /) -> Self: ...
     def __reduce_ex__(
@@ -505,6 +520,74 @@ class Buffer:
     def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> npt.NDArray[Any]:
         """As the buffer protocol. numpy asks here when that failed, and so hears of `BufferReleased`."""
 
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None, /
+    ) -> None: ...
+
+@final
+class BufferView:
+    """A part of a buffer: the same memory, bytes like a `Buffer`'s, and a view that pins it.
+
+    Its buffer's memory goes back when this was released or died as well. It may be used after its buffer's
+    release, and not after its own. A view that is `readonly` lets nobody write through it.
+    """
+
+    @property
+    def id(self) -> int:
+        """Of the buffer."""
+
+    @property
+    def offset(self) -> int:
+        """Where it begins in the buffer."""
+
+    @property
+    def nbytes(self) -> int: ...
+    @property
+    def released(self) -> bool: ...
+    @property
+    def readonly(self) -> bool:
+        """Whether it, or its buffer, lets nobody write."""
+
+    def view(
+        self, start: SupportsIndex | None = None, stop: SupportsIndex | None = None, *, readonly: bool = False
+    ) -> BufferView:
+        """A part of this part."""
+
+    def slice(self, offset: SupportsIndex, nbytes: SupportsIndex, *, readonly: bool = False) -> BufferView:
+        """`view(offset, offset + nbytes)`."""
+
+    def touch(self, hint: str | None = None) -> None:
+        """As `Buffer.touch`."""
+
+    def release(self) -> None:
+        """Lets go of the buffer. A second call raises `BufferReleased`."""
+
+    def __len__(self) -> int: ...
+    @overload
+    def __getitem__(self, index: SupportsIndex, /) -> int: ...
+    @overload
+    def __getitem__(self, index: builtins.slice, /) -> memoryview: ...
+    @overload
+    def __setitem__(self, index: SupportsIndex, value: int, /) -> None: ...
+    @overload
+    def __setitem__(self, index: builtins.slice, value: BytesLike, /) -> None: ...
+    def __copy__(self) -> Buffer: ...
+    def __deepcopy__(self, memo: Any, /) -> Buffer: ...
+    def __reduce_ex__(
+        self, protocol: SupportsIndex, /
+    ) -> tuple[type[bytes] | type[bytearray], tuple[Any]]: ...
+    def __dlpack__(
+        self,
+        *,
+        stream: None = None,
+        max_version: tuple[int, int] | None = None,
+        dl_device: tuple[int, int] | None = None,
+        copy: bool | None = None,
+    ) -> CapsuleType: ...
+    def __dlpack_device__(self) -> tuple[int, int]: ...
+    def __buffer__(self, flags: int, /) -> memoryview: ...
+    def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> npt.NDArray[Any]: ...
     def __enter__(self) -> Self: ...
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None, /

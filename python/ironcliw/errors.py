@@ -20,10 +20,12 @@ __all__ = [
     "DeadlineExceeded",
     "DecodeError",
     "Error",
+    "ForeignBuffer",
     "InvalidInput",
     "LeakError",
     "MailboxFull",
     "ModelError",
+    "OutOfBounds",
     "PoolExhausted",
     "RuntimeClosed",
     "StartFailed",
@@ -64,6 +66,14 @@ class BufferReleased(Error, ValueError):
 
 class InvalidInput(Error, ValueError):
     """An argument that no implementation could honour: a shape, a dtype, a size, a name."""
+
+
+class ForeignBuffer(InvalidInput):
+    """The buffer belongs to the pool of another runtime."""
+
+
+class OutOfBounds(InvalidInput, IndexError):
+    """A part was asked for that the buffer does not have."""
 
 
 class ModelError(Error, ValueError):

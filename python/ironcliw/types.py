@@ -124,6 +124,8 @@ class PressureStats(TypedDict):
     """Leases that need new memory are refused now, save small ones."""
     refused: int
     """Leases that were refused for it."""
+
+
 class SoftLimit(TypedDict):
     """The watermarks of the pool's limit."""
 
@@ -160,6 +162,17 @@ class MemoryReservation(TypedDict):
     """Bytes that it leases."""
 
 
+class Misuse(TypedDict):
+    """How often handles of buffers were used wrongly. Each was an error where it happened."""
+
+    use_after_release: int
+    double_release: int
+    foreign_release: int
+    """Buffers brought to the pool of another runtime, which is the one that counts them."""
+    out_of_bounds: int
+    """Parts asked for, with `view` or `slice`, that a buffer does not have."""
+
+
 class PoolStats(TypedDict):
     """What `Pool.stats()` answers."""
 
@@ -185,6 +198,7 @@ class PoolStats(TypedDict):
     memory_pressure: Pressure
     pressure: PressureStats
     size_classes: list[SizeClass]
+    misuse: Misuse
 
 
 class Times(TypedDict):

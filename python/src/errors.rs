@@ -20,6 +20,8 @@ pub(crate) mod classes {
     import_exception!(ironcliw.errors, StartFailed);
     import_exception!(ironcliw.errors, PoolExhausted);
     import_exception!(ironcliw.errors, BufferReleased);
+    import_exception!(ironcliw.errors, ForeignBuffer);
+    import_exception!(ironcliw.errors, OutOfBounds);
     import_exception!(ironcliw.errors, InvalidInput);
     import_exception!(ironcliw.errors, ModelError);
     import_exception!(ironcliw.errors, DecodeError);
@@ -42,6 +44,8 @@ pub(crate) fn to_py_err(error: impl Into<ironcliw_actors::Error>) -> PyErr {
         Error::Model(_) => classes::ModelError::new_err(message),
         Error::PoolExhausted { .. } | Error::MemoryPressure { .. } => classes::PoolExhausted::new_err(message),
         Error::BufferReleased { .. } => classes::BufferReleased::new_err(message),
+        Error::ForeignBuffer { .. } => classes::ForeignBuffer::new_err(message),
+        Error::OutOfBounds { .. } => classes::OutOfBounds::new_err(message),
         Error::Runtime(error) => runtime_error(&error, message),
         _ => classes::Error::new_err(message),
     }

@@ -20,6 +20,7 @@ mod holdings;
 mod images;
 mod inference;
 mod leaks;
+mod lease;
 mod lending;
 mod logs;
 mod measure;
@@ -31,6 +32,7 @@ mod runtime;
 mod scheduler;
 mod send;
 mod snapshot;
+mod view;
 mod work;
 
 /// The native module.
@@ -64,6 +66,8 @@ mod _native {
     use super::runtime::Runtime;
     #[pymodule_export]
     use super::scheduler::{Job, Scheduler, current_job};
+    #[pymodule_export]
+    use super::view::BufferView;
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

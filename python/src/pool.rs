@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use ironcliw_actors::pool::{
-    AllocOptions, AllocateWhenFree, LeaseKind, PoolStats, Pressure, PressureStats, Reservation, SetLimit, SizeClass,
-    Subscribe, Trim,
+    AllocOptions, AllocateWhenFree, LeaseKind, MisuseCounts, PoolStats, Pressure, PressureStats, Reservation, SetLimit,
+    SizeClass, Subscribe, Trim,
 };
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
@@ -80,6 +80,10 @@ impl Pool {
         let options = AllocOptions { zeroed, kind, record: tracked, ..AllocOptions::default() };
         let leased = subsystems.pool.allocate_from(len, caller::owner(py), options, |level| caller::origin(py, level));
         leased.map(Buffer::new).map_err(to_py_err)
+    }
+
+    fn release(&self, buffer: &Bound<'_, Buffer>) -> PyResult<bool> {
+        buffer.get().end_in(self.0.subsystems.pool.misuse())
     }
 
     fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
@@ -236,6 +240,16 @@ pub(crate) fn stats<'py>(
     dict.set_item("memory_pressure", level.as_str())?;
     dict.set_item("pressure", pressure::stats(py, of_pressure)?)?;
     dict.set_item("size_classes", classes)?;
+    dict.set_item("misuse", misuse(py, stats.misuse)?)?;
+    Ok(dict)
+}
+
+fn misuse(py: Python<'_>, counts: MisuseCounts) -> PyResult<Bound<'_, PyDict>> {
+    let dict = PyDict::new(py);
+    dict.set_item("use_after_release", counts.use_after_release)?;
+    dict.set_item("double_release", counts.double_release)?;
+    dict.set_item("foreign_release", counts.foreign_release)?;
+    dict.set_item("out_of_bounds", counts.out_of_bounds)?;
     Ok(dict)
 }
 

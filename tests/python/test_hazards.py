@@ -633,3 +633,65 @@ for method in METHODS:
     else: raise AssertionError(method)
 """
     assert prints(CRASHES + program) == "[] degraded True\n"
+
+
+# Buffers and forks
+
+
+@fork
+@pytest.mark.parametrize("way", ["os.fork", "multiprocessing"])
+def test_a_child_of_a_busy_parent_uses_and_releases_the_buffers_it_inherits(way: str) -> None:
+    program = """
+import multiprocessing
+rt = ironcliw.Runtime(image_workers=2)
+over = threading.Event()
+
+def hammer(n):
+    while not over.is_set():
+        held = [rt.pool.try_allocate(n * (1 + turn % 5), zeroed=False) for turn in range(20)]
+        held[0].view(1, 9).release()
+        if n > 50_000: rt.pool.trim().result(timeout=20)
+
+def child(turn):
+    buffer, view = inherited[turn]
+    assert bytes(view) == b"abcd" and not np.asarray(buffer)[100:].any()
+    twin = copy.copy(buffer)
+    view.release(); buffer.release()
+    assert bytes(twin)[:4] == b"abcd"
+    twin.release()
+    try: rt.pool.try_allocate(64)
+    except ironcliw.RuntimeClosed: pass
+    else: raise AssertionError("a runtime without threads leased")
+    if turn % 8 == 0:
+        with ironcliw.Runtime(image_workers=1, scheduler_threads=1) as own:
+            own.pool.try_allocate(1 << 20).release()
+            own.pool.trim().result(timeout=20)
+
+import copy
+inherited = []
+for _ in range(24):
+    buffer = rt.pool.try_allocate(5000)
+    buffer[:4] = b"abcd"
+    inherited.append((buffer, buffer.view(0, 4)))
+threads = [threading.Thread(target=hammer, args=(n,)) for n in (64, 5000, 70_000)]
+for thread in threads: thread.start()
+codes = []
+for turn in range(24):
+    if sys.argv[1] == "multiprocessing":
+        process = multiprocessing.get_context("fork").Process(target=child, args=(turn,))
+        process.start(); process.join(30)
+        codes.append(process.exitcode)
+    else:
+        pid = os.fork()
+        if pid == 0:
+            signal.alarm(30)
+            code = 1
+            try: child(turn); code = 0
+            finally: os._exit(code)
+        codes.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+over.set()
+for thread in threads: thread.join()
+print(set(codes))
+rt.close().result(timeout=20)
+"""
+    assert prints("warnings.simplefilter('ignore')\n" + program, way) == "{0}\n"

@@ -5,10 +5,9 @@
 //! program with endlessly many different stacks has one a record.
 
 use super::stack::{Frame, Stack};
-use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 const SHARDS: usize = 16;
 /// 16,384 in all, of about 200 bytes: 3 MB.
@@ -18,6 +17,16 @@ const SHARD_MAX: usize = 1024;
 type Shard = HashMap<u64, Arc<Stack>, BuildHasherDefault<Hashed>>;
 
 static STACKS: [Mutex<Shard>; SHARDS] = [const { Mutex::new(HashMap::with_hasher(BuildHasherDefault::new())) }; SHARDS];
+
+/// A shard, which is whole at every step.
+fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
+    shard.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Keeps the stacks as they are: for a fork.
+pub(crate) fn hold() -> impl Sized + 'static + use<> {
+    STACKS.each_ref().map(lock)
+}
 
 /// Passes on what is a hash already.
 #[derive(Default)]
@@ -41,7 +50,7 @@ impl Hasher for Hashed {
 pub(super) fn intern(addresses: &[usize], foreign: Vec<Arc<Frame>>) -> Arc<Stack> {
     let hash = hash(addresses, &foreign);
     // The map uses the upper seven bits and the lower ones.
-    let mut shard = STACKS[(hash >> 32) as usize % SHARDS].lock();
+    let mut shard = lock(&STACKS[(hash >> 32) as usize % SHARDS]);
     if let Some(known) = shard.get(&hash) {
         return if is_equal(known, addresses, &foreign) { known.clone() } else { Arc::new(made(addresses, foreign)) };
     }
@@ -100,6 +109,6 @@ mod tests {
         for n in 0..4 * SHARDS * SHARD_MAX {
             intern(&[n, 77], Vec::new());
         }
-        assert!(STACKS.iter().all(|shard| shard.lock().len() <= SHARD_MAX));
+        assert!(STACKS.iter().all(|shard| lock(shard).len() <= SHARD_MAX));
     }
 }

@@ -19,11 +19,14 @@
 //!
 //! Start reading at `ledger`.
 
+// Where forks are not looked after (`pool/fork.rs`), nothing uses what only they need.
+#![cfg_attr(not(all(target_os = "linux", not(any(ironcliw_loom, ironcliw_shuttle)))), allow(dead_code))]
+
 mod actor;
 mod event;
 mod group;
 mod growth;
-mod interner;
+pub(crate) mod interner;
 mod ledger;
 mod level;
 mod origin;

@@ -11,13 +11,14 @@ use super::stack::Stack;
 use super::touch::{Touch, Touches};
 use super::waiting::Waiting;
 use crate::pool::LeaseId;
+use crate::pool::fallible::try_box;
+use crate::pool::sync::{Mutex, MutexGuard, lock};
 use crate::{Error, Result};
 use crossbeam_channel::{Receiver, Sender};
 use crossbeam_utils::CachePadded;
-use parking_lot::Mutex;
 use std::num::NonZeroU32;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
 /// Events on their way at most: about a megabyte of them.
@@ -57,6 +58,8 @@ pub struct Recorder {
     scopes: Mutex<u32>,
     pace_watcher: OnceLock<PaceWatcher>,
     waiting: Waiting,
+    /// This is the child of a fork: what the channel was in the middle of nobody knows, and nobody drains it.
+    is_orphan: AtomicBool,
     sender: Sender<Event>,
     receiver: Receiver<Event>,
     recorded: CachePadded<AtomicU64>,
@@ -92,6 +95,7 @@ impl Recorder {
             scopes: Mutex::new(0),
             pace_watcher: OnceLock::new(),
             waiting: Waiting::new(),
+            is_orphan: AtomicBool::new(false),
             sender,
             receiver,
             recorded: CachePadded::default(),
@@ -113,7 +117,7 @@ impl Recorder {
 
     /// Changes what the pace follows from, and the pace, one change at a time.
     fn change(&self, change: impl FnOnce(&mut u32)) {
-        let mut scopes = self.scopes.lock();
+        let mut scopes = lock(&self.scopes);
         change(&mut scopes);
         let pace = match self.level() {
             _ if *scopes > 0 => 1,
@@ -159,7 +163,7 @@ impl Recorder {
 
     /// Scopes that are open.
     pub fn scopes(&self) -> u32 {
-        *self.scopes.lock()
+        *lock(&self.scopes)
     }
 
     /// Leases that carried a record, ever.
@@ -180,7 +184,8 @@ impl Recorder {
     /// Takes the records that wait and then the events, each lease's in order, and no more events than the channel holds: it
     /// ends even while others keep sending.
     pub fn drain(&self) -> impl Iterator<Item = Event> {
-        let events = self.receiver.try_iter().take(self.receiver.capacity().unwrap_or(DEFAULT_CAPACITY));
+        let most = if self.is_orphan() { 0 } else { self.receiver.capacity().unwrap_or(DEFAULT_CAPACITY) };
+        let events = self.receiver.try_iter().take(most);
         self.waiting.drain().map(Event::Acquired).chain(events)
     }
 
@@ -198,7 +203,8 @@ impl Recorder {
         let Origin { site, task, frames } = origin;
         let stack = (level >= Level::Advanced).then(|| Stack::capture(frames));
         let record = Record { lease, site, task, at: Instant::now(), stack, touches: Touches::default() };
-        let kept = self.waiting.put(lease.id.slot(), Box::new(record));
+        // A record that the system has no memory for is none.
+        let kept = try_box(record).is_some_and(|record| self.waiting.put(lease.id.slot(), record));
         if kept {
             self.recorded.fetch_add(1, Relaxed);
         }
@@ -231,9 +237,23 @@ impl Recorder {
         self.send(Event::Released { lease, at: Instant::now(), outcome: Outcome::DroppedUnreleased })
     }
 
+    /// Keeps scopes and pace as they are: for a fork.
+    pub(crate) fn hold(&self) -> MutexGuard<'_, u32> {
+        lock(&self.scopes)
+    }
+
+    /// For the child of a fork: the channel is the parent's.
+    pub(crate) fn forget_channel(&self) {
+        self.is_orphan.store(true, Relaxed);
+    }
+
+    fn is_orphan(&self) -> bool {
+        self.is_orphan.load(Relaxed)
+    }
+
     fn send(&self, event: Event) -> bool {
-        // We hold the receiver, so that the only failure is a full channel.
-        let sent = self.sender.try_send(event).is_ok();
+        // We hold the receiver, so that the only other failure is a full channel.
+        let sent = !self.is_orphan() && self.sender.try_send(event).is_ok();
         if !sent {
             self.dropped.fetch_add(1, Relaxed);
         }

@@ -11,8 +11,8 @@
 //! read-modify-writes of the same word, so that the ledger's sees the record or the holder's leaves a mark for its next look.
 
 use super::event::Record;
+use crate::pool::fallible::OnceBox;
 use std::ptr::null_mut;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
 /// Slots of a page: 8 KiB of pointers.
@@ -25,10 +25,10 @@ const DIRECTORIES: usize = 1 << 8;
 /// A table of places that is there only where something was ever put.
 #[derive(Debug)]
 pub(super) struct Waiting {
-    directories: Box<[OnceLock<Directory>]>,
+    directories: Box<[OnceBox<Directory>]>,
 }
 
-type Directory = Box<[OnceLock<Box<Page>>]>;
+type Directory = [OnceBox<Page>; DIRECTORY];
 
 #[derive(Debug)]
 struct Page {
@@ -50,14 +50,15 @@ impl Page {
 
 impl Waiting {
     pub(super) fn new() -> Self {
-        Self { directories: (0..DIRECTORIES).map(|_| OnceLock::new()).collect() }
+        Self { directories: (0..DIRECTORIES).map(|_| OnceBox::new()).collect() }
     }
 
-    /// Leaves a record at this slot, which has none. False if there is no such slot.
+    /// Leaves a record at this slot, which has none. False if there is no such slot, or no memory for its place.
     pub(super) fn put(&self, slot: usize, record: Box<Record>) -> bool {
-        let Some(directory) = self.directories.get(slot / (PAGE * DIRECTORY)) else { return false };
-        let directory = directory.get_or_init(|| (0..DIRECTORY).map(|_| OnceLock::new()).collect());
-        let page = directory[slot / PAGE % DIRECTORY].get_or_init(|| Box::new(Page::new()));
+        let directory = self.directories.get(slot / (PAGE * DIRECTORY));
+        let directory = directory.and_then(|place| place.get_or_try(|| Some([const { OnceBox::new() }; DIRECTORY])));
+        let page = directory.and_then(|pages| pages[slot / PAGE % DIRECTORY].get_or_try(|| Some(Page::new())));
+        let Some(page) = page else { return false };
         let at = slot % PAGE;
         let former = page.records[at].swap(Box::into_raw(record), Ordering::AcqRel);
         if !former.is_null() {
@@ -75,7 +76,7 @@ impl Waiting {
 
     /// Takes what waits, in no order, and looks at each place once: it ends even while others keep putting.
     pub(super) fn drain(&self) -> impl Iterator<Item = Box<Record>> {
-        let pages = self.directories.iter().filter_map(OnceLock::get).flatten().filter_map(OnceLock::get);
+        let pages = self.directories.iter().filter_map(OnceBox::get).flatten().filter_map(OnceBox::get);
         pages.flat_map(|page| page.marks.iter().enumerate().map(move |(word, marks)| (page, word, marks))).flat_map(
             |(page, word, marks)| {
                 // Mark by mark, so that none is lost if the caller wants no more.

@@ -4,8 +4,8 @@
 //! (`cache/tallies.rs`).
 
 use super::class::SizeClass;
+use super::fallible::OnceBox;
 use super::owner::Owner;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Dropped leases of one owner, in one pool.
@@ -60,15 +60,19 @@ impl Account {
 
 /// The accounts of all owners that ever dropped a lease of one pool so.
 #[derive(Debug)]
-pub(crate) struct Accounts(Box<[OnceLock<Box<Account>>]>);
+pub(crate) struct Accounts {
+    by_owner: Box<[OnceBox<Account>]>,
+    /// Of those for whom the system had no memory.
+    other: Account,
+}
 
 impl Accounts {
     pub(crate) fn new() -> Self {
-        Self((0..Owner::MAX).map(|_| OnceLock::new()).collect())
+        Self { by_owner: (0..Owner::MAX).map(|_| OnceBox::new()).collect(), other: Account::new() }
     }
 
     fn of(&self, owner: Owner) -> &Account {
-        self.0[owner.index()].get_or_init(|| Box::new(Account::new()))
+        self.by_owner[owner.index()].get_or_try(|| Some(Account::new())).unwrap_or(&self.other)
     }
 
     /// Counts a lease that was dropped unreleased. `told`: an event of it is on its way to the ledger.
@@ -105,12 +109,15 @@ impl Accounts {
 
     /// How many leases `owner` ever dropped unreleased.
     pub(crate) fn unreleased_of(&self, owner: Owner) -> u64 {
-        self.0[owner.index()].get().map_or(0, |account| account.unreleased.load(Ordering::Relaxed))
+        let of_other = if owner == Owner::OTHER { self.other.unreleased.load(Ordering::Relaxed) } else { 0 };
+        let own = self.by_owner[owner.index()].get();
+        own.map_or(0, |account| account.unreleased.load(Ordering::Relaxed)) + of_other
     }
 
     /// The accounts that exist, by owner.
     fn iter(&self) -> impl Iterator<Item = (Owner, &Account)> {
-        self.0.iter().enumerate().filter_map(|(index, cell)| Some((Owner::at(index), &**cell.get()?)))
+        let named = self.by_owner.iter().enumerate().filter_map(|(index, cell)| Some((Owner::at(index), cell.get()?)));
+        named.chain(std::iter::once((Owner::OTHER, &self.other)))
     }
 }
 

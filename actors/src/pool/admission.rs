@@ -95,6 +95,11 @@ impl Admission {
         self.told = false;
     }
 
+    /// In the child of a fork: nobody waits, and what was granted will not begin. The counts are to be taken anew.
+    pub(crate) fn forget_waiters(&mut self) {
+        (self.pending, self.first, self.waiting, self.told) = (0, None, 0, false);
+    }
+
     fn add(&mut self, owner: Owner, bytes: usize) {
         match self.groups.of(owner) {
             Some(group) => group.live += bytes,

@@ -39,6 +39,12 @@ impl Shelved {
         self.went.fetch_add(bytes, Release);
     }
 
+    /// Where nobody else counts: in the child of a fork, whose blocks were counted anew.
+    pub(super) fn reset(&self, bytes: usize) {
+        self.came.store(bytes, Relaxed);
+        self.went.store(0, Relaxed);
+    }
+
     /// Rather too many than too few: what went is read first.
     pub(crate) fn get(&self) -> usize {
         let went = self.went.load(Acquire);

@@ -5,7 +5,9 @@ use super::block::Block;
 use super::class::SizeClass;
 use super::core::{Core, Found};
 use super::lease::{AllocOptions, LeaseKind, LeaseTerms};
+use super::misuse::MisuseCounter;
 use super::owner::Owner;
+use super::slot::Slot;
 use super::slots::LeaseId;
 use crate::leak::{Lease, Level, Origin, Touch};
 use crate::{Error, Result};
@@ -100,17 +102,14 @@ impl Buffer {
     #[inline]
     #[track_caller]
     pub fn touch(&self, hint: &str) {
-        if self.is_traced() {
-            let here = Location::caller();
-            self.note(hint.into(), Some(format!("{}:{}", here.file(), here.line()).into()));
-        }
+        touch(self.block.slot(), hint);
     }
 
     /// The same by a caller from another language, at the place that `site` names if it is asked.
     #[inline]
     pub fn touch_at(&self, hint: &str, site: impl FnOnce() -> Option<Arc<str>>) {
         if self.is_traced() {
-            self.note(hint.into(), site());
+            note(self.block.slot(), hint.into(), site());
         }
     }
 
@@ -118,13 +117,6 @@ impl Buffer {
     #[inline]
     pub fn is_traced(&self) -> bool {
         self.block.slot().terms().is_traced()
-    }
-
-    #[cold]
-    fn note(&self, hint: Arc<str>, site: Option<Arc<str>>) {
-        // SAFETY: the block has a reference to its core while it lives, which is as long as this buffer does.
-        let core = unsafe { self.block.core().as_ref() };
-        core.recorder.touched(self.id(), Touch { hint, site, at: Instant::now() });
     }
 
     /// Ends the lease, as it is demanded of [`LeaseKind::Explicit`] ones; other kinds may as well be dropped.
@@ -153,6 +145,23 @@ impl Buffer {
         // SAFETY: the block has a reference to its core while it lives, which is as long as this buffer does.
         let core = unsafe { Core::referenced(self.block.core()) };
         Self::lease(&core, self.len(), self.owner(), LeaseTerms::plain(false), |_| None)
+    }
+
+    /// Where wrong uses of the pool's handles are counted: one for each pool.
+    pub fn misuse(&self) -> &Arc<MisuseCounter> {
+        // SAFETY: the block has a reference to its core while it lives, which is as long as this buffer does.
+        &unsafe { self.block.core().as_ref() }.misuse
+    }
+
+    /// The block, leased as it is.
+    pub(super) fn into_block(self) -> Block {
+        // SAFETY: `self` is not dropped, so that nobody else takes the block out.
+        unsafe { ManuallyDrop::take(&mut ManuallyDrop::new(self).block) }
+    }
+
+    /// The buffer of a leased block.
+    pub(super) fn from_block(block: Block) -> Self {
+        Self { block: ManuallyDrop::new(block) }
     }
 
     /// The lease's id, unique for the pool's life.
@@ -238,6 +247,25 @@ impl Buffer {
             owner: self.owner(),
             kind: self.kind(),
         }
+    }
+}
+
+/// Notes a use of the lease that has this slot, where the caller of our caller stands. The caller keeps the lease.
+#[inline]
+#[track_caller]
+pub(super) fn touch(slot: &Slot, hint: &str) {
+    if slot.terms().is_traced() {
+        let here = Location::caller();
+        note(slot, hint.into(), Some(format!("{}:{}", here.file(), here.line()).into()));
+    }
+}
+
+#[cold]
+fn note(slot: &Slot, hint: Arc<str>, site: Option<Arc<str>>) {
+    if let Some(core) = NonNull::new(slot.core()) {
+        // SAFETY: the block has a reference to its core while it lives, which is as long as a handle of the lease does.
+        let recorder = &unsafe { core.as_ref() }.recorder;
+        recorder.touched(slot.lease_id(), Touch { hint, site, at: Instant::now() });
     }
 }
 

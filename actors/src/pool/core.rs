@@ -16,16 +16,18 @@ use super::budget::Budget;
 use super::cache::{self, Inside, Magazine, Refused, Roster};
 use super::class::SizeClass;
 use super::decay::Decay;
+use super::fork;
+use super::misuse::MisuseCounter;
 use super::owner::Owner;
 use super::pressure::Board;
 use super::shelf::Shelf;
 use super::slots::SlotTable;
 use super::strict::{Bell, Permit};
+use super::sync::{Mutex, pause};
 use super::waiting::WaitCounts;
 use crate::leak::Recorder;
 use crate::{Error, Result};
 use crossbeam_utils::CachePadded;
-use parking_lot::Mutex;
 use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -48,6 +50,7 @@ pub(crate) struct Core {
     pub(crate) shelves: Box<[CachePadded<Shelf>]>,
     pub(crate) recorder: Arc<Recorder>,
     pub(crate) pressure: Board,
+    pub(crate) misuse: Arc<MisuseCounter>,
     /// Allocations refused, ever.
     pub(crate) failures: CachePadded<AtomicU64>,
     /// The shelf that makes way next.
@@ -69,6 +72,12 @@ pub(crate) struct Found {
     pub(crate) is_sample: bool,
 }
 
+impl Drop for Core {
+    fn drop(&mut self) {
+        fork::forget(self);
+    }
+}
+
 impl Core {
     /// A core with one handle.
     pub(crate) fn new(budget: Budget, decay: Decay, recorder: Arc<Recorder>) -> Arc<Self> {
@@ -80,6 +89,7 @@ impl Core {
             shelves: SizeClass::all().map(|class| CachePadded::new(Shelf::new(class))).collect(),
             recorder,
             pressure: Board::default(),
+            misuse: Arc::default(),
             failures: CachePadded::default(),
             eviction: CachePadded::default(),
             decay: Mutex::new(decay),
@@ -95,6 +105,7 @@ impl Core {
                 core.caches.restart_sampling();
             }
         }));
+        fork::watch(&core);
         core
     }
 
@@ -156,9 +167,20 @@ impl Core {
     pub(crate) fn find(self: &Arc<Self>, len: usize, owner: Owner, turn: Turn) -> Result<Found> {
         let Some(bytes) = SizeClass::block_bytes(len) else {
             self.failures.fetch_add(1, Ordering::Relaxed);
+            self.caches.admission(|admission| admission.refuse(owner));
             return Err(Error::invalid(format!("no buffer can have {len} bytes")));
         };
         let class = SizeClass::of(len);
+        // The first lease of this owner on this thread comes here, whatever the thread keeps.
+        let again = |inside: &Inside<'_>| {
+            let block = inside.lease(class, owner)?;
+            Some((block, inside.is_sample(|| self.recorder.pace())))
+        };
+        match self.caches.open(self, owner, again) {
+            Some(None) => {}
+            Some(Some((block, is_sample))) => return Ok(Found { block, zeroed: false, is_sample }),
+            None => return Err(self.exhausted(len, owner)),
+        }
         self.relax();
         let (mut permit, mut looks) = (None, 0);
         let (mut is_admitted, mut is_recalled) = (false, false);
@@ -210,7 +232,7 @@ impl Core {
                 if permit.is_none() || looks == LOOKS {
                     return Err(self.exhausted(len, owner));
                 }
-                std::thread::yield_now();
+                pause(false);
             }
         }
     }
@@ -224,8 +246,9 @@ impl Core {
         owner: Owner,
         permit: &mut Option<Permit<'_>>,
     ) -> Option<bool> {
-        let begun = self.caches.with(self, |inside, admission| {
+        let begun = self.caches.with_count(self, owner, |inside, admission| {
             may_begin(admission, permit, owner, bytes, true).then(|| {
+                inside.widen(class);
                 inside.begin(owner, class, bytes);
                 inside.is_sample(|| self.recorder.pace())
             })
@@ -247,12 +270,16 @@ impl Core {
     ) -> Option<(Block, bool)> {
         magazine.prefetch();
         let bytes = class.bytes().unwrap_or(0);
-        let (block, rest) = self.caches.with(self, |inside, admission| {
+        let (block, rest) = self.caches.with_count(self, owner, |inside, admission| {
             if magazine.len() == 0 || !may_begin(admission, permit, owner, bytes, false) {
                 return (None, magazine);
             }
-            let (block, rest) = inside.lease_from(magazine, class, owner, &self.budget.shelved);
-            (block.map(|block| (block, inside.is_sample(|| self.recorder.pace()))), rest)
+            let (block, rest) = inside.lease_from(magazine, class, &self.budget.shelved);
+            let leased = block.map(|block| {
+                inside.begin(owner, class, bytes);
+                (block, inside.is_sample(|| self.recorder.pace()))
+            });
+            (leased, rest)
         });
         if block.is_some()
             && let Some(permit) = permit.take()
@@ -304,7 +331,7 @@ impl Core {
             Some(inside) => match inside.give_back(block, owner) {
                 Ok(()) => return,
                 Err(Refused::Full(block)) => return Self::give_back_by_shelf(inside, block, owner),
-                Err(Refused::Allowance(block)) => block,
+                Err(Refused::Allowance(block) | Refused::Uncounted(block)) => block,
             },
             None => block,
         };
@@ -351,7 +378,7 @@ impl Core {
         let (class, bytes) = (block.class(), block.bytes());
         // First the block, then the word that it is there: who is let in by that finds it.
         self.put_away(block);
-        let wakes = self.caches.with(self, |inside, admission| {
+        let wakes = self.caches.with_count(self, owner, |inside, admission| {
             inside.end(owner, class, bytes);
             admission.is_some_and(|admission| admission.end(owner, bytes, self.budget.limit()))
         });
@@ -381,7 +408,7 @@ impl Core {
             inside.allow(bytes, extra);
             match inside.keep(block, class) {
                 Ok(()) => Ok(()),
-                Err(Refused::Full(block) | Refused::Allowance(block)) => {
+                Err(Refused::Full(block) | Refused::Allowance(block) | Refused::Uncounted(block)) => {
                     inside.overflow(block, self.shelf(class), &self.budget.shelved)
                 }
             }

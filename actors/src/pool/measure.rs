@@ -4,6 +4,7 @@
 //! Exact on any number of threads: while a scope is open, every lease and release goes through the pool's one lock.
 
 use super::Pool;
+use super::fallible::place;
 use super::owner::Owner;
 use super::reservation::belongs;
 
@@ -94,11 +95,8 @@ impl Scope {
 
     fn counts(&mut self, owner: Owner) -> bool {
         let Some(of) = &self.of else { return true };
-        let index = owner.index();
-        if self.known.len() <= index {
-            self.known.resize(index + 1, None);
-        }
-        *self.known[index].get_or_insert_with(|| belongs(owner.name(), of))
+        let find = || belongs(owner.name(), of);
+        place(&mut self.known, owner.index()).map_or_else(find, |known| *known.get_or_insert_with(find))
     }
 
     pub(super) fn begin(&mut self, owner: Owner, bytes: usize, fresh: bool) {

@@ -19,6 +19,9 @@
 //! block is found and where it returns to; `purge`: how free memory goes back to the system. [`Pool`] and [`Buffer`] are
 //! the handles.
 
+// Where forks are not looked after, nothing uses what only they need.
+#![cfg_attr(not(all(target_os = "linux", not(any(ironcliw_loom, ironcliw_shuttle)))), allow(dead_code))]
+
 mod accounts;
 mod actor;
 mod admission;
@@ -32,19 +35,34 @@ mod config;
 mod control_tests;
 mod core;
 mod decay;
+pub(crate) mod fallible;
+#[cfg(all(target_os = "linux", not(any(ironcliw_loom, ironcliw_shuttle))))]
+mod fork;
+/// Elsewhere the child of a fork must not use what it inherits.
+#[cfg(not(all(target_os = "linux", not(any(ironcliw_loom, ironcliw_shuttle)))))]
+mod fork {
+    pub(super) fn watch(_: &super::Core) {}
+    pub(super) fn forget(_: &super::Core) {}
+}
 mod lease;
 mod measure;
 mod memory;
+mod misuse;
 mod owner;
 mod pressure;
 mod purge;
+mod queue;
 mod reservation;
+mod shared;
 mod shelf;
+#[cfg(all(test, ironcliw_shuttle))]
+mod shuttle_tests;
 mod slot;
 mod slots;
 mod stats;
 mod strict;
-#[cfg(test)]
+pub(crate) mod sync;
+#[cfg(all(test, not(any(ironcliw_loom, ironcliw_shuttle))))]
 mod tests;
 mod waiting;
 mod watermarks;
@@ -58,6 +76,7 @@ pub use config::PoolConfig;
 use lease::LeaseTerms;
 pub use lease::{AllocOptions, LeaseKind};
 pub use measure::{Measure, Measured};
+pub use misuse::{Misuse, MisuseCounter, MisuseCounts};
 pub use owner::Owner;
 #[cfg(target_os = "linux")]
 pub use pressure::close_inherited_descriptors;
@@ -66,6 +85,7 @@ pub use pressure::{
     PressureSubscription, PublishedPressure, Sight, Stall, SystemMemory,
 };
 pub use reservation::Reservation;
+pub use shared::{ForeignBuffer, Shared};
 pub use slots::LeaseId;
 pub(crate) use slots::LiveLease;
 pub use stats::{ClassStats, OwnerStats, PoolStats, ReservationStats, SoftLimitStats};
@@ -178,9 +198,35 @@ impl Pool {
         is_sample.then(|| self.core.recorder.recording()).flatten()
     }
 
+    /// Ends a lease of this pool on purpose: [`Buffer::release`], for a program with several pools.
+    ///
+    /// # Errors
+    /// [`ForeignBuffer`], counted, with the buffer unharmed, when it is another pool's.
+    pub fn release(&self, buffer: Buffer) -> Result<(), ForeignBuffer> {
+        if Arc::ptr_eq(buffer.misuse(), &self.core.misuse) {
+            buffer.release();
+            return Ok(());
+        }
+        self.core.misuse.count(Misuse::ForeignRelease);
+        Err(ForeignBuffer(buffer))
+    }
+
     /// Whether this lease has not ended.
     pub fn is_live(&self, id: LeaseId) -> bool {
         self.core.slots.is_live(id)
+    }
+
+    /// The same for one who is about to rely on it.
+    ///
+    /// # Errors
+    /// [`Error::BufferReleased`](crate::Error::BufferReleased), counted, when it has ended or never was.
+    pub fn verify(&self, id: LeaseId) -> Result<()> {
+        if self.is_live(id) { Ok(()) } else { Err(self.core.misuse.used_after_release(id.get())) }
+    }
+
+    /// The counts of wrong uses of this pool's handles.
+    pub fn misuse(&self) -> &Arc<MisuseCounter> {
+        &self.core.misuse
     }
 
     /// The leases that have not ended and that `wanted` picks, from the lease table: exact at every leak level, and slow,
@@ -233,12 +279,12 @@ impl Pool {
 
     /// How long free blocks may be of no use before they go back to the system; `None`: they stay.
     pub fn purge_after(&self) -> Option<Duration> {
-        self.core.decay.lock().delay()
+        sync::lock(&self.core.decay).delay()
     }
 
     /// Changes that. With zero they go back at the next purge, and if none are to be kept at all, [`Pool::set_retain`].
     pub fn set_purge_after(&self, delay: Option<Duration>) {
-        self.core.decay.lock().set_delay(delay);
+        sync::lock(&self.core.decay).set_delay(delay);
     }
 
     /// Keeps room for a group of owners, so that no other can starve it: whatever the others lease, the group can lease as

@@ -4,9 +4,8 @@
 //! table. The table is bounded: names come from users, and a program that makes up a new one for every request must not
 //! grow without limit. Beyond [`Owner::MAX`] names all further ones are counted together as [`Owner::OTHER`].
 
-use parking_lot::RwLock;
 use std::collections::HashMap;
-use std::sync::LazyLock;
+use std::sync::{LazyLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// Longer names are cut, at a character's boundary: 4,096 of these are 1 MiB.
 const NAME_BYTES_MAX: usize = 256;
@@ -28,6 +27,20 @@ struct Names {
 }
 
 static NAMES: LazyLock<RwLock<Names>> = LazyLock::new(|| RwLock::new(Names::new()));
+
+/// The names. They are whole at every step: a panic does not spoil them.
+fn names() -> RwLockReadGuard<'static, Names> {
+    NAMES.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn names_mut() -> RwLockWriteGuard<'static, Names> {
+    NAMES.write().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Keeps the names as they are: for a fork.
+pub(super) fn hold() -> impl Sized + 'static + use<> {
+    names_mut()
+}
 
 impl Names {
     fn new() -> Self {
@@ -64,25 +77,25 @@ impl Owner {
     /// The owner of this name. Takes a lock: ask once and keep the answer. Names of more than 256 bytes are cut.
     pub fn named(name: &str) -> Self {
         let name = cut(name);
-        if let Some(&owner) = NAMES.read().by_name.get(name) {
+        if let Some(&owner) = names().by_name.get(name) {
             return owner;
         }
-        NAMES.write().intern(name)
+        names_mut().intern(name)
     }
 
     /// The owner of this name, if there is one already.
     pub(crate) fn known(name: &str) -> Option<Self> {
-        NAMES.read().by_name.get(cut(name)).copied()
+        names().by_name.get(cut(name)).copied()
     }
 
     /// The name it was made with.
     pub fn name(self) -> &'static str {
-        NAMES.read().by_owner[self.index()]
+        names().by_owner[self.index()]
     }
 
     /// All that were ever named.
     pub(crate) fn all() -> impl Iterator<Item = Self> {
-        (0..NAMES.read().by_owner.len()).map(Self::at)
+        (0..names().by_owner.len()).map(Self::at)
     }
 
     #[inline]
@@ -129,7 +142,7 @@ mod tests {
     fn names_beyond_the_table_are_counted_together() {
         // Static as the real one is: what it leaks stays reachable.
         static FULL: LazyLock<RwLock<Names>> = LazyLock::new(|| RwLock::new(Names::new()));
-        let mut names = FULL.write();
+        let mut names = FULL.write().unwrap();
         let owners: Vec<Owner> = (0..Owner::MAX + 10).map(|n| names.intern(&n.to_string())).collect();
         assert_eq!(names.by_owner.len(), Owner::MAX);
         assert!(owners[..Owner::MAX - 1].iter().all(|&owner| owner != Owner::OTHER));

@@ -7,6 +7,7 @@ use super::class::SizeClass;
 use super::core::Core;
 use super::decay::{ByClass, Sample};
 use super::owner::Owner;
+use super::sync::try_lock;
 use crate::Result;
 use std::mem::ManuallyDrop;
 use std::sync::Arc;
@@ -69,7 +70,7 @@ impl Core {
 
     fn purge(self: &Arc<Self>, now: Instant) -> usize {
         // Two ticks at a time would count the same blocks twice.
-        let Some(mut decay) = self.decay.try_lock() else { return 0 };
+        let Some(mut decay) = try_lock(&self.decay) else { return 0 };
         if decay.delay().is_none() {
             return 0;
         }

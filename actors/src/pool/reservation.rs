@@ -1,6 +1,7 @@
 //! Room that is kept for a subsystem, and room that it may not pass.
 
 use super::class::LINE_BYTES;
+use super::fallible::place;
 use super::owner::Owner;
 use crate::{Error, Result};
 
@@ -117,17 +118,10 @@ impl Groups {
         if self.list.is_empty() {
             return None;
         }
-        let index = owner.index();
-        if self.of_owner.len() <= index {
-            self.of_owner.resize(index + 1, None);
-        }
-        let at = match self.of_owner[index] {
-            Some(known) => known,
-            None => {
-                let found = group_of(owner.name(), self.all().map(|reservation| reservation.name.as_str()));
-                self.of_owner[index] = Some(found);
-                found
-            }
+        let find = || group_of(owner.name(), self.list.iter().map(|group| group.reservation.name.as_str()));
+        let at = match place(&mut self.of_owner, owner.index()) {
+            Some(known) => *known.get_or_insert_with(find),
+            None => find(),
         };
         at.map(|at| &mut self.list[at])
     }

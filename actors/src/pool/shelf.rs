@@ -2,8 +2,8 @@
 
 use super::cache::{Magazine, magazine_of};
 use super::class::SizeClass;
-use crossbeam_queue::ArrayQueue;
-use std::sync::OnceLock;
+use super::fallible::OnceBox;
+use super::queue::Queue;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Free blocks a class keeps at most. Small blocks are cheap to make, and this many of them are a burst's worth.
@@ -21,33 +21,55 @@ pub(crate) struct Shelf {
     /// The most blocks that ever existed.
     high_water: AtomicU64,
     /// Made by the first magazine: most classes are never used.
-    free: OnceLock<ArrayQueue<Magazine>>,
+    free: OnceBox<Queue<Magazine>>,
 }
 
 impl Shelf {
     pub(crate) fn new(class: SizeClass) -> Self {
         let zero = AtomicU64::default;
-        Self { class, made: zero(), existing: zero(), high_water: zero(), free: OnceLock::new() }
+        Self { class, made: zero(), existing: zero(), high_water: zero(), free: OnceBox::new() }
     }
 
     /// Free blocks that fit on the shelf.
     pub(crate) fn capacity(&self) -> usize {
-        self.class.bytes().map_or(0, |bytes| (BLOCKS_MAX_BYTES / bytes as u64).clamp(1, BLOCKS_MAX) as usize)
+        self.magazines() * magazine_of(self.class)
+    }
+
+    /// Magazines that fit on the shelf: none of huge blocks, and otherwise a power of two, 8 or more.
+    fn magazines(&self) -> usize {
+        let Some(bytes) = self.class.bytes() else { return 0 };
+        let blocks = (BLOCKS_MAX_BYTES / bytes as u64).min(BLOCKS_MAX) as usize;
+        1 << (blocks / magazine_of(self.class)).ilog2()
     }
 
     pub(crate) fn take(&self) -> Option<Magazine> {
         self.free.get()?.pop()
     }
 
-    /// Puts free blocks of this class on the shelf; gives them back when there is no room. An empty magazine is none.
+    /// Puts free blocks of this class on the shelf; gives them back when there is no room, or no memory for a shelf. An empty
+    /// magazine is none.
     pub(crate) fn put(&self, magazine: Magazine) -> Result<(), Magazine> {
         if magazine.len() == 0 {
             return Ok(());
         }
-        match self.capacity().div_ceil(magazine_of(self.class).max(1)) {
-            0 => Err(magazine),
-            magazines => self.free.get_or_init(|| ArrayQueue::new(magazines)).push(magazine),
+        let make = || Queue::try_new(self.magazines());
+        match self.class.bytes().and_then(|_| self.free.get_or_try(make)) {
+            Some(free) => free.push(magazine),
+            None => Err(magazine),
         }
+    }
+
+    /// Makes the shelf whole in the child of a fork. Returns the bytes of the blocks on it.
+    ///
+    /// # Safety
+    /// As [`Queue::mend`].
+    pub(super) unsafe fn mend(&self) -> usize {
+        let mut blocks = 0;
+        if let Some(free) = self.free.get() {
+            // SAFETY: the caller's promise. An empty magazine is one that came too late.
+            unsafe { free.mend(Magazine::default, |magazine| blocks += magazine.len()) };
+        }
+        blocks * self.class.bytes().unwrap_or(0)
     }
 
     /// Counts a block that was made for this class.

@@ -12,7 +12,7 @@ use super::owner::Owner;
 use super::slots::{GENERATION_MASK, LeaseId, LiveLease};
 use crate::leak::Lease;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 
 /// The generation of a block's lease, where the block's memory is, and what the lease is for.
 #[derive(Debug)]
@@ -26,6 +26,8 @@ pub(crate) struct Slot {
     index: u32,
     /// The lease's owner in the lower half, and marks in the upper one.
     terms: AtomicU32,
+    /// Handles of a frozen lease.
+    shares: AtomicU32,
     shift: AtomicU16,
     class: AtomicU8,
 }
@@ -40,6 +42,9 @@ const TRACED: u32 = 1 << 19;
 const RELEASED: u32 = 1 << 18;
 /// Who it is counted for has given it to somebody else.
 const HANDED_OVER: u32 = 1 << 20;
+
+/// A count of handles from which it is never left again. Threads between its two steps may be as many again.
+const SHARES_MAX: u32 = 1 << 31;
 
 /// A lease's owner, and how it is meant to end and does, as far as its end is concerned.
 #[derive(Debug, Clone, Copy)]
@@ -90,6 +95,7 @@ impl Slot {
             len: AtomicUsize::new(0),
             index,
             terms: AtomicU32::new(0),
+            shares: AtomicU32::new(0),
             shift: AtomicU16::new(0),
             class: AtomicU8::new(0),
         }
@@ -215,6 +221,38 @@ impl Slot {
             },
             handed_over: terms.is_handed_over(),
         })
+    }
+
+    /// The lease has one handle that is shared. The caller holds the slot's block.
+    pub(super) fn share(&self) {
+        self.shares.store(1, Ordering::Relaxed);
+    }
+
+    /// And another one. So many that the count is in danger are one for ever: they can only be such as were forgotten.
+    pub(super) fn share_again(&self) {
+        if self.shares.fetch_add(1, Ordering::Relaxed) >= SHARES_MAX {
+            self.shares.store(SHARES_MAX, Ordering::Relaxed);
+        }
+    }
+
+    /// One less; whether it was the last, which then holds the slot's block.
+    pub(super) fn unshare(&self) -> bool {
+        match self.shares.fetch_sub(1, Ordering::Release) {
+            1 => {
+                fence(Ordering::Acquire);
+                true
+            }
+            many if many >= SHARES_MAX => {
+                self.shares.store(SHARES_MAX, Ordering::Relaxed);
+                false
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether the caller's handle is the only one.
+    pub(super) fn is_shared_once(&self) -> bool {
+        self.shares.load(Ordering::Acquire) == 1
     }
 
     /// The id of the lease that the caller holds.

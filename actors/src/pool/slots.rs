@@ -10,9 +10,9 @@
 //! read-modify-write. Anybody may read the generation.
 
 use super::slot::Slot;
+use super::sync::{Mutex, MutexGuard, lock};
 use crate::leak::Lease;
 use crossbeam_utils::CachePadded;
-use parking_lot::Mutex;
 use std::sync::OnceLock;
 
 /// Low bits of an id: the slot. 2^26 blocks of the smallest class are 4 GiB.
@@ -82,12 +82,12 @@ struct Unused {
 
 impl SlotTable {
     pub(crate) fn new() -> Self {
-        Self { chunks: [const { OnceLock::new() }; CHUNKS], unused: CachePadded::default() }
+        Self { chunks: [const { OnceLock::new() }; CHUNKS], unused: CachePadded::new(Mutex::new(Unused::default())) }
     }
 
     /// A slot for a new block; `None` when the table is full or the system has no memory for it.
     pub(crate) fn claim(&self) -> Option<&Slot> {
-        let mut unused = self.unused.lock();
+        let mut unused = lock(&self.unused);
         if let Some(index) = unused.retired.pop() {
             return self.slot(index as usize);
         }
@@ -110,7 +110,12 @@ impl SlotTable {
     /// Takes back the slot of a block that is being freed. Its lease is closed.
     pub(crate) fn retire(&self, slot: &Slot) {
         debug_assert!(!slot.is_open());
-        self.unused.lock().retired.push(slot.index());
+        lock(&self.unused).retired.push(slot.index());
+    }
+
+    /// Keeps every slot as it is: for a fork.
+    pub(super) fn hold(&self) -> MutexGuard<'_, impl Sized> {
+        lock(&self.unused)
     }
 
     /// Whether this very lease has not ended.

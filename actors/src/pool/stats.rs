@@ -3,6 +3,7 @@
 use super::accounts::Tally;
 use super::class::SizeClass;
 use super::core::Core;
+use super::misuse::MisuseCounts;
 use super::owner::Owner;
 use super::reservation::{Reservation, group_of};
 use super::waiting::WaitStats;
@@ -45,6 +46,10 @@ pub struct PoolStats {
     pub waits: WaitStats,
     /// Room that is kept for some owners, in the order it was reserved.
     pub reservations: Vec<ReservationStats>,
+    /// Wrong uses of handles, ever.
+    pub misuse: MisuseCounts,
+    /// Threads' caches that a fork, of which this is the child, found half changed: their blocks are lost.
+    pub abandoned_caches: u64,
     /// The size classes that were ever used, smallest first.
     pub classes: Vec<ClassStats>,
     /// The owners that ever leased.
@@ -175,6 +180,8 @@ impl PoolStats {
             soft_limit: soft_limit(core),
             waits,
             reservations,
+            misuse: core.misuse.counts(),
+            abandoned_caches: core.caches.abandoned(),
             classes,
             owners,
         }

@@ -16,6 +16,7 @@ use super::core::Core;
 use super::measure::{Measured, Scope};
 use super::owner::Owner;
 use super::reservation::Reservation;
+use super::sync::lock;
 use crate::{Error, Result};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -200,14 +201,14 @@ impl Core {
 
     /// Told to those who serve the ones that wait.
     pub(super) fn wake(&self) {
-        let bell = self.bell.lock().clone();
+        let bell = lock(&self.bell).clone();
         if let Some(ring) = bell {
             ring();
         }
     }
 
     pub(super) fn set_bell(&self, ring: Option<Arc<dyn Fn() + Send + Sync>>) {
-        *self.bell.lock() = ring.map(Bell);
+        *lock(&self.bell) = ring.map(Bell);
     }
 }
 

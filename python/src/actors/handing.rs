@@ -5,7 +5,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyMemoryView, PyTuple};
 
-use crate::buffer::Buffer;
+use crate::lease;
 
 /// Containers that are looked into, one in the other.
 const DEPTH_MAX: usize = 3;
@@ -20,8 +20,8 @@ pub(super) fn hand_over(value: &Bound<'_, PyAny>) {
 }
 
 fn look(value: &Bound<'_, PyAny>, depth: usize) {
-    if let Ok(buffer) = value.cast_exact::<Buffer>() {
-        buffer.get().mark_handed_over();
+    if let Some(lease) = lease::of(value) {
+        lease.mark_handed_over();
     } else if value.cast::<PyUntypedArray>().is_ok() || value.is_exact_instance_of::<PyMemoryView>() {
         look_below(value.clone());
     } else if depth == 0 {
@@ -41,8 +41,8 @@ fn look_below(mut view: Bound<'_, PyAny>) {
         let py = view.py();
         let name = if view.is_exact_instance_of::<PyMemoryView>() { intern!(py, "obj") } else { intern!(py, "base") };
         let Ok(below) = view.getattr(name) else { return };
-        if let Ok(buffer) = below.cast_exact::<Buffer>() {
-            return buffer.get().mark_handed_over();
+        if let Some(lease) = lease::of(&below) {
+            return lease.mark_handed_over();
         }
         view = below;
     }

@@ -20,7 +20,7 @@ use super::record::Record;
 use super::{Realm, spawn};
 use crate::args;
 use crate::bridge::{self, Call, Failure, Outcome};
-use crate::buffer::Buffer;
+use crate::lease;
 use crate::send::{Shared, expire};
 
 #[pyclass(module = "ironcliw", frozen, weakref)]
@@ -75,9 +75,9 @@ impl ActorRef {
 
     /// A buffer that is sent as a message knows where it went, if its record keeps such things.
     fn note_handed(&self, message: &Bound<'_, PyAny>) {
-        if let Ok(buffer) = message.cast_exact::<Buffer>() {
-            buffer.get().note_sent(message.py(), self.path());
-            buffer.get().mark_handed_over();
+        if let Some(lease) = lease::of(message) {
+            lease.note_sent(message.py(), self.path());
+            lease.mark_handed_over();
         }
     }
 

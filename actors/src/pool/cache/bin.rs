@@ -7,7 +7,8 @@
 use super::super::block::Block;
 use super::super::class::SizeClass;
 use super::super::slot::Slot;
-use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering::Relaxed};
+use super::super::sync::AtomicU32;
+use std::sync::atomic::{AtomicPtr, Ordering::Relaxed};
 
 /// Blocks that go from a thread to the shelf or back at a time, at most: a cache line of pointers.
 pub(crate) const MAGAZINE: usize = 8;
@@ -73,6 +74,11 @@ impl Bin {
     /// The thread leases from this bin: it may keep more.
     pub(super) fn widen(&self, class: SizeClass) {
         self.room.store(depth_of(class) as u32, Relaxed);
+    }
+
+    /// Forgets the blocks.
+    pub(super) fn abandon(&self) {
+        self.len.store(0, Relaxed);
     }
 
     #[inline(always)]

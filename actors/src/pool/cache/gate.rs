@@ -13,7 +13,7 @@
 //! (release), which the owner reads (acquire): so the fences decide who goes first and publish nothing, and the cache's
 //! content is handed over by plain release and acquire. Visitors exclude each other by a lock of their own.
 
-use super::sync::{AtomicU8, Ordering, heavy, light, pause};
+use super::super::sync::{AtomicU8, Ordering, heavy, light, pause};
 
 /// Somebody else is at the cache now.
 pub(super) const VISITED: u8 = 1;
@@ -79,6 +79,11 @@ impl Gate {
             pause(turn < LOOKS);
         }
         false
+    }
+
+    /// For one whose owner is no more: whether it was inside.
+    pub(super) fn reopen(&self) -> bool {
+        self.busy.swap(0, Ordering::Relaxed) != 0
     }
 
     /// Shuts the owner out. False as of [`Gate::wait`], and then the mark is taken back.

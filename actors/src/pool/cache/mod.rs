@@ -19,9 +19,8 @@ mod bin;
 mod gate;
 mod local;
 mod roster;
-mod sync;
 mod tallies;
-#[cfg(all(test, not(ironcliw_loom)))]
+#[cfg(all(test, not(any(ironcliw_loom, ironcliw_shuttle))))]
 mod tests;
 
 pub(crate) use bin::{Magazine, magazine_of};
@@ -30,7 +29,7 @@ pub(crate) use roster::Roster;
 
 use self::bin::Bin;
 use self::gate::Gate;
-use self::tallies::Tallies;
+use self::tallies::{OfOwner, Tallies};
 use super::block::Block;
 use super::budget::Shelved;
 use super::class::SizeClass;
@@ -79,6 +78,14 @@ impl ThreadCache {
         }
     }
 
+    /// Forgets what is in it: nobody knows what was being done to it.
+    fn abandon(&self) {
+        self.bins.iter().for_each(Bin::abandon);
+        self.cached.store(0, Relaxed);
+        self.allowance.store(0, Relaxed);
+        self.low.store(0, Relaxed);
+    }
+
     fn is_closed(&self) -> bool {
         self.gate.is_raised(gate::CLOSED)
     }
@@ -108,20 +115,28 @@ pub(crate) enum Refused {
     Allowance(Block),
     /// The bin is full: a magazine must go to the shelf first.
     Full(Block),
+    /// The thread cannot count for its owner yet.
+    Uncounted(Block),
 }
 
 impl Inside<'_> {
-    /// Leases the block of this class that was used last. The lease is counted.
+    /// Leases the block of this class that was used last. The lease is counted; `None` also where it cannot be.
     #[inline(always)]
     pub(crate) fn lease(&self, class: SizeClass, owner: Owner) -> Option<Block> {
-        let block = self.cache.bins[class.index()].pop()?;
+        let bin = &self.cache.bins[class.index()];
+        let block = bin.pop()?;
+        let Some(of_owner) = self.cache.tallies.of(owner) else {
+            let back = bin.push(block);
+            debug_assert!(back.is_ok(), "a bin that a block was taken from has a place");
+            return None;
+        };
         let bytes = block.bytes();
         let cached = self.cache.cached.load(Relaxed) - bytes;
         self.cache.cached.store(cached, Relaxed);
         if (cached as isize) < self.cache.low.load(Relaxed) {
             self.cache.low.store(cached as isize, Relaxed);
         }
-        self.cache.tallies.begin_classed(owner, class);
+        of_owner.begin_classed(class);
         Some(block)
     }
 
@@ -140,8 +155,9 @@ impl Inside<'_> {
     #[inline(always)]
     pub(crate) fn give_back(&self, block: Block, owner: Owner) -> Result<(), Refused> {
         let class = block.class();
+        let Some(of_owner) = self.cache.tallies.of(owner) else { return Err(Refused::Uncounted(block)) };
         self.keep(block, class)?;
-        self.cache.tallies.end_classed(owner, class);
+        of_owner.end_classed(class);
         Ok(())
     }
 
@@ -196,12 +212,11 @@ impl Inside<'_> {
     }
 
     /// Leases from a shelf's magazine and keeps the rest of it, which makes this bin one that is leased from. The rest
-    /// comes back if it cannot be kept.
+    /// comes back if it cannot be kept. The caller counts the lease.
     pub(crate) fn lease_from(
         &self,
         mut magazine: Magazine,
         class: SizeClass,
-        owner: Owner,
         shelved: &Shelved,
     ) -> (Option<Block>, Magazine) {
         let Some(block) = magazine.pop() else {
@@ -233,7 +248,6 @@ impl Inside<'_> {
         let low = cache.low.load(Relaxed) + (kept + bytes) as isize;
         cache.low.store(low.min(cached as isize), Relaxed);
         cache.allowance.store(cache.allowance.load(Relaxed).max(cached + bytes), Relaxed);
-        cache.tallies.begin(owner, class, bytes);
         (Some(block), magazine)
     }
 
@@ -254,16 +268,33 @@ impl Inside<'_> {
         self.cache.bins[class.index()].len()
     }
 
-    /// Counts a lease of a block that came from elsewhere.
-    pub(crate) fn begin(&self, owner: Owner, class: SizeClass, bytes: usize) {
-        self.cache.tallies.begin(owner, class, bytes);
+    /// The thread leases blocks of this class that it has to get elsewhere: it may keep more.
+    pub(crate) fn widen(&self, class: SizeClass) {
         if self.keeps {
             self.cache.bins[class.index()].widen(class);
         }
     }
 
-    /// Counts the end of a lease.
+    /// Makes room to count for `owner`. False when the system has no memory for it.
+    fn open(&self, owner: Owner) -> bool {
+        self.cache.tallies.open(owner)
+    }
+
+    /// Counts a lease of a block that came from elsewhere, in a cache that can: see [`Roster::with_count`].
+    pub(crate) fn begin(&self, owner: Owner, class: SizeClass, bytes: usize) {
+        self.count(owner, |of_owner| of_owner.begin(class, bytes));
+    }
+
+    /// Counts the end of a lease, likewise.
     pub(crate) fn end(&self, owner: Owner, class: SizeClass, bytes: usize) {
-        self.cache.tallies.end(owner, class, bytes);
+        self.count(owner, |of_owner| of_owner.end(class, bytes));
+    }
+
+    fn count(&self, owner: Owner, count: impl FnOnce(&OfOwner)) {
+        let of_owner = self.cache.tallies.of(owner);
+        debug_assert!(of_owner.is_some(), "an owner that leases was let in");
+        if let Some(of_owner) = of_owner {
+            count(of_owner);
+        }
     }
 }

@@ -6,21 +6,25 @@ use crate::pool::accounts::Tally;
 use crate::pool::admission::Admission;
 use crate::pool::class::SizeClass;
 use crate::pool::core::Core;
+use crate::pool::fallible::Counted;
 use crate::pool::owner::Owner;
-use parking_lot::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
+use crate::pool::sync::{Mutex, MutexGuard, lock};
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 /// A list that only grows: of as many caches as threads used the pool at a time, and the shared one.
 #[derive(Debug)]
 pub(crate) struct Roster {
     /// For threads that have no cache of their own, or whose cache is being visited. Keeps no blocks.
-    shared: Arc<ThreadCache>,
+    shared: Box<ThreadCache>,
     /// Who holds this is inside the shared cache, and decides who may lease while the pool is strict.
     sharing: Mutex<Admission>,
     /// Who holds this may visit the others, and nobody joins or leaves.
     visiting: Mutex<()>,
     newest: AtomicPtr<ThreadCache>,
+    /// Caches that a fork left half changed, whose content is lost.
+    abandoned: AtomicU64,
     /// Whether the gates are `STRICT`: to ask each of them would disturb its owner. Changed under `visiting`.
     strict: AtomicBool,
     /// Whether the pool has to stay strict, whatever it holds: as the admission says.
@@ -29,13 +33,14 @@ pub(crate) struct Roster {
 
 impl Roster {
     pub(crate) fn new() -> Self {
-        let shared = Arc::new(ThreadCache::new(Weak::new(), 0));
-        let newest = AtomicPtr::new(Arc::as_ptr(&shared).cast_mut());
+        let shared = Box::new(ThreadCache::new(Weak::new(), 0));
+        let newest = AtomicPtr::new(std::ptr::from_ref(&*shared).cast_mut());
         Self {
             shared,
-            sharing: Mutex::default(),
+            sharing: Mutex::new(Admission::default()),
             visiting: Mutex::new(()),
             newest,
+            abandoned: AtomicU64::new(0),
             strict: AtomicBool::new(false),
             needed: AtomicBool::new(false),
         }
@@ -43,60 +48,86 @@ impl Roster {
 
     /// Newest first, the shared one last.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &ThreadCache> {
-        let at = |cache: &std::sync::atomic::AtomicPtr<ThreadCache>| {
-            // SAFETY: the list holds a reference to each of its caches until it is dropped.
-            unsafe { cache.load(Ordering::Acquire).as_ref() }
-        };
-        std::iter::successors(at(&self.newest), move |cache| at(&cache.next))
+        // SAFETY: the list holds a reference to each of its caches until it is dropped.
+        self.places().map(|cache| unsafe { cache.as_ref() })
     }
 
-    /// A cache for the calling thread: one that a thread left behind, or a new one.
-    pub(super) fn join(&self, core: &Arc<Core>) -> Arc<ThreadCache> {
-        let _visiting = self.visiting.lock();
-        let unowned = |cache: &&ThreadCache| !cache.owned.swap(true, Ordering::Acquire);
-        if let Some(cache) = self.iter().find(unowned) {
-            // SAFETY: the list's caches are all from `Arc::into_raw`, save the shared one, which is never unowned.
-            return unsafe {
-                Arc::increment_strong_count(cache);
-                Arc::from_raw(cache)
-            };
+    fn places(&self) -> impl Iterator<Item = NonNull<ThreadCache>> {
+        let at = |cache: &AtomicPtr<ThreadCache>| NonNull::new(cache.load(Ordering::Acquire));
+        // SAFETY: as in `iter`.
+        std::iter::successors(at(&self.newest), move |cache| at(unsafe { &cache.as_ref().next }))
+    }
+
+    /// A cache for the calling thread: one that a thread left behind, or a new one. `None` when the system has no memory.
+    pub(super) fn join(&self, core: &Arc<Core>) -> Option<Counted<ThreadCache>> {
+        let _visiting = lock(&self.visiting);
+        // SAFETY: as in `iter`.
+        let is_unowned = |cache: &NonNull<ThreadCache>| unsafe { !cache.as_ref().owned.swap(true, Ordering::Acquire) };
+        if let Some(cache) = self.places().find(is_unowned) {
+            // SAFETY: the list's caches are all from `Counted::into_raw`, save the shared one, which is never unowned.
+            return Some(unsafe { Counted::again(cache) });
         }
         // As all the others have it.
         let strict = if self.strict.load(Ordering::Relaxed) { STRICT } else { 0 };
         let attention = strict | if core.is_closed() { CLOSED } else { 0 };
-        let cache = Arc::new(ThreadCache::new(Arc::downgrade(core), attention));
+        let cache = Counted::try_new(ThreadCache::new(Arc::downgrade(core), attention))?;
         cache.next.store(self.newest.load(Ordering::Acquire), Ordering::Relaxed);
-        self.newest.store(Arc::into_raw(cache.clone()).cast_mut(), Ordering::Release);
-        cache
+        self.newest.store(cache.clone().into_raw().as_ptr(), Ordering::Release);
+        Some(cache)
     }
 
     /// Empties the cache of the calling thread, which is ending, and leaves it to another.
     pub(crate) fn leave(&self, cache: &ThreadCache, mut empty: impl FnMut(&Inside<'_>)) {
         // Against visitors; against its owner it need not be guarded, who is here.
-        let _visiting = self.visiting.lock();
+        let _visiting = lock(&self.visiting);
         empty(&Inside { cache, by_gate: false, keeps: true });
         cache.owned.store(false, Ordering::Release);
+    }
+
+    /// Makes room to count for `owner`, on this thread if possible and in the shared cache in any case, and does `work` in the
+    /// cache of this thread. `None` when the system has no memory for it.
+    pub(crate) fn open<R>(&self, core: &Arc<Core>, owner: Owner, work: impl FnOnce(&Inside<'_>) -> R) -> Option<R> {
+        self.shared.tallies.open(owner).then(|| self.with_count(core, owner, |inside, _| work(inside)))
+    }
+
+    /// As [`Roster::with`], in a cache that can count for `owner`: where the system has no memory for that on this thread, the
+    /// shared one, where there is room since [`Roster::open`].
+    pub(crate) fn with_count<R>(
+        &self,
+        core: &Arc<Core>,
+        owner: Owner,
+        work: impl FnOnce(&Inside<'_>, Option<&mut Admission>) -> R,
+    ) -> R {
+        match self.own(core).filter(|inside| inside.open(owner)) {
+            Some(inside) => work(&inside, None),
+            None => self.share(work),
+        }
     }
 
     /// Does `work` in a cache: this thread's, or the shared one. With the admission if the pool is strict: then it is always
     /// the shared one.
     pub(crate) fn with<R>(&self, core: &Arc<Core>, work: impl FnOnce(&Inside<'_>, Option<&mut Admission>) -> R) -> R {
-        let own = local::enter(Arc::as_ptr(core))
-            .or_else(|| if local::attach(core) { local::enter(Arc::as_ptr(core)) } else { None });
-        match own {
+        match self.own(core) {
             Some(inside) => work(&inside, None),
-            None => {
-                let mut sharing = self.sharing.lock();
-                let inside = Inside { cache: &self.shared, by_gate: false, keeps: false };
-                let admission = sharing.is_strict().then_some(&mut *sharing);
-                work(&inside, admission)
-            }
+            None => self.share(work),
         }
+    }
+
+    fn own(&self, core: &Arc<Core>) -> Option<Inside<'static>> {
+        let enter = || local::enter(Arc::as_ptr(core));
+        enter().or_else(|| if local::attach(core) { enter() } else { None })
+    }
+
+    fn share<R>(&self, work: impl FnOnce(&Inside<'_>, Option<&mut Admission>) -> R) -> R {
+        let mut sharing = lock(&self.sharing);
+        let inside = Inside { cache: &self.shared, by_gate: false, keeps: false };
+        let admission = sharing.is_strict().then_some(&mut *sharing);
+        work(&inside, admission)
     }
 
     /// Visits every thread's cache. Those threads do without for about a microsecond.
     pub(crate) fn visit(&self, mut each: impl FnMut(&Inside<'_>)) {
-        let _visiting = self.visiting.lock();
+        let _visiting = lock(&self.visiting);
         self.iter().for_each(|cache| cache.gate.raise(VISITED));
         fence_for_visitors();
         for cache in self.iter().filter(|cache| !std::ptr::eq(*cache, &*self.shared)) {
@@ -110,13 +141,13 @@ impl Roster {
     /// Every thread's next lease asks anew whether it is one to be recorded.
     pub(crate) fn restart_sampling(&self) {
         self.visit(|inside| inside.restart_sampling());
-        let _sharing = self.sharing.lock();
+        let _sharing = lock(&self.sharing);
         Inside { cache: &self.shared, by_gate: false, keeps: false }.restart_sampling();
     }
 
     /// Shuts every owner out for good: the pool has ended. False if a thread did not come out of its cache.
     pub(crate) fn close(&self) -> bool {
-        let _visiting = self.visiting.lock();
+        let _visiting = lock(&self.visiting);
         self.iter().for_each(|cache| cache.gate.raise(CLOSED));
         fence_for_visitors();
         // Waits for each, also after one that does not come.
@@ -126,13 +157,13 @@ impl Roster {
     /// Makes the pool strict, if it is not, and does `work` with the admission, whose counts are exact from then on: no
     /// thread is inside its own cache, and who is inside the shared one holds the admission's lock.
     pub(crate) fn make_strict<R>(&self, work: impl FnOnce(&Self, &mut Admission) -> R) -> R {
-        let _visiting = self.visiting.lock();
+        let _visiting = lock(&self.visiting);
         if !self.strict.swap(true, Ordering::Relaxed) {
             self.iter().for_each(|cache| cache.gate.raise(STRICT));
             fence_for_visitors();
             self.iter().for_each(|cache| _ = cache.gate.wait());
         }
-        let mut admission = self.sharing.lock();
+        let mut admission = lock(&self.sharing);
         if !admission.is_strict() {
             admission.start(self.live().map(|(owner, _, bytes)| (owner, bytes)));
         }
@@ -152,8 +183,8 @@ impl Roster {
 
     /// Makes the pool calm again if nothing needs it to be strict and `may` agrees.
     pub(crate) fn relax(&self, may: impl Fn() -> bool) {
-        let _visiting = self.visiting.lock();
-        let mut admission = self.sharing.lock();
+        let _visiting = lock(&self.visiting);
+        let mut admission = lock(&self.sharing);
         if admission.is_strict() && admission.may_stop() && may() {
             admission.stop();
             self.strict.store(false, Ordering::Relaxed);
@@ -163,7 +194,7 @@ impl Roster {
 
     /// The admission, strict or not, for what changes no gate.
     pub(crate) fn admission<R>(&self, work: impl FnOnce(&mut Admission) -> R) -> R {
-        let mut admission = self.sharing.lock();
+        let mut admission = lock(&self.sharing);
         let done = work(&mut admission);
         self.needed.store(admission.is_needed(), Ordering::Relaxed);
         done
@@ -228,13 +259,68 @@ impl Roster {
     }
 }
 
+/// For a fork: see `fork`.
+impl Roster {
+    /// Keeps visitors out, and threads from joining and leaving.
+    pub(crate) fn hold_visits(&self) -> MutexGuard<'_, ()> {
+        lock(&self.visiting)
+    }
+
+    /// Shuts all owners out, after a heavy fence and [`Roster::wait_at_gates`].
+    pub(crate) fn close_gates(&self) {
+        self.iter().for_each(|cache| cache.gate.raise(VISITED));
+    }
+
+    pub(crate) fn wait_at_gates(&self) {
+        self.iter().for_each(|cache| _ = cache.gate.wait());
+    }
+
+    pub(crate) fn hold_shared(&self) -> MutexGuard<'_, Admission> {
+        lock(&self.sharing)
+    }
+
+    pub(crate) fn open_gates(&self) {
+        self.iter().for_each(|cache| cache.gate.lower(VISITED));
+    }
+
+    /// Takes the caches over from threads that are no more. They keep what is in them, for whoever joins next; one that its
+    /// owner was in the middle of is emptied without a look.
+    ///
+    /// # Safety
+    /// The process has this thread only.
+    pub(crate) unsafe fn take_over(&self) {
+        for cache in self.iter().filter(|cache| !std::ptr::eq(*cache, &*self.shared) && !local::is_mine(cache)) {
+            if cache.gate.reopen() {
+                cache.abandon();
+                self.abandoned.fetch_add(1, Ordering::Relaxed);
+            }
+            cache.owned.store(false, Ordering::Relaxed);
+        }
+    }
+
+    /// The same for those that waited, and for leases that were granted and will not begin.
+    pub(crate) fn forget_waiters(&self) {
+        self.admission(|admission| {
+            admission.forget_waiters();
+            if admission.is_strict() {
+                admission.start(self.live().map(|(owner, _, bytes)| (owner, bytes)));
+            }
+        });
+    }
+
+    /// Caches that a fork found half changed.
+    pub(crate) fn abandoned(&self) -> u64 {
+        self.abandoned.load(Ordering::Relaxed)
+    }
+}
+
 impl Drop for Roster {
     fn drop(&mut self) {
-        let mut at = *self.newest.get_mut();
-        while !std::ptr::eq(at, &*self.shared) {
-            // SAFETY: all but the shared one come from `Arc::into_raw` and are dropped here, once.
-            let cache = unsafe { Arc::from_raw(at) };
-            at = cache.next.load(Ordering::Relaxed);
+        let mut at = NonNull::new(*self.newest.get_mut());
+        while let Some(place) = at.filter(|place| !std::ptr::eq(place.as_ptr(), &*self.shared)) {
+            // SAFETY: all but the shared one come from `Counted::into_raw` and are dropped here, once.
+            let cache = unsafe { Counted::from_raw(place) };
+            at = NonNull::new(cache.next.load(Ordering::Relaxed));
         }
     }
 }

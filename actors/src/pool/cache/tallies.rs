@@ -4,8 +4,8 @@
 //! exact. Written by whoever is behind the cache's gate, hence without read-modify-writes; read by anybody.
 
 use super::super::class::SizeClass;
+use super::super::fallible::OnceBox;
 use super::super::owner::Owner;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 /// Owners of a page: few programs have more.
@@ -35,16 +35,43 @@ struct Leases {
 
 /// One owner's leases on one thread, by class; last the bytes of the huge ones, whose blocks differ.
 #[derive(Debug)]
-struct OfOwner([Leases; SizeClass::COUNT + 1]);
+pub(super) struct OfOwner([Leases; SizeClass::COUNT + 1]);
 
-type Page = [OnceLock<Box<OfOwner>>; PAGE];
+impl OfOwner {
+    /// Counts the beginning of a lease whose class says how large it is.
+    #[inline(always)]
+    pub(super) fn begin_classed(&self, class: SizeClass) {
+        self.0[class.index()].begun.add(1);
+    }
+
+    #[inline(always)]
+    pub(super) fn end_classed(&self, class: SizeClass) {
+        self.0[class.index()].ended.add(1);
+    }
+
+    pub(super) fn begin(&self, class: SizeClass, bytes: usize) {
+        self.begin_classed(class);
+        if class == SizeClass::HUGE {
+            self.0[SizeClass::COUNT].begun.add(bytes as u64);
+        }
+    }
+
+    pub(super) fn end(&self, class: SizeClass, bytes: usize) {
+        self.end_classed(class);
+        if class == SizeClass::HUGE {
+            self.0[SizeClass::COUNT].ended.add(bytes as u64);
+        }
+    }
+}
+
+type Page = [OnceBox<OfOwner>; PAGE];
 
 #[derive(Debug)]
 pub(super) struct Tallies {
     /// The owner counted for last, and where: most threads have one.
     last_owner: AtomicU32,
     last: AtomicPtr<OfOwner>,
-    pages: [OnceLock<Box<Page>>; Owner::MAX / PAGE],
+    pages: [OnceBox<Page>; Owner::MAX / PAGE],
 }
 
 impl Tallies {
@@ -52,58 +79,38 @@ impl Tallies {
         Self {
             last_owner: AtomicU32::new(u32::MAX),
             last: AtomicPtr::default(),
-            pages: [const { OnceLock::new() }; Owner::MAX / PAGE],
+            pages: [const { OnceBox::new() }; Owner::MAX / PAGE],
         }
     }
 
-    /// For the thread that counts.
+    /// For the thread that counts. `None` before [`Tallies::open`].
     #[inline(always)]
-    fn of(&self, owner: Owner) -> &OfOwner {
+    pub(super) fn of(&self, owner: Owner) -> Option<&OfOwner> {
         if self.last_owner.load(Ordering::Relaxed) == owner.index() as u32 {
             // SAFETY: `find` put it there, together with this owner, behind the gate; its box lives as long as we do.
-            return unsafe { &*self.last.load(Ordering::Relaxed) };
+            return Some(unsafe { &*self.last.load(Ordering::Relaxed) });
         }
         self.find(owner)
     }
 
     #[cold]
     #[inline(never)]
-    fn find(&self, owner: Owner) -> &OfOwner {
-        let page = self.pages[owner.index() / PAGE].get_or_init(|| Box::new([const { OnceLock::new() }; PAGE]));
-        let of =
-            page[owner.index() % PAGE].get_or_init(|| Box::new(OfOwner(std::array::from_fn(|_| Leases::default()))));
-        self.last.store(std::ptr::from_ref(&**of).cast_mut(), Ordering::Relaxed);
+    fn find(&self, owner: Owner) -> Option<&OfOwner> {
+        let of = self.get(owner)?;
+        self.last.store(std::ptr::from_ref(of).cast_mut(), Ordering::Relaxed);
         self.last_owner.store(owner.index() as u32, Ordering::Relaxed);
-        of
+        Some(of)
+    }
+
+    /// Makes room to count for `owner`, on any thread. False when the system has no memory for it.
+    pub(super) fn open(&self, owner: Owner) -> bool {
+        let page = self.pages[owner.index() / PAGE].get_or_try(|| Some([const { OnceBox::new() }; PAGE]));
+        let of = || Some(OfOwner(std::array::from_fn(|_| Leases::default())));
+        page.is_some_and(|page| page[owner.index() % PAGE].get_or_try(of).is_some())
     }
 
     fn get(&self, owner: Owner) -> Option<&OfOwner> {
-        Some(self.pages[owner.index() / PAGE].get()?[owner.index() % PAGE].get()?)
-    }
-
-    /// Counts the beginning of a lease whose class says how large it is.
-    #[inline(always)]
-    pub(super) fn begin_classed(&self, owner: Owner, class: SizeClass) {
-        self.of(owner).0[class.index()].begun.add(1);
-    }
-
-    #[inline(always)]
-    pub(super) fn end_classed(&self, owner: Owner, class: SizeClass) {
-        self.of(owner).0[class.index()].ended.add(1);
-    }
-
-    pub(super) fn begin(&self, owner: Owner, class: SizeClass, bytes: usize) {
-        self.begin_classed(owner, class);
-        if class == SizeClass::HUGE {
-            self.of(owner).0[SizeClass::COUNT].begun.add(bytes as u64);
-        }
-    }
-
-    pub(super) fn end(&self, owner: Owner, class: SizeClass, bytes: usize) {
-        self.end_classed(owner, class);
-        if class == SizeClass::HUGE {
-            self.of(owner).0[SizeClass::COUNT].ended.add(bytes as u64);
-        }
+        self.pages[owner.index() / PAGE].get()?[owner.index() % PAGE].get()
     }
 
     /// Whether this thread ever counted anything for `owner`.

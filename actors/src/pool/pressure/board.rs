@@ -13,12 +13,12 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 
-use parking_lot::Mutex;
 use tracing::{debug, error, info};
 
 use super::super::class::SizeClass;
 use super::super::core::Core;
 use super::super::owner::Owner;
+use super::super::sync::{Mutex, MutexGuard, lock};
 use super::barometer::Verdict;
 use super::level::{Cause, Pressure};
 use super::published::PublishedPressure;
@@ -58,7 +58,7 @@ pub struct PressureStats {
 type Callback = Arc<dyn Fn(PressureChange) + Send + Sync>;
 
 #[derive(Default)]
-struct Listeners {
+pub(in super::super) struct Listeners {
     next: u64,
     /// There will be no more changes.
     is_over: bool,
@@ -124,9 +124,21 @@ impl Board {
         }
     }
 
+    /// Keeps the callbacks as they are: for a fork.
+    pub(in super::super) fn hold(&self) -> MutexGuard<'_, Listeners> {
+        lock(&self.listeners)
+    }
+
+    /// There will be no more changes; the callbacks, which are to be dropped outside of the lock.
+    fn end_changes(&self) -> Vec<(u64, Callback)> {
+        let mut listeners = lock(&self.listeners);
+        listeners.is_over = true;
+        std::mem::take(&mut listeners.all)
+    }
+
     /// Outside of the lock, so that a callback may end its own subscription or begin another.
     fn tell(&self, change: PressureChange) {
-        let all: Vec<Callback> = self.listeners.lock().all.iter().map(|(_, callback)| callback.clone()).collect();
+        let all: Vec<Callback> = lock(&self.listeners).all.iter().map(|(_, callback)| callback.clone()).collect();
         for callback in all {
             if let Err(reason) = ironcliw::catch_panic(move || callback(change)) {
                 error!(reason, "a callback for memory pressure panicked");
@@ -214,7 +226,7 @@ impl Core {
         callback: impl Fn(PressureChange) + Send + Sync + 'static,
     ) -> PressureSubscription {
         let callback: Callback = Arc::new(callback);
-        let mut listeners = self.pressure.listeners.lock();
+        let mut listeners = lock(&self.pressure.listeners);
         let id = listeners.next;
         listeners.next += 1;
         if !listeners.is_over {
@@ -228,11 +240,18 @@ impl Core {
     pub(crate) fn release_pressure(&self) {
         self.pressure.refusal.set_critical(false, 0);
         self.budget.squeeze(0);
-        let mut listeners = self.pressure.listeners.lock();
-        listeners.is_over = true;
-        let all = std::mem::take(&mut listeners.all);
-        drop(listeners);
-        drop(all);
+        drop(self.pressure.end_changes());
+    }
+
+    /// In the child of a fork, which has no thread that watches: what the parent had begun is undone, and the callbacks are
+    /// kept for ever, as what they hold belongs to its threads.
+    pub(in super::super) fn forget_pressure(&self) {
+        let board = &self.pressure;
+        board.published.set(Pressure::Low);
+        board.by_cause.iter().for_each(|level| level.store(Pressure::Low as u8, Relaxed));
+        board.refusal.set_critical(false, 0);
+        self.budget.squeeze(0);
+        std::mem::forget(board.end_changes());
     }
 }
 
@@ -251,7 +270,7 @@ pub struct PressureSubscription {
 impl Drop for PressureSubscription {
     fn drop(&mut self) {
         let Some(core) = self.core.upgrade() else { return };
-        let mut listeners = core.pressure.listeners.lock();
+        let mut listeners = lock(&core.pressure.listeners);
         let at = listeners.all.iter().position(|(id, _)| *id == self.id);
         let callback = at.map(|at| listeners.all.swap_remove(at));
         // Outside of the lock: what the callback holds may end another subscription.

@@ -1,0 +1,195 @@
+//! Allocation that may fail: what the pool itself needs to lease a block must not end the process where the system has no
+//! memory, which is when a pool is needed most.
+
+use std::alloc::{Layout, alloc};
+use std::ops::Deref;
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering, fence};
+
+/// `Box::new`, or `None` when the system has no memory.
+pub(crate) fn try_box<T>(value: T) -> Option<Box<T>> {
+    let layout = Layout::new::<T>();
+    if layout.size() == 0 {
+        return Some(Box::new(value));
+    }
+    // SAFETY: the layout is not empty.
+    let place = NonNull::new(unsafe { alloc(layout) }.cast::<T>())?;
+    // SAFETY: the place is fresh and fits `T`, and a box frees it with the same layout.
+    unsafe {
+        place.write(value);
+        Some(Box::from_raw(place.as_ptr()))
+    }
+}
+
+/// The place in `all` of something that is remembered there, made if need be; `None` when the system has no memory for it.
+pub(crate) fn place<T>(all: &mut Vec<Option<T>>, at: usize) -> Option<&mut Option<T>> {
+    if all.len() <= at {
+        all.try_reserve(at + 1 - all.len()).ok()?;
+        all.resize_with(at + 1, || None);
+    }
+    all.get_mut(at)
+}
+
+/// A value made by whoever needs it first. Who meets another at it makes one in vain: nobody waits.
+#[derive(Debug)]
+pub(crate) struct OnceBox<T>(AtomicPtr<T>);
+
+impl<T> Default for OnceBox<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<T> OnceBox<T> {
+    pub(crate) const fn new() -> Self {
+        Self(AtomicPtr::new(std::ptr::null_mut()))
+    }
+
+    #[inline]
+    pub(crate) fn get(&self) -> Option<&T> {
+        // SAFETY: what was put there stays until we are dropped.
+        unsafe { self.0.load(Ordering::Acquire).as_ref() }
+    }
+
+    /// `None` when there is none and the system has no memory for it.
+    pub(crate) fn get_or_try(&self, make: impl FnOnce() -> Option<T>) -> Option<&T> {
+        if let Some(value) = self.get() {
+            return Some(value);
+        }
+        let made = Box::into_raw(try_box(make()?)?);
+        if self.0.compare_exchange(std::ptr::null_mut(), made, Ordering::AcqRel, Ordering::Acquire).is_err() {
+            // SAFETY: nobody else has seen it.
+            drop(unsafe { Box::from_raw(made) });
+        }
+        self.get()
+    }
+}
+
+impl<T> Drop for OnceBox<T> {
+    fn drop(&mut self) {
+        let value = *self.0.get_mut();
+        if !value.is_null() {
+            // SAFETY: it came from a box and is ours.
+            drop(unsafe { Box::from_raw(value) });
+        }
+    }
+}
+
+// SAFETY: it owns its value, as a box does, and hands out shared references only.
+unsafe impl<T: Send + Sync> Sync for OnceBox<T> {}
+// SAFETY: likewise.
+unsafe impl<T: Send> Send for OnceBox<T> {}
+
+/// A counted reference that can be made where there is no memory for it: an `Arc` without weak ones.
+pub(crate) struct Counted<T>(NonNull<Counter<T>>);
+
+/// The value first: a pointer to the one is a pointer to the other.
+#[repr(C)]
+struct Counter<T> {
+    value: T,
+    references: AtomicUsize,
+}
+
+impl<T> Counted<T> {
+    pub(crate) fn try_new(value: T) -> Option<Self> {
+        let counter = try_box(Counter { references: AtomicUsize::new(1), value })?;
+        Some(Self(NonNull::from(Box::leak(counter))))
+    }
+
+    pub(crate) fn as_ptr(this: &Self) -> *const T {
+        this.0.as_ptr().cast()
+    }
+
+    /// The reference as a pointer; [`Counted::from_raw`] takes it back.
+    pub(crate) fn into_raw(self) -> NonNull<T> {
+        std::mem::ManuallyDrop::new(self).0.cast()
+    }
+
+    /// # Safety
+    /// `raw` came from [`Counted::into_raw`], once for each time it is taken back.
+    pub(crate) unsafe fn from_raw(raw: NonNull<T>) -> Self {
+        Self(raw.cast())
+    }
+
+    /// Another reference.
+    ///
+    /// # Safety
+    /// `raw` came from [`Counted::into_raw`] and was not taken back yet.
+    pub(crate) unsafe fn again(raw: NonNull<T>) -> Self {
+        // SAFETY: the caller's promise. The first reference stays.
+        (*std::mem::ManuallyDrop::new(unsafe { Self::from_raw(raw) })).clone()
+    }
+}
+
+impl<T> Clone for Counted<T> {
+    fn clone(&self) -> Self {
+        // SAFETY: it lives while we do. Nobody has more than a few references, so that the count does not overflow.
+        unsafe { self.0.as_ref() }.references.fetch_add(1, Ordering::Relaxed);
+        Self(self.0)
+    }
+}
+
+impl<T> Deref for Counted<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        // SAFETY: it lives while we do.
+        &unsafe { self.0.as_ref() }.value
+    }
+}
+
+impl<T> Drop for Counted<T> {
+    fn drop(&mut self) {
+        // SAFETY: it lives while we do.
+        if unsafe { self.0.as_ref() }.references.fetch_sub(1, Ordering::Release) == 1 {
+            fence(Ordering::Acquire);
+            // SAFETY: it came from a box, and this was the last reference.
+            drop(unsafe { Box::from_raw(self.0.as_ptr()) });
+        }
+    }
+}
+
+impl<T: std::fmt::Debug> std::fmt::Debug for Counted<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        (**self).fmt(f)
+    }
+}
+
+// SAFETY: as of `Arc`.
+unsafe impl<T: Send + Sync> Send for Counted<T> {}
+// SAFETY: as of `Arc`.
+unsafe impl<T: Send + Sync> Sync for Counted<T> {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    #[test]
+    fn a_value_is_made_once_for_all_and_dropped_once() {
+        let value = Arc::new(());
+        let once = OnceBox::new();
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| assert!(once.get_or_try(|| Some(Arc::clone(&value))).is_some()));
+            }
+        });
+        assert_eq!(Arc::strong_count(&value), 2);
+        assert!(once.get_or_try(|| None).is_some());
+        drop(once);
+        assert_eq!(Arc::strong_count(&value), 1);
+        assert!(OnceBox::<u8>::new().get_or_try(|| None).is_none());
+    }
+
+    #[test]
+    fn the_last_of_several_references_drops_the_value() {
+        let value = Arc::new(());
+        let first = Counted::try_new(Arc::clone(&value)).unwrap();
+        let raw = first.clone().into_raw();
+        drop(first);
+        assert_eq!(Arc::strong_count(&value), 2);
+        // SAFETY: it was `into_raw` above.
+        drop(unsafe { Counted::<Arc<()>>::from_raw(raw) });
+        assert_eq!(Arc::strong_count(&value), 1);
+    }
+}

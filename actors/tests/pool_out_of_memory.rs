@@ -1,0 +1,154 @@
+//! Where the system has no memory a lease is refused, and the program goes on: tried in a child process with a limit on its
+//! address space, in which the allocator is emptied to the last byte.
+
+#![cfg(target_os = "linux")]
+
+use ironcliw_actors::Error;
+use ironcliw_actors::pool::{Buffer, Owner, Pool, PoolConfig};
+use std::alloc::{Layout, alloc, dealloc};
+use std::process::{Command, Stdio};
+use std::ptr::{NonNull, null_mut};
+use std::sync::{Barrier, Mutex};
+use std::time::{Duration, Instant};
+
+const CHILD: &str = "IRONCLIW_TEST_OUT_OF_MEMORY";
+const ROOM_BYTES: u64 = 192 << 20;
+/// More small leases than fit into it.
+const LEASES_MAX: usize = 2 << 20;
+
+/// All the memory that the allocator has, in a list through its pieces.
+struct All(*mut Piece);
+
+struct Piece {
+    next: *mut Piece,
+    layout: Layout,
+}
+
+impl All {
+    fn take() -> Self {
+        let mut all = Self(null_mut());
+        let mut bytes = 16 << 20;
+        while bytes >= size_of::<Piece>() {
+            let layout = Layout::from_size_align(bytes, align_of::<Piece>()).unwrap();
+            // SAFETY: the layout is not empty.
+            match NonNull::new(unsafe { alloc(layout) }.cast::<Piece>()) {
+                // SAFETY: the piece is fresh, aligned and large enough.
+                Some(piece) => unsafe {
+                    piece.write(Piece { next: all.0, layout });
+                    all.0 = piece.as_ptr();
+                },
+                None => bytes /= 2,
+            }
+        }
+        all
+    }
+}
+
+impl Drop for All {
+    fn drop(&mut self) {
+        while let Some(piece) = NonNull::new(self.0) {
+            // SAFETY: `take` allocated each piece with the layout that stands in it.
+            unsafe {
+                let Piece { next, layout } = piece.read();
+                self.0 = next;
+                dealloc(piece.as_ptr().cast(), layout);
+            }
+        }
+    }
+}
+
+fn is_exhausted(result: Result<Buffer, Error>) -> bool {
+    matches!(result, Err(Error::PoolExhausted { .. }))
+}
+
+fn limit_address_space() {
+    let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
+    let pages: u64 = pages.split_whitespace().next().unwrap().parse().unwrap();
+    let most = pages * 4096 + ROOM_BYTES;
+    let limit = libc::rlimit { rlim_cur: most, rlim_max: most };
+    // SAFETY: it reads the structure.
+    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_AS, &limit) }, 0);
+}
+
+fn child() {
+    let pool = Pool::new(PoolConfig::limited(1 << 40)).unwrap();
+    let owners = ["oom/a", "oom/b", "oom/c"].map(Owner::named);
+    let mut held: Vec<Buffer> = Vec::with_capacity(LEASES_MAX);
+    let (empty, over) = (Barrier::new(2), Barrier::new(2));
+    let given: Mutex<Option<Buffer>> = Mutex::new(None);
+    std::thread::scope(|scope| {
+        let (pool, empty, over, given) = (&pool, &empty, &over, &given);
+        // It uses the pool for the first time when there is nothing left to make it a cache of.
+        let other = scope.spawn(move || {
+            empty.wait();
+            // Its own part of the allocator as well.
+            let all = All::take();
+            let returned = given.lock().unwrap().take().map(drop).is_some();
+            let refused = is_exhausted(pool.allocate(1 << 20, owners[1])) & is_exhausted(pool.allocate(64, owners[2]));
+            over.wait();
+            drop(all);
+            let later = pool.allocate(64, owners[2]).is_ok();
+            (returned, refused, later)
+        });
+        limit_address_space();
+        for len in [32 << 20, 3 << 20, 200_000, 5000, 64] {
+            let before = held.len();
+            while held.len() < LEASES_MAX {
+                match pool.allocate_for_overwrite(len, owners[0]) {
+                    Ok(buffer) => held.push(buffer),
+                    refused => {
+                        assert!(is_exhausted(refused));
+                        break;
+                    }
+                }
+            }
+            assert!(held.len() < LEASES_MAX, "the limit did not hold");
+            if len > 64 {
+                held.truncate(before);
+            }
+        }
+        let live = held.len() as u64;
+        *given.lock().unwrap() = held.pop();
+        let all = All::take();
+        empty.wait();
+        // A new owner, sizes that were never used, and to make room for what is given back.
+        let refused = [64, 100_000, 1 << 20, 100 << 20].map(|len| is_exhausted(pool.allocate(len, owners[1])));
+        over.wait();
+        drop(all);
+        assert_eq!(refused, [true; 4]);
+        assert_eq!(other.join().unwrap(), (true, true, true));
+        let stats = pool.stats();
+        assert_eq!((stats.live_count, stats.allocations - stats.live_count > 0), (live - 1, true));
+    });
+    held.clear();
+    // The allocator may keep what it had for the small ones: no more than that is asked of it.
+    let again = pool.allocate(1 << 20, owners[1]).unwrap();
+    drop(again);
+    pool.trim(0);
+    let stats = pool.stats();
+    assert_eq!((stats.live_count, stats.live_bytes, stats.cached_bytes), (0, 0, 0));
+    println!("went on");
+}
+
+#[test]
+fn memory_that_the_system_refuses_is_an_error_and_the_program_goes_on() {
+    if std::env::var_os(CHILD).is_some() {
+        return child();
+    }
+    let name = "memory_that_the_system_refuses_is_an_error_and_the_program_goes_on";
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args([name, "--exact", "--nocapture", "--test-threads=1"])
+        .env(CHILD, "1")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let end = Instant::now() + Duration::from_secs(120);
+    while child.try_wait().unwrap().is_none() && Instant::now() < end {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    _ = child.kill();
+    let output = child.wait_with_output().unwrap();
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && out.contains("went on"), "{}\n{out}\n{err}", output.status);
+}
