@@ -155,7 +155,12 @@ mod tests {
     #[test]
     fn a_failure_that_talks_too_much_keeps_its_beginning_and_its_end() {
         let long = format!("begin {} end", "ä".repeat(100_000));
-        let Err(Panicked(reason)) = catch(|| panic::resume_unwind(Box::new(long))) else { panic!("it panics") };
+        let Panicked(reason) = catch(|| {
+            if !long.is_empty() {
+                panic::resume_unwind(Box::new(long))
+            }
+        })
+        .unwrap_err();
         assert!(reason.starts_with("begin ä") && reason.ends_with("ä end"), "{reason}");
         assert!(reason.len() < 9000 && reason.contains("bytes left out"), "{}", reason.len());
         assert_eq!(bounded("short".to_owned()), "short");

@@ -164,8 +164,8 @@ fn a_file_is_not_decoded_to_its_end() {
 fn a_batch_stops_between_its_images_on_every_thread_it_was_split_over() {
     let house = house();
     let pipeline = Pipeline::new().resize(Size::new(8, 8).unwrap()).unwrap();
-    let sources = (0..20_000).map(|_| huge(2_000, 800)).collect();
-    let (outcome, late) = house.call_off(Job::Batch(pipeline, sources));
+    let sources = (0..20_000).map(|_| huge(2_000, 800));
+    let (outcome, late) = house.call_off(Job::batch(pipeline, sources));
     assert_eq!(outcome.unwrap_err(), Error::Cancelled);
     assert!((1..=2).contains(&late), "{late} looks by two threads");
     assert_eq!(house.live(), (0, 0));

@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 
 use ironcliw::{Actor, Backoff, Child, Context, Error as Refusal, Handler, Message, ReplySink, Runtime, Section};
 use ironcliw_actors::image::codec::Encoding;
-use ironcliw_actors::image::{Answer, Channels, Image, ImageView, Job, Pipeline, Planes, Size, Source, Strides};
+use ironcliw_actors::image::{Answer, Channels, Image, ImageView, Input, Job, Pipeline, Planes, Size, Source, Strides};
 use ironcliw_actors::inference::{Inference, LoadOptions, LoadedModel, Network, Precision, Tensor};
 use ironcliw_actors::leak::{AgeLimits, Check, LeakKind, Level, LogNew, Outstanding, SetLevel};
+use ironcliw_actors::lent::Lent;
 use ironcliw_actors::pool::{
     AllocOptions, AllocateWhenFree, Buffer, LeaseKind, MemoryReading, MemorySource, Owner, Pool, PoolStats, Pressure,
     SetLimit, SizeClass, Statistics, Trim, Watch,
@@ -74,7 +75,7 @@ impl House {
     }
 
     fn stack(&self, pipeline: &Pipeline, sources: Vec<Source>) -> Planes {
-        match self.job(Job::Batch(pipeline.clone(), sources)) {
+        match self.job(Job::batch(pipeline.clone(), sources)) {
             Ok(Answer::Stack { planes, .. }) => planes,
             other => panic!("{other:?} is no stack"),
         }
@@ -368,7 +369,7 @@ fn a_large_image_batch_is_split_and_a_small_one_is_not_with_equal_results() {
     assert_eq!((workers[0].jobs, workers[0].errors), (9, 0));
 
     for empty_or_mixed in [vec![], vec![photo(8, 8, 0), Source::owned(vec![0; 64], 8, 8, Channels::Gray).unwrap()]] {
-        let refused = house.job(Job::Batch(Pipeline::new(), empty_or_mixed));
+        let refused = house.job(Job::batch(Pipeline::new(), empty_or_mixed));
         assert!(matches!(refused, Err(Error::InvalidInput(_))), "{refused:?}");
     }
     drop(batch);
@@ -1125,6 +1126,41 @@ fn an_unload_that_is_given_up_can_be_made_again() {
 }
 
 #[test]
+fn a_pipeline_decodes_files_on_the_way_and_keeps_one_decoded_image_at_a_time() {
+    let house = house_with(|config| config.memory_limit = Some(256 << 10));
+    let prepare = Pipeline::new().resize(Size::new(16, 12).unwrap()).unwrap();
+    let file = |seed| {
+        let encode = Job::Encode(photo(200, 200, seed), Encoding::Png);
+        match house.job(encode) {
+            Ok(Answer::File(bytes)) => bytes,
+            other => panic!("{other:?} is no file"),
+        }
+    };
+    let decoded = |seed| match house.job(Job::Decode(Lent::from(file(seed)), None)) {
+        Ok(Answer::Image(image)) => Source::try_from(image).unwrap(),
+        other => panic!("{other:?} is no image"),
+    };
+    let expected: Vec<u8> =
+        (0..8).flat_map(|seed| house.stack(&prepare, vec![decoded(seed)]).buffer.to_vec()).collect();
+    // Each is 120 kB when it is decoded: the limit has room for two, and eight are asked for.
+    let inputs = (0..8).map(|seed| Input::file(Lent::from(file(seed))).unwrap());
+    match house.job(Job::batch(prepare.clone(), inputs)) {
+        Ok(Answer::Stack { planes, .. }) => {
+            assert_eq!((planes.shape, &planes.buffer[..]), (vec![8, 12, 16, 3], &expected[..]))
+        }
+        other => panic!("{other:?} is no stack"),
+    }
+    let mut damaged = file(0);
+    let end = damaged.len() - 100;
+    damaged[end] ^= 0xff;
+    let refused = house.job(Job::batch(prepare, [Input::file(Lent::from(damaged)).unwrap()]));
+    assert!(matches!(refused, Err(Error::Decode { .. })), "{refused:?}");
+    assert!(matches!(Input::file(Lent::from(vec![0; 10])), Err(Error::Decode { .. })));
+    assert_eq!(house.stats().live_count, 0);
+    house.close();
+}
+
+#[test]
 fn what_lies_between_a_pipelines_steps_is_pooled_and_given_back() {
     let house = house_with(|config| config.memory_limit = Some(1 << 20));
     let chain = Pipeline::new().resize(Size::new(64, 64).unwrap()).unwrap().convert(Channels::Gray).unwrap();
@@ -1133,7 +1169,7 @@ fn what_lies_between_a_pipelines_steps_is_pooled_and_given_back() {
     drop(output);
     // Its result would fit, what comes before it does not.
     let bomb = Pipeline::new().resize(Size::new(8000, 8000).unwrap()).unwrap().resize(small()).unwrap();
-    let refused = house.job(Job::Batch(bomb, vec![photo(8, 8, 0)]));
+    let refused = house.job(Job::batch(bomb, vec![photo(8, 8, 0)]));
     assert!(matches!(refused, Err(Error::PoolExhausted { .. })), "{refused:?}");
     assert_eq!(house.stats().live_count, 0);
     house.close();

@@ -842,13 +842,18 @@ class Images:
     def run(
         self,
         pipeline: Pipeline,
-        images: Sequence[_Image],
+        images: Sequence[_Image | BytesLike],
         *,
         copy: bool = False,
         out: npt.NDArray[Any] | None = None,
         timeout: float | None = None,
     ) -> Call[npt.NDArray[Any]]:
-        """Every image through the pipeline, stacked: `(n, …)`. The results must be of one shape."""
+        """Every image through the pipeline, stacked: `(n, …)`. The results must be of one shape.
+
+        An image may also be the bytes of a JPEG or PNG file, which is decoded to RGB on the way: of many
+        files that wait, only as many lie decoded in memory as are worked on. `DecodeError` at once if its
+        header is wrong, and by the await if the rest is.
+        """
 
 @final
 class Model:

@@ -3,7 +3,7 @@
 //! In: an array is borrowed (`lending.rs`). Out: an array views a pooled buffer, which
 //! its base object owns; when the last view dies, the buffer returns to the pool.
 
-use ironcliw_actors::image::{Channels, Image, ImageView, Planes, Size, Source, Strides};
+use ironcliw_actors::image::{Channels, Image, ImageView, Input, Planes, Size, Source, Strides};
 use ironcliw_actors::inference::Tensor;
 use ironcliw_actors::lent::Lent;
 use ironcliw_actors::pool::Buffer;
@@ -57,6 +57,20 @@ pub(crate) fn image(object: &Bound<'_, PyAny>, lending: &mut Lending) -> PyResul
     unsafe {
         let view = ImageView::from_raw_parts(data(array).cast_const(), size, channels, strides);
         Ok(Source::lent(view, keeper))
+    }
+}
+
+/// Borrows what a pipeline begins with: an image, or the bytes of a JPEG or PNG file, which have one dimension.
+pub(crate) fn input(object: &Bound<'_, PyAny>, lending: &mut Lending) -> PyResult<Input> {
+    let is_file = match object.cast::<PyUntypedArray>() {
+        Ok(array) => array.ndim() == 1,
+        // What is no array and no bytes either is told that it should have been an array.
+        Err(_) => PyMemoryView::from(object).is_ok(),
+    };
+    if is_file {
+        Input::file(bytes(object, lending)?).map_err(to_py_err)
+    } else {
+        image(object, lending).map(Input::Pixels)
     }
 }
 

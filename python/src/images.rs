@@ -528,22 +528,21 @@ impl Images {
             return Err(invalid("a batch needs at least one image"));
         }
         let mut lending = Lending::new(copy, out.is_some());
-        let sources = images.iter().map(|image| arrays::image(image, &mut lending)).collect::<PyResult<Vec<_>>>()?;
+        let inputs = images.iter().map(|image| arrays::input(image, &mut lending)).collect::<PyResult<Vec<_>>>()?;
         let steps = pipeline.get().0.lock().clone();
         let mut first = None;
-        for source in &sources {
-            let view = source.view();
-            let made = steps.output(view.size(), view.channels()).map_err(to_py_err)?;
+        for input in &inputs {
+            let made = steps.output(input.size(), input.channels()).map_err(to_py_err)?;
             first.get_or_insert(made);
         }
         let lend = |(out, made): (_, image::Shape)| {
             // The worker refuses a batch whose results differ in shape.
-            let shape: Vec<usize> = std::iter::once(sources.len()).chain(made.dims()).collect();
+            let shape: Vec<usize> = std::iter::once(inputs.len()).chain(made.dims()).collect();
             let values = if made.normalized { Values::Floats(&shape) } else { Values::Bytes(&shape) };
             Out::new(&lending, out, values)
         };
         let out = out.zip(first).map(lend).transpose()?;
-        self.submit(py, "images.run", Job::Batch(steps, sources), lending, out, timeout, false)
+        self.submit(py, "images.run", Job::Batch(steps, inputs), lending, out, timeout, false)
     }
 
     fn __repr__(&self) -> String {

@@ -72,6 +72,7 @@ mod _native {
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         super::process::refuse_sub_interpreters(module.py())?;
+        super::allocator::install();
         super::logs::install();
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
         super::process::register(module.py())?;

@@ -56,7 +56,7 @@ impl Builder {
         self
     }
 
-    /// The niceness of dedicated threads, unless their actor [says otherwise](Child::niceness) (Linux; elsewhere it has no effect). A positive one lets a latency-bound thread of
+    /// The niceness of dedicated threads, unless their actor [says otherwise](crate::Child::niceness) (Linux; elsewhere it has no effect). A positive one lets a latency-bound thread of
     /// the same process, such as an event loop, go first. Default: the process's own.
     pub fn niceness(mut self, niceness: i32) -> Self {
         self.threads.niceness = Some(niceness);

@@ -57,7 +57,8 @@ def test_what_rust_code_holds_is_in_it() -> None:
         # Small enough to come from the allocator, and more than it can have had idle.
         held = [rt.pool.try_allocate(64 << 10) for _ in range(128 * 16)]
         after = committed()
-        assert after - before > 96 * MIB
+        # What it had idle before is in both figures.
+        assert after - before > 64 * MIB
         del held
 
 

@@ -1013,6 +1013,9 @@ def test_the_exceptions_are_one_family_with_pythons_own_beside_it():
         "InvalidInput": ValueError,
         "ModelError": ValueError,
         "DecodeError": ValueError,
+        "ForeignBuffer": ValueError,
+        "LeakError": AssertionError,
+        "OutOfBounds": IndexError,
         "RuntimeClosed": None,
         "StartFailed": None,
     }

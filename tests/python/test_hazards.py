@@ -197,11 +197,17 @@ finally: over.set()
 CHILD = """
 warnings.simplefilter("ignore", DeprecationWarning)
 rt = ironcliw.Runtime()
-answered, go = rt.ping(), threading.Event()
+answered, running, go = rt.ping(), threading.Event(), threading.Event()
 answered.result()
-pending = rt.scheduler.run(go.wait, 20)
+def work():
+    running.set()
+    return go.wait(20)
+pending = rt.scheduler.run(work)
 async def wait():
     await pending
+# CPython 3.11's child hangs if another thread is just entering the interpreter: PyOS_AfterFork_Child takes a lock
+# that it makes whole only later.
+running.wait(20)
 child = os.fork()
 if child == 0:
     signal.alarm(10)

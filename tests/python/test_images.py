@@ -187,6 +187,33 @@ def test_a_pipeline_stacks_what_the_steps_give(rt: ironcliw.Runtime) -> None:
     asyncio.run(main())
 
 
+def test_a_pipeline_decodes_files_on_the_way(rt: ironcliw.Runtime) -> None:
+    images = [photograph(90, 130), photograph(200, 64)]
+    pipeline = ironcliw.Pipeline().resize((48, 32)).normalize(MEAN, STD)
+
+    async def main() -> None:
+        files = [await rt.images.encode(image, "png") for image in images]
+        expected = await rt.images.run(pipeline, images)
+        mixed = [files[0], images[1]]
+        for inputs in (files, [bytearray(files[0]), memoryview(files[1])], mixed):
+            np.testing.assert_array_equal(await rt.images.run(pipeline, inputs), expected)
+        as_arrays = [np.frombuffer(file, np.uint8) for file in files]
+        np.testing.assert_array_equal(await rt.images.run(pipeline, as_arrays, copy=True), expected)
+        out = np.empty_like(expected)
+        assert await rt.images.run(pipeline, files, out=out) is out
+        np.testing.assert_array_equal(out, expected)
+        with pytest.raises(ironcliw.DecodeError):
+            rt.images.run(pipeline, [b"no image"])
+        damaged = bytearray(files[0])
+        damaged[-60] ^= 0xFF
+        with pytest.raises(ironcliw.DecodeError):
+            await rt.images.run(pipeline, [files[1], damaged])
+        with pytest.raises(TypeError):
+            rt.images.run(pipeline, [files[0], None])  # type: ignore[list-item]
+
+    asyncio.run(main())
+
+
 def test_a_pipeline_whose_results_differ_in_shape_is_refused(rt: ironcliw.Runtime) -> None:
     with pytest.raises(ironcliw.InvalidInput):
         rt.images.run(ironcliw.Pipeline().convert("gray"), [photograph(20, 30), photograph(30, 20)]).result()

@@ -96,7 +96,8 @@ def test_a_large_request_is_served_although_small_ones_come_and_go() -> None:
             try:
                 small.append(rt.pool.try_allocate(64 * KIB, zeroed=False))
             except ironcliw.PoolExhausted as refused:
-                assert "1 request waits" in str(refused)
+                served = rt.pool.stats()["waits"]["served"] == 1
+                assert served or "1 request waits" in str(refused)
             await asyncio.sleep(0.001)
             if returned >= 2 * 2 * MIB:
                 break
@@ -130,7 +131,9 @@ def test_requests_wait_in_the_order_of_asking_and_leave_when_cancelled_or_late()
         await asyncio.gather(*patient)
         assert order == [2, 3, 4] and cancelled.cancelled()
         waits = rt.pool.stats()["waits"]
-        assert waits["timed_out"] == 1 and waits["abandoned"] == 1 and waits["waiting"] == 0
+        assert waits["timed_out"] == 1 and waits["abandoned"] == 1
+        # The last of them was answered before the line was counted anew.
+        assert eventually(lambda: rt.pool.stats()["waits"]["waiting"] == 0)
         with pytest.raises(ironcliw.PoolExhausted):
             await rt.pool.allocate(5 * MIB, timeout=60)
 
@@ -156,8 +159,8 @@ def test_idle_memory_goes_back_by_itself_unless_it_is_told_to_stay() -> None:
         for runtime in (rt, keeps):
             for buffer in [runtime.pool.try_allocate(MIB, zeroed=False) for _ in range(8)]:
                 buffer.release()
-        assert eventually(lambda: rt.pool.stats()["total_allocated_bytes"] == 0)
-        assert rt.pool.stats()["purged_bytes"] == 8 * MIB
+        assert eventually(lambda: rt.pool.stats()["purged_bytes"] == 8 * MIB)
+        assert rt.pool.stats()["total_allocated_bytes"] == 0
         assert keeps.pool.stats()["total_allocated_bytes"] == 8 * MIB
     with ironcliw.Runtime(purge_after=0) as rt:
         rt.pool.try_allocate(MIB).release()

@@ -11,7 +11,7 @@ use tracing::debug;
 
 use super::codec::{self, DecodeOptions};
 use super::kernels::{analysis, convert, convolve, enhance, normalize, resize};
-use super::{Answer, Channels, Image, ImageView, Job, Pipeline, Planes, Request, Scratch, Size, Source};
+use super::{Answer, Channels, Image, ImageView, Input, Job, Pipeline, Planes, Request, Scratch, Size, Source};
 use crate::lent::LentMut;
 use crate::output::Output;
 use crate::pool::{Owner, Pool, PoolActor, Pressure, PressureChanged, PublishedPressure, Subscribe};
@@ -190,20 +190,20 @@ impl ImageWorker {
     async fn batch(
         &mut self,
         pipeline: Pipeline,
-        sources: Vec<Source>,
+        inputs: Vec<Input>,
         out: Option<LentMut<u8>>,
         interrupt: Interrupt,
     ) -> Result<Answer> {
-        let plan = BatchPlan::new(&pipeline, &sources)?;
+        let plan = BatchPlan::new(&pipeline, &inputs)?;
         let output = Output::of(out, plan.bytes, &self.pool, self.owner)?;
-        let worth_it = plan.source_bytes >= SPLIT_BYTES_MIN && sources.len() > 1 && self.scheduler.threads() > 1;
+        let worth_it = plan.source_bytes >= SPLIT_BYTES_MIN && inputs.len() > 1 && self.scheduler.threads() > 1;
         let output = if worth_it && self.pressure < Pressure::High {
             self.counts.split_batches.fetch_add(1, Ordering::Relaxed);
             let (pool, owner) = (self.pool.clone(), self.owner);
-            let split = move || run_parallel(&pipeline, &sources, output, (&pool, owner), &interrupt);
+            let split = move || run_parallel(&pipeline, &inputs, output, (&pool, owner), &interrupt);
             self.scheduler.run(split).await??
         } else {
-            self.run_alone(&pipeline, &sources, output, &interrupt)?
+            self.run_alone(&pipeline, &inputs, output, &interrupt)?
         };
         let stack =
             |buffer| Answer::Stack { planes: Planes { buffer, shape: plan.shape }, normalized: plan.normalized };
@@ -213,13 +213,15 @@ impl ImageWorker {
     fn run_alone(
         &mut self,
         pipeline: &Pipeline,
-        sources: &[Source],
+        inputs: &[Input],
         mut output: Output,
         interrupt: &Interrupt,
     ) -> Result<Output> {
-        let each = output.len() / sources.len();
-        for (source, out) in sources.iter().zip(output.chunks_exact_mut(each)) {
-            pipeline.run(&source.view(), out, &mut self.scratch, (&self.pool, self.owner), interrupt)?;
+        let each = output.len() / inputs.len();
+        let memory = (&self.pool, self.owner);
+        for (input, out) in inputs.iter().zip(output.chunks_exact_mut(each)) {
+            let run = |view: &ImageView<'_>| pipeline.run(view, out, &mut self.scratch, memory, interrupt);
+            input.with_view(memory, interrupt, run)?;
         }
         Ok(output)
     }
@@ -253,7 +255,7 @@ impl ImageWorker {
                     enhance::auto_process(view, denoise_strength, sharpen_amount, out, scratch, interrupt)
                 })
             }
-            Job::Batch(pipeline, sources) => self.batch(pipeline, sources, out, interrupt.clone()).await,
+            Job::Batch(pipeline, inputs) => self.batch(pipeline, inputs, out, interrupt.clone()).await,
             _ if out.is_some() => Err(Error::invalid("this job has no result that could be written to out")),
             Job::Encode(source, encoding) => codec::encode(&source.view(), encoding, interrupt).map(Answer::File),
             Job::DominantColors(source, count) => {
@@ -292,13 +294,12 @@ struct BatchPlan {
 }
 
 impl BatchPlan {
-    fn new(pipeline: &Pipeline, sources: &[Source]) -> Result<Self> {
+    fn new(pipeline: &Pipeline, inputs: &[Input]) -> Result<Self> {
         let mut common = None;
         let mut source_bytes = 0_usize;
-        for (index, source) in sources.iter().enumerate() {
-            let view = source.view();
-            source_bytes = source_bytes.saturating_add(view.bytes());
-            let shape = pipeline.output(view.size(), view.channels())?;
+        for (index, input) in inputs.iter().enumerate() {
+            source_bytes = source_bytes.saturating_add(input.bytes());
+            let shape = pipeline.output(input.size(), input.channels())?;
             match common {
                 None => common = Some(shape),
                 Some(first) if first == shape => {}
@@ -312,8 +313,8 @@ impl BatchPlan {
             }
         }
         let shape = common.ok_or_else(|| Error::invalid("a batch needs at least one image"))?;
-        let bytes = shape.bytes().checked_mul(sources.len()).ok_or_else(|| Error::invalid("the batch is too large"))?;
-        let dims = std::iter::once(sources.len()).chain(shape.dims()).collect();
+        let bytes = shape.bytes().checked_mul(inputs.len()).ok_or_else(|| Error::invalid("the batch is too large"))?;
+        let dims = std::iter::once(inputs.len()).chain(shape.dims()).collect();
         Ok(Self { shape: dims, bytes, source_bytes, normalized: shape.normalized })
     }
 }
@@ -321,14 +322,15 @@ impl BatchPlan {
 /// On a thread of the scheduler: idle threads steal images one by one.
 fn run_parallel(
     pipeline: &Pipeline,
-    sources: &[Source],
+    inputs: &[Input],
     mut output: Output,
     memory: (&Pool, Owner),
     interrupt: &Interrupt,
 ) -> Result<Output> {
-    let each = output.len() / sources.len();
-    output.par_chunks_exact_mut(each).zip(sources).try_for_each_init(Scratch::new, |scratch, (out, source)| {
-        pipeline.run(&source.view(), out, scratch, memory, interrupt)
+    let each = output.len() / inputs.len();
+    output.par_chunks_exact_mut(each).zip(inputs).try_for_each_init(Scratch::new, |scratch, (out, input)| {
+        let run = |view: &ImageView<'_>| pipeline.run(view, out, scratch, memory, interrupt);
+        input.with_view(memory, interrupt, run)
     })?;
     Ok(output)
 }

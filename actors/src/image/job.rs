@@ -3,7 +3,7 @@
 use super::codec::Encoding;
 use super::kernels::analysis::{Layout, Texture};
 use super::kernels::convolve::Kernel;
-use super::{Channels, Image, Pipeline, Planes, Size, Source};
+use super::{Channels, Image, Input, Pipeline, Planes, Size, Source};
 use crate::Interrupt;
 use crate::Result;
 use crate::lent::{Lent, LentMut};
@@ -52,11 +52,16 @@ pub enum Job {
     Texture(Source),
     /// [`Answer::Layout`].
     SpatialLayout(Source),
-    /// Every image through the pipeline, stacked: [`Answer::Stack`].
-    Batch(Pipeline, Vec<Source>),
+    /// Every image, or file with one, through the pipeline, stacked: [`Answer::Stack`].
+    Batch(Pipeline, Vec<Input>),
 }
 
 impl Job {
+    /// [`Job::Batch`] of images, or of files that are decoded on the way.
+    pub fn batch(pipeline: Pipeline, inputs: impl IntoIterator<Item: Into<Input>>) -> Self {
+        Self::Batch(pipeline, inputs.into_iter().map(Into::into).collect())
+    }
+
     /// The same job on copies of its inputs, in memory of `pool`: what was lent is given back.
     ///
     /// # Errors
@@ -79,8 +84,9 @@ impl Job {
             Self::EdgeDensity(source) => Self::EdgeDensity(copy(source)?),
             Self::Texture(source) => Self::Texture(copy(source)?),
             Self::SpatialLayout(source) => Self::SpatialLayout(copy(source)?),
-            Self::Batch(pipeline, sources) => {
-                Self::Batch(pipeline, sources.into_iter().map(copy).collect::<Result<_>>()?)
+            Self::Batch(pipeline, inputs) => {
+                let copies = inputs.into_iter().map(|input| input.copied(pool, owner));
+                Self::Batch(pipeline, copies.collect::<Result<_>>()?)
             }
         })
     }

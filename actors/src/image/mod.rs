@@ -8,6 +8,7 @@
 mod actor;
 pub mod codec;
 mod handle;
+mod input;
 mod job;
 pub mod kernels;
 mod pipeline;
@@ -18,6 +19,7 @@ mod view;
 
 pub use actor::{ImageWorker, WorkerCounts, WorkerStats};
 pub use handle::Images;
+pub use input::Input;
 pub use job::{Answer, Job, Request};
 pub use pipeline::{Pipeline, Shape};
 pub use source::{Image, Planes, Source};

@@ -3,6 +3,7 @@
 use super::class::{LINE_BYTES, PAGE_BYTES};
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::ptr::NonNull;
+use std::sync::OnceLock;
 
 /// From this size a block is asked for with the allocator's own small alignment and aligned to a page here. Allocators
 /// have zero pages from the system at hand for plain zeroed requests, but clear aligned ones byte by byte, which
@@ -56,9 +57,25 @@ pub(super) unsafe fn free(extent: Extent) {
     unsafe { dealloc(extent.start.sub(usize::from(extent.shift)).as_ptr(), layout) }
 }
 
+/// What the program's own allocator offers for [`give_back`].
+static COLLECT: OnceLock<fn()> = OnceLock::new();
+
+/// Names a function that has the program's allocator give back to the system what it keeps of freed memory, for programs with
+/// another global allocator than the system's: an explicit trim calls it. The first one named counts.
+///
+/// ```
+/// ironcliw_actors::pool::collect_with(|| { /* such as mimalloc's `mi_collect(true)` */ });
+/// ```
+pub fn collect_with(collect: fn()) {
+    let _ = COLLECT.set(collect);
+}
+
 /// Has the allocator give back to the system what it keeps of freed small blocks: glibc keeps all that lies below one that is
 /// in use. Takes its time with a large heap, so this is for those who say so.
 pub(super) fn give_back() {
+    if let Some(collect) = COLLECT.get() {
+        collect();
+    }
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     // SAFETY: may be called at any time, on any thread.
     unsafe {

@@ -76,6 +76,7 @@ pub use config::PoolConfig;
 use lease::LeaseTerms;
 pub use lease::{AllocOptions, LeaseKind};
 pub use measure::{Measure, Measured};
+pub use memory::collect_with;
 pub use misuse::{Misuse, MisuseCounter, MisuseCounts};
 pub use owner::Owner;
 #[cfg(target_os = "linux")]

@@ -9,12 +9,11 @@
 //!    listed.
 //! 2. Counts by owner and class are exact. What is known by site is known of the recorded leases only; each of them says
 //!    for how many it stands (`weights`), so that sums over sites and the rest without a record are the exact counts.
-//! 3. Everything is bounded: the leases by the ledger, the history by [`History`]'s constants.
+//! 3. Everything is bounded: the leases by the ledger, the history by `history`'s constants.
 //!
 //! Start reading at `take`; `records` is where it meets the ledger.
 //!
 //! [`PoolStats`]: crate::pool::PoolStats
-//! [`History`]: self::history::History
 
 mod history;
 mod model;

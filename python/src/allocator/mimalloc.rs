@@ -16,6 +16,12 @@ pub(crate) const NAME: &str = "mimalloc";
 #[global_allocator]
 static ALLOCATOR: ::mimalloc::MiMalloc = ::mimalloc::MiMalloc;
 
+/// Has a trim of a pool give back what mimalloc keeps.
+pub(super) fn collect_at_trims() {
+    // SAFETY: may be called at any time, on any thread, whose own free memory it collects with what no thread has.
+    ironcliw_actors::pool::collect_with(|| unsafe { libmimalloc_sys::mi_collect(true) });
+}
+
 pub(super) fn told() -> Told {
     let Some(mut all) = all() else {
         return Told::default();

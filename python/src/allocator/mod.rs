@@ -38,6 +38,12 @@ struct Told {
     process: Process,
 }
 
+/// Once, before there is a pool.
+pub(crate) fn install() {
+    #[cfg(feature = "mimalloc")]
+    mimalloc::collect_at_trims();
+}
+
 fn told() -> Told {
     #[cfg(feature = "mimalloc")]
     return mimalloc::told();

@@ -1,7 +1,7 @@
 """The job with Ironcliw: outputs are pooled, the small steps run as one.
 
-`plain` awaits one call after another and leaves the order to the runtime. `bounded` begins no more frames
-than keep the workers busy, as a program does that cares for memory; the others wait as the files they are.
+`files` hands the pipeline the files, which it decodes on the way. `steps` awaits one call after another and
+leaves the order to the runtime. `bounded` does the same and begins no more frames than keep the workers busy.
 
     PYTHONPATH=benches/python python -m memory.pipelines.pipeline_ironcliw [--style bounded] FOLDER
 """
@@ -15,7 +15,7 @@ import ironcliw
 
 from memory.pipelines.job import MEAN, SMALL_HEIGHT, SMALL_WIDTH, STD, Job, Scores, run, score, told
 
-STYLES = ("plain", "bounded")
+STYLES = ("files", "steps", "bounded")
 # Decoded frames for each worker: one in its hands, one that waits for it.
 FRAMES_A_WORKER = 2
 
@@ -30,7 +30,8 @@ async def main(job: Job) -> None:
 
         async def process(film: bytes) -> Scores:
             async with room:
-                planes = await rt.images.run(small, [await rt.images.decode(film)])
+                image = film if job.style == "files" else await rt.images.decode(film)
+                planes = await rt.images.run(small, [image])
                 return await rt.scheduler.run(score, planes[0])
 
         await run(job, process)

@@ -7,7 +7,8 @@ from pathlib import Path
 from harness import child
 
 PIPELINES = {
-    "ironcliw": ("pipeline_ironcliw", "plain"),
+    "ironcliw": ("pipeline_ironcliw", "files"),
+    "ironcliw (steps)": ("pipeline_ironcliw", "steps"),
     "ironcliw (bounded)": ("pipeline_ironcliw", "bounded"),
     "opencv (executor)": ("pipeline_opencv", "executor"),
     "opencv (to_thread)": ("pipeline_opencv", "to_thread"),
