@@ -65,7 +65,8 @@ asan: ## run the runtime's and the pool's tests under AddressSanitizer and LeakS
 # whatever reads a backtrace, for which it parses the debug information of the whole program.
 VALGRIND_SKIPS := --skip fork --skip impossible --skip huge --skip no_system_holds --skip model --skip every_count \
 	--skip never_share --skip compete --skip a_change_of_level --skip levels_choose --skip no_leak_at_any_level \
-	--skip every_leak_level --skip tiny_channel --skip never_wrong
+	--skip every_leak_level --skip tiny_channel --skip never_wrong --skip sawtooth --skip steady_leak --skip first_in_line \
+	--skip can_be_used
 
 valgrind: ## run the pool's and the leak tracker's tests under memcheck (Linux)
 	@command -v valgrind > /dev/null || { echo 'make valgrind needs valgrind' >&2; exit 1; }

@@ -149,6 +149,8 @@ impl Core {
 
 #[cfg(test)]
 mod tests {
+    use crate::leak::Level;
+    use crate::pool::admission::Turn;
     use crate::pool::{AllocOptions, Owner, Pool, PoolConfig};
     use std::sync::atomic::{AtomicBool, Ordering};
     use std::time::{Duration, Instant};
@@ -189,6 +191,9 @@ mod tests {
                 7 => _ = pool.trim(random as usize % (1 << 20)),
                 21 => _ = pool.set_limit((2 << 20) + random as usize % (2 << 20)),
                 40 => _ = pool.stats(),
+                50 => pool.recorder().set_level([Level::Simple, Level::Paranoid][random as usize >> 20 & 1]),
+                // Strict, for a while.
+                60 => _ = pool.measure(None),
                 _ => {}
             }
         }
@@ -239,6 +244,22 @@ mod tests {
             (0, 0, 0),
             "the parent lost something"
         );
+    }
+
+    #[test]
+    fn a_child_waits_for_nobody_whom_only_the_parent_could_serve() {
+        let pool = Pool::new(PoolConfig::limited(8 << 20)).unwrap();
+        let [first, other] = ["fork-test/first", "fork-test/other"].map(Owner::named);
+        let core = &pool.core;
+        // One waits; for it all is saved of a lease that ended; and another was granted a lease that does not begin.
+        core.line_up(Some((first, 4 << 20)), 1);
+        drop(pool.allocate(8 << 20, other).unwrap());
+        std::mem::forget(core.ask(other, 2 << 20, Turn::None).unwrap().expect("the pool is strict"));
+        let has_room = || pool.allocate(8 << 20, other).is_ok();
+        assert!(!has_room());
+        assert!(succeeds_in_a_child(|| has_room() && !core.caches.is_needed()));
+        assert!(!has_room() && core.caches.is_needed(), "the parent has changed");
+        core.line_up(None, 0);
     }
 
     #[test]
