@@ -176,8 +176,8 @@ class Runtime:
     seconds after which memory that was of no use goes back; `None`: it stays. `memory_reservations`: bytes
     that are kept for an owner, as `Pool.reserve` keeps them. `leak_age`: seconds after which a lease is too
     old, None for never, or one of these by kind. `leak_growth`: in so many windows of so many seconds the
-    live leases of a class must have risen to be called growing; None is never. `endpoint`: `"127.0.0.1:0"` to serve the
-    supervision endpoint.
+    live leases of a class must have risen to be called growing; None is never. `endpoint`: `"127.0.0.1:0"` to
+    serve the supervision endpoint.
     """
 
     def __new__(

@@ -205,8 +205,8 @@ def work():
 pending = rt.scheduler.run(work)
 async def wait():
     await pending
-# CPython 3.11's child hangs if another thread is just entering the interpreter: PyOS_AfterFork_Child takes a lock
-# that it makes whole only later.
+# CPython 3.11's child hangs if another thread is just entering the interpreter: PyOS_AfterFork_Child takes
+# a lock that it makes whole only later.
 running.wait(20)
 child = os.fork()
 if child == 0:
