@@ -93,11 +93,9 @@ impl Block {
     #[inline]
     pub(crate) fn prefetch(&self) {
         #[cfg(target_arch = "x86_64")]
-        // `_mm_prefetch` with a hint to write is one to read unless the target is said to know better: then the line is asked
-        // for twice, to read and to write.
         // SAFETY: every x86-64 has the instruction, or takes it for none, and it touches no memory.
         unsafe {
-            std::arch::asm!("prefetchw [{}]", in(reg) self.0.as_ptr(), options(nostack, preserves_flags, readonly));
+            std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_ET0 }>(self.0.as_ptr().cast_const().cast());
         }
     }
 
