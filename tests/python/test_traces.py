@@ -133,6 +133,22 @@ def test_touches_are_the_last_eight_newest_first(traced: ironcliw.Runtime) -> No
     assert after == sorted(after, reverse=True) and after[-1] >= 0
 
 
+def test_what_is_done_with_a_part_of_a_buffer_touches_the_buffer(traced: ironcliw.Runtime) -> None:
+    buffer = traced.pool.try_allocate(3000, tracked=True)
+    part = buffer.view(10, 20).slice(0, 5)
+    line = sys._getframe().f_lineno - 1
+    memoryview(part).release()
+    part.touch("parsed")
+    part.release()
+    with pytest.raises(ironcliw.BufferReleased):
+        part.touch("late")
+    del buffer, part
+    gc.collect()
+    leak = the_leak(traced)
+    assert [touch["hint"] for touch in leak.touches] == ["parsed", "view", "slice", "slice"]
+    assert leak.touches[3]["site"] == f"{__file__}:{line}"
+
+
 def test_touches_are_bounded_and_the_others_counted(traced: ironcliw.Runtime) -> None:
     buffer = traced.pool.try_allocate(3000, tracked=True)
     for n in range(5):

@@ -280,6 +280,13 @@ fn touches_are_kept_in_order_from_advanced_on_wherever_the_record_is() {
         assert_eq!(reports[0].touches_dropped, 2);
         assert_eq!(touches[0].site.as_deref(), Some("app.py:7"));
         assert!(touches[7].site.as_deref().unwrap().contains("leak/tests.rs:"));
+        let frozen = buffer.freeze();
+        frozen.slice(1..9).unwrap().touch("parsed");
+        assert!(frozen.slice(1..99).is_err());
+        ledger.absorb(pool.recorder().drain());
+        let touches = &ledger.check(much_later(), &pool)[0].touches;
+        let hints: Vec<_> = touches.iter().take(4).map(|touch| touch.hint.as_str()).collect();
+        assert_eq!(hints, ["parsed", "slice", "freeze", "j"]);
     }
 }
 

@@ -13,9 +13,17 @@ const NONE: RawFd = -1;
 
 static NOTED: [AtomicI32; NOTES] = [const { AtomicI32::new(NONE) }; NOTES];
 
-/// A file whose descriptor is noted while it is open.
+/// A file whose descriptor is noted while it is open. It is closed on a thread of its own: the kernel lets go of a trigger
+/// only when all its processors have passed a quiet state, which takes tens of milliseconds and, on a busy machine, longer than
+/// a runtime waits for its threads.
 #[derive(Debug)]
 pub(super) struct Noted {
+    /// `None` once it is being closed.
+    open: Option<Open>,
+}
+
+#[derive(Debug)]
+struct Open {
     file: File,
     note: Option<&'static AtomicI32>,
 }
@@ -24,22 +32,31 @@ impl Noted {
     pub(super) fn new(file: File) -> Self {
         let fd = file.as_raw_fd();
         let note = NOTED.iter().find(|note| note.compare_exchange(NONE, fd, SeqCst, SeqCst).is_ok());
-        Self { file, note }
+        Self { open: Some(Open { file, note }) }
     }
 
     pub(super) fn file(&self) -> &File {
-        &self.file
+        let Some(Open { file, .. }) = &self.open else { unreachable!("it is closed by our drop") };
+        file
     }
 }
 
 impl AsRawFd for Noted {
     fn as_raw_fd(&self) -> RawFd {
-        self.file.as_raw_fd()
+        self.file().as_raw_fd()
+    }
+}
+
+impl Drop for Noted {
+    fn drop(&mut self) {
+        let open = self.open.take();
+        // Where there is no thread to be had, it is closed here.
+        _ = std::thread::Builder::new().name("ironcliw-close".to_owned()).spawn(move || drop(open));
     }
 }
 
 /// The note goes before the file is closed: the number is anybody's then.
-impl Drop for Noted {
+impl Drop for Open {
     fn drop(&mut self) {
         if let Some(note) = self.note {
             note.store(NONE, SeqCst);
@@ -74,6 +91,10 @@ mod tests {
         let fds: Vec<_> = all.iter().map(AsRawFd::as_raw_fd).collect();
         assert_eq!(fds.iter().map(|&fd| noted(fd)).collect::<Vec<_>>(), [1; 3]);
         drop(all);
+        let begun = std::time::Instant::now();
+        while fds.iter().any(|&fd| noted(fd) > 0) && begun.elapsed() < std::time::Duration::from_secs(30) {
+            std::thread::yield_now();
+        }
         assert!(fds.iter().all(|&fd| noted(fd) == 0 || std::fs::read_link(format!("/proc/self/fd/{fd}")).is_ok()));
     }
 }
