@@ -17,6 +17,7 @@ use super::cache::{self, Inside, Magazine, Refused, Roster};
 use super::class::SizeClass;
 use super::decay::Decay;
 use super::fork;
+use super::memory;
 use super::misuse::MisuseCounter;
 use super::owner::Owner;
 use super::pressure::Board;
@@ -299,8 +300,9 @@ impl Core {
             // gets a reference below.
             let zeroed = || unsafe { Block::zeroed(self, class, bytes, slot) };
             let block = zeroed().or_else(|| {
-                // The system has no memory; what lies idle may be enough.
+                // The system has no memory; what lies idle, here and in the allocator, may be enough.
                 self.trim(0);
+                memory::give_back();
                 zeroed()
             });
             if block.is_none() {

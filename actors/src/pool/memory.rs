@@ -15,20 +15,26 @@ const LAZY_BYTES: usize = 128 << 10;
 /// What every allocator gives without extra work.
 const NATURAL_ALIGN: usize = 16;
 
+/// In place of a shift: the block is no allocation but a mapping of ours.
+const MAPPED: u16 = u16::MAX;
+
 /// A block's memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Extent {
     pub(crate) start: NonNull<u8>,
     pub(crate) bytes: usize,
-    /// Distance from the allocation's start to the block's.
+    /// Distance from the allocation's start to the block's, or [`MAPPED`].
     pub(crate) shift: u16,
 }
 
 /// `bytes` zeroed bytes, which are not 0; `None` when the system has none.
 pub(super) fn zeroed(bytes: usize) -> Option<Extent> {
+    // Where the system refuses, what the allocator keeps of freed memory may be enough.
     #[cfg(target_os = "linux")]
-    if bytes >= LAZY_BYTES {
-        return system::zeroed(bytes).map(|start| Extent { start, bytes, shift: 0 });
+    if bytes >= LAZY_BYTES
+        && let Some(start) = system::zeroed(bytes)
+    {
+        return Some(Extent { start, bytes, shift: MAPPED });
     }
     let layout = layout(bytes)?;
     // SAFETY: the layout's size is `bytes` or more, which is not 0.
@@ -46,8 +52,8 @@ pub(super) fn zeroed(bytes: usize) -> Option<Extent> {
 /// `extent` came from [`zeroed`], was not given back, and nobody uses it any more.
 pub(super) unsafe fn free(extent: Extent) {
     #[cfg(target_os = "linux")]
-    if extent.bytes >= LAZY_BYTES {
-        // SAFETY: by the size, `system::zeroed` made it; the caller answers for the rest.
+    if extent.shift == MAPPED {
+        // SAFETY: `system::zeroed` made it; the caller answers for the rest.
         return unsafe { system::free(extent.start, extent.bytes) };
     }
     let Some(layout) = layout(extent.bytes) else {
