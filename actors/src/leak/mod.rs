@@ -45,7 +45,7 @@ mod tests_growth;
 mod tests_scope;
 mod touch;
 mod tracker;
-mod unwind;
+pub(crate) mod unwind;
 mod waiting;
 
 pub use actor::{Check, LeakTracker, LogNew, Outstanding, SetLevel};

@@ -57,13 +57,14 @@ impl Stack {
         let mut native = Vec::with_capacity(self.addresses.len());
         for &address in &self.addresses {
             // A return address: `resolve` looks before it, where the call is.
-            backtrace::resolve(std::ptr::without_provenance_mut(address), |symbol| {
+            let note = |symbol: &backtrace::Symbol| {
                 native.push(Frame {
                     function: symbol.name().map(|name| format!("{name:#}")).unwrap_or_default(),
                     file: symbol.filename().map(|file| file.display().to_string()),
                     line: symbol.lineno(),
                 });
-            });
+            };
+            unwind::with_linker(|| backtrace::resolve(std::ptr::without_provenance_mut(address), note));
         }
         // Theirs and what they have in line come first.
         let own = native.iter().rposition(|frame| is_own(&frame.function)).map_or(0, |last| last + 1);

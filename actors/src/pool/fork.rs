@@ -6,7 +6,8 @@
 //! 1. *before*: the list of pools, the open scopes of the leak tracking (whose changes visit caches), what is known of idle
 //!    memory (whose purge does), each pool's right to visit, the gates of all caches (`cache/gate`), the shared caches with
 //!    what is admitted, the lease tables, the names of owners, and then what nobody holds together with another: the bells of
-//!    those who wait, the callbacks for pressure, the kept stacks. In this order, in which nobody else holds two of them the
+//!    those who wait, the callbacks for pressure, the kept stacks, and the right to ask the dynamic linker
+//!    something, whose lock nobody mends. In this order, in which nobody else holds two of them the
 //!    other way round.
 //! 2. *after, in the parent*: gives it back.
 //! 3. *after, in the child*: the caches of the threads that are not here become nobody's, with what is in them, for new
@@ -24,7 +25,7 @@
 
 use super::core::Core;
 use super::{owner, sync};
-use crate::leak::interner;
+use crate::leak::{interner, unwind};
 use std::any::Any;
 use std::cell::UnsafeCell;
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};
@@ -98,6 +99,7 @@ extern "C" fn before() {
     held.take(|core| sync::lock(&core.bell));
     held.take(|core| core.pressure.hold());
     held.locks.push(Box::new(interner::hold()));
+    held.locks.push(Box::new(unwind::hold()));
     // SAFETY: we hold the list.
     unsafe { *HELD.0.get() = Some(held) };
 }

@@ -9,6 +9,7 @@
 //! other modules are not looked at. The stack is read between the stack pointer and the thread's end of it, and nowhere else:
 //! what a wrong rule would compute is an address that is refused, and the walk ends there.
 
+use super::with_linker;
 use framehop::{
     CacheNative, ExplicitModuleSectionInfo, MayAllocateDuringUnwind, Module, UnwindRegsNative, Unwinder, UnwinderNative,
 };
@@ -51,7 +52,7 @@ pub(super) fn addresses(into: &mut [usize]) -> Option<usize> {
     let walk = |thread: &RefCell<Option<Thread>>| {
         // Borrowed already where this is called from within itself: by a hook of the allocator's, say.
         let mut slot = thread.try_borrow_mut().ok()?;
-        let linker = LinkerState::now()?;
+        let linker = with_linker(LinkerState::now)?;
         if slot.as_ref().is_none_or(|thread| thread.linker != linker) {
             *slot = None;
             *slot = Some(Thread::new(linker)?);
@@ -67,7 +68,7 @@ impl Thread {
     fn new(linker: LinkerState) -> Option<Self> {
         let stack = stack()?;
         let mut unwinder = UnwinderNative::new();
-        modules().into_iter().for_each(|module| unwinder.add_module(module));
+        with_linker(modules).into_iter().for_each(|module| unwinder.add_module(module));
         Some(Self { unwinder, cache: CacheNative::new(), linker, stack })
     }
 

@@ -7,13 +7,30 @@
 #[cfg(all(target_os = "linux", target_arch = "x86_64", not(miri)))]
 mod cached;
 
+use std::sync::{PoisonError, RwLock, RwLockWriteGuard};
+
+/// Whoever is about to ask the dynamic linker something holds it for reading, and a fork for writing: the linker has a lock, which
+/// in the child would be held for ever by a thread that is not there.
+static LINKER: RwLock<()> = RwLock::new(());
+
+/// Does `work`, which asks the linker or the unwinder, and is not interrupted by a fork. Not within itself.
+pub(super) fn with_linker<R>(work: impl FnOnce() -> R) -> R {
+    let _reading = LINKER.read().unwrap_or_else(PoisonError::into_inner);
+    work()
+}
+
+/// For a fork.
+pub(crate) fn hold() -> RwLockWriteGuard<'static, ()> {
+    LINKER.write().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Writes the return addresses of the caller's calls, the innermost first, and says how many there are.
 pub(super) fn addresses(into: &mut [usize]) -> usize {
     #[cfg(all(target_os = "linux", target_arch = "x86_64", not(miri)))]
     if let Some(count) = cached::addresses(into) {
         return count;
     }
-    by_system(into)
+    with_linker(|| by_system(into))
 }
 
 /// The same, by the system's unwinder.
