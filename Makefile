@@ -88,11 +88,11 @@ FUZZ_FLAGS := -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
 	-Cllvm-args=-sanitizer-coverage-trace-compares --cfg fuzzing -Zsanitizer=address -Cdebug-assertions
 TIME ?= 60
 
-fuzz: ## run random programs against the pool's model for TIME seconds (Linux on x86-64, with a C++ compiler)
+fuzz: ## run random programs against the pool's model for TIME=60 seconds, or RUNS of them; RUNS=0: those kept (Linux on x86-64, with a C++ compiler)
 	@mkdir -p target/fuzz/corpus
 	RUSTC_BOOTSTRAP=1 CARGO_INCREMENTAL=0 RUSTFLAGS='$(FUZZ_FLAGS)' \
 	$(CARGO) run --release --manifest-path actors/fuzz/Cargo.toml --target x86_64-unknown-linux-gnu --target-dir target/fuzz \
-	--bin pool -- -max_total_time=$(TIME) -artifact_prefix=target/fuzz/ -timeout=30 target/fuzz/corpus actors/fuzz/corpus/pool
+	--bin pool -- $(if $(RUNS),-runs=$(RUNS),-max_total_time=$(TIME)) -artifact_prefix=target/fuzz/ -timeout=30 target/fuzz/corpus actors/fuzz/corpus/pool
 
 lint: lint-rust lint-python ## check format, lints, types and docs; a warning is an error
 
