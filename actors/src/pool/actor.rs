@@ -87,7 +87,7 @@ impl PoolActor {
         }
         let level = self.pool.core.press(self.barometer.verdict(now));
         self.standing.tell_subscribers(level);
-        self.standing.history.note(Instant::now(), &self.pool, level);
+        self.standing.history.note(now, &self.pool, level);
     }
 
     /// Has this actor look again at those who wait, if there are any, in time for the next deadline.

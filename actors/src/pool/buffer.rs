@@ -52,7 +52,7 @@ impl Buffer {
     }
 
     /// The same for one that waited. Written out twice: a function that took [`super::core::Found`] for both would cost the
-    /// fast path above 1.6 ns, a tenth.
+    /// fast path above a tenth of its time.
     #[inline(never)]
     pub(crate) fn lease_in_turn(
         core: &Arc<Core>,

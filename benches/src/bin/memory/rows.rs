@@ -5,7 +5,7 @@ use std::time::Duration;
 use ironcliw_actors::leak::Level;
 use ironcliw_bench::{Better, Cell, Goal, Row};
 
-use crate::system::{Allocator, FreeList, Mimalloc, ObjectPool, Opool, Ours, System, SystemMalloc};
+use crate::system::{Allocator, FreeList, Mimalloc, ObjectPool, Opool, Ours, Strict, System, SystemMalloc};
 use crate::{tracking, work};
 
 /// A picture of 1920 × 1080 pixels of three bytes.
@@ -62,6 +62,11 @@ pub fn all() -> Vec<Row> {
         let cells = cells!([Ours<false>, Ours<true>, Malloc, Mi, FreeList, Opool, ObjectPool], len, rotate);
         rows.push(row(format!("eight in rotation, {name}"), cells, &[Limit(15.0)]));
     }
+    rows.push(row(
+        "allocate+release, 1 KiB, of a strict pool".to_owned(),
+        cells!([Ours<false>, Strict], 1 << 10, take_and_give),
+        &[],
+    ));
     for (name, len, mimalloc) in [("1 KiB", 1 << 10, 1.2), ("64 KiB", 64 << 10, 4.0)] {
         let cells = cells!([Ours<false>, Malloc, Mi, FreeList, Opool, ObjectPool], len, hand_over);
         rows.push(row(format!("allocate here, release there, {name}"), cells, &[Against("mimalloc", mimalloc)]));

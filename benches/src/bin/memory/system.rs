@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use std::ptr::NonNull;
 
 use crossbeam_queue::ArrayQueue;
-use ironcliw_actors::pool::{Buffer, Owner, Pool, PoolConfig};
+use ironcliw_actors::pool::{Buffer, Measure, Owner, Pool, PoolConfig};
 use mimalloc::MiMalloc;
 
 /// Objects that a pool of objects holds.
@@ -63,6 +63,32 @@ impl<const ZEROED: bool> System for Ours<ZEROED> {
 
     fn forget(&'static self) {
         self.pool.trim(0);
+    }
+}
+
+/// Ours while somebody measures it: every lease and release takes the pool's one lock.
+pub struct Strict {
+    ours: Ours<false>,
+    _measure: Measure,
+}
+
+impl System for Strict {
+    const NAME: &'static str = "ironcliw, strict";
+    type Held = Buffer;
+
+    fn new(len: usize) -> Self {
+        let ours = Ours::new(len);
+        let _measure = ours.pool.measure(None);
+        Self { ours, _measure }
+    }
+
+    #[inline]
+    fn take(&'static self) -> Buffer {
+        self.ours.take()
+    }
+
+    fn bytes(held: &mut Buffer) -> &mut [u8] {
+        held
     }
 }
 
