@@ -93,9 +93,9 @@ impl Block {
     #[inline]
     pub(crate) fn prefetch(&self) {
         #[cfg(target_arch = "x86_64")]
-        // SAFETY: every x86-64 has the instruction, or takes it for none, and it touches no memory.
+        // SAFETY: every x86-64 has the instruction, and it changes nothing that a program can see.
         unsafe {
-            std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_ET0 }>(self.0.as_ptr().cast_const().cast());
+            std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(self.0.as_ptr().cast_const().cast());
         }
     }
 

@@ -287,9 +287,6 @@ impl Buffer {
 impl Drop for Buffer {
     #[inline]
     fn drop(&mut self) {
-        // It is about to be written, and another thread wrote it last if this one did not lease it: to read it first would
-        // have the CPU ask for it twice.
-        self.block.prefetch();
         let slot = self.block.slot();
         let terms = slot.terms();
         if terms.is_watched() {

@@ -219,7 +219,7 @@ impl Inside<'_> {
         class: SizeClass,
         shelved: &Shelved,
     ) -> (Option<Block>, Magazine) {
-        let Some(block) = magazine.pop() else {
+        let Some(block) = magazine.pop_oldest() else {
             return (None, magazine);
         };
         let bytes = class.bytes().unwrap_or(0);
@@ -273,6 +273,11 @@ impl Inside<'_> {
         if self.keeps {
             self.cache.bins[class.index()].widen(class);
         }
+    }
+
+    /// Whether this thread counted for `owner` when it last counted.
+    fn counted_last_for(&self, owner: Owner) -> bool {
+        self.cache.tallies.is_last(owner)
     }
 
     /// Makes room to count for `owner`. False when the system has no memory for it.

@@ -87,6 +87,10 @@ impl Roster {
     /// Makes room to count for `owner`, on this thread if possible and in the shared cache in any case, and does `work` in the
     /// cache of this thread. `None` when the system has no memory for it.
     pub(crate) fn open<R>(&self, core: &Arc<Core>, owner: Owner, work: impl FnOnce(&Inside<'_>) -> R) -> Option<R> {
+        // Then it was let in, here and in the shared cache.
+        if let Some(inside) = self.own(core).filter(|inside| inside.counted_last_for(owner)) {
+            return Some(work(&inside));
+        }
         self.shared.tallies.open(owner).then(|| self.with_count(core, owner, |inside, _| work(inside)))
     }
 

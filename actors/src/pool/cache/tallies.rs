@@ -86,7 +86,7 @@ impl Tallies {
     /// For the thread that counts. `None` before [`Tallies::open`].
     #[inline(always)]
     pub(super) fn of(&self, owner: Owner) -> Option<&OfOwner> {
-        if self.last_owner.load(Ordering::Relaxed) == owner.index() as u32 {
+        if self.is_last(owner) {
             // SAFETY: `find` put it there, together with this owner, behind the gate; its box lives as long as we do.
             return Some(unsafe { &*self.last.load(Ordering::Relaxed) });
         }
@@ -102,8 +102,17 @@ impl Tallies {
         Some(of)
     }
 
+    /// Whether it was the last that was counted for, and so can be.
+    #[inline(always)]
+    pub(super) fn is_last(&self, owner: Owner) -> bool {
+        self.last_owner.load(Ordering::Relaxed) == owner.index() as u32
+    }
+
     /// Makes room to count for `owner`, on any thread. False when the system has no memory for it.
     pub(super) fn open(&self, owner: Owner) -> bool {
+        if self.is_last(owner) {
+            return true;
+        }
         let page = self.pages[owner.index() / PAGE].get_or_try(|| Some([const { OnceBox::new() }; PAGE]));
         let of = || Some(OfOwner(std::array::from_fn(|_| Leases::default())));
         page.is_some_and(|page| page[owner.index() % PAGE].get_or_try(of).is_some())

@@ -21,7 +21,9 @@ use ironcliw_bench::{Options, machine, measure, print, write};
 const NOTES: &str = "
 Every buffer's first byte is written. `ironcliw` leases memory to be overwritten, as the rows of the others do; what the
 default, zeroed memory, costs stands beside it. malloc is the system's own; the object pools hold boxes of one size, have
-no limit, no accounts and no other sizes. Across threads: two threads, each pinned to a core.";
+no limit, no accounts and no other sizes. Across threads: two threads, each pinned to a core; `one line each` writes a
+cache line on either side and does nothing else, which is the least that a pool can cost that writes down both ends of a
+lease.";
 
 fn main() -> ExitCode {
     let options = Options { rounds: 7, time: Duration::from_millis(100), only: String::new(), list: false };

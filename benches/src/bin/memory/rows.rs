@@ -5,7 +5,7 @@ use std::time::Duration;
 use ironcliw_actors::leak::Level;
 use ironcliw_bench::{Better, Cell, Goal, Row};
 
-use crate::system::{Allocator, FreeList, Mimalloc, ObjectPool, Opool, Ours, Strict, System, SystemMalloc};
+use crate::system::{Allocator, FreeList, Lines, Mimalloc, ObjectPool, Opool, Ours, Strict, System, SystemMalloc};
 use crate::{tracking, work};
 
 /// A picture of 1920 × 1080 pixels of three bytes.
@@ -68,7 +68,7 @@ pub fn all() -> Vec<Row> {
         &[],
     ));
     for (name, len, mimalloc) in [("1 KiB", 1 << 10, 1.2), ("64 KiB", 64 << 10, 4.0)] {
-        let cells = cells!([Ours<false>, Malloc, Mi, FreeList, Opool, ObjectPool], len, hand_over);
+        let cells = cells!([Ours<false>, Malloc, Mi, FreeList, Opool, ObjectPool, Lines], len, hand_over);
         rows.push(row(format!("allocate here, release there, {name}"), cells, &[Against("mimalloc", mimalloc)]));
     }
     for (name, len) in [("6.2 MB", FRAME), ("64 MB", 64_000_000)] {
