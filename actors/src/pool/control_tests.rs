@@ -235,7 +235,7 @@ fn memory_that_idle_threads_keep_is_purged_too() {
 fn a_lease_that_fits_beside_what_others_lease_is_never_refused() {
     const THREADS: usize = 4;
     const SHARE: usize = 8 * MIB;
-    const TURNS: u32 = if cfg!(debug_assertions) { 3_000 } else { 30_000 };
+    const TURNS: u32 = 60_000;
     let pool = pool(THREADS * SHARE);
     thread::scope(|scope| {
         for seed in 0..THREADS as u32 {
