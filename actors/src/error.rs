@@ -1,5 +1,8 @@
 //! What can go wrong in a subsystem, with what the reader needs to act on it.
 
+use std::fmt;
+use std::sync::Arc;
+
 /// An error of one of the five subsystems.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -19,7 +22,8 @@ pub enum Error {
     #[error("{0}")]
     Model(String),
     /// The pool's limit leaves no room for this allocation.
-    #[error("{}", no_room(*requested, *live, *limit, *kept, *waiting, capped.as_deref()))]
+    #[error("{}", NoRoom { requested: *requested, live: *live, limit: *limit, kept: *kept, waiting: *waiting,
+        capped: capped.as_deref() })]
     PoolExhausted {
         /// Bytes asked for.
         requested: usize,
@@ -31,8 +35,9 @@ pub enum Error {
         kept: usize,
         /// Requests that wait for memory.
         waiting: usize,
-        /// The group of owners that has as much as it may.
-        capped: Option<String>,
+        /// The group of owners that has as much as it may. Its name is shared: where there is no memory there is none for a
+        /// copy.
+        capped: Option<Arc<str>>,
     },
     /// The pool has room for this allocation, but it would take memory from a system that is critically short of it. See
     /// [`Pool::set_refuses_under_pressure`](crate::pool::Pool::set_refuses_under_pressure).
@@ -106,17 +111,30 @@ impl Error {
 /// The result of a subsystem's call.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-fn no_room(requested: usize, live: usize, limit: usize, kept: usize, waiting: usize, capped: Option<&str>) -> String {
-    if let Some(group) = capped {
-        return format!("{group:?} may have no {requested} bytes more: it has {live} of at most {limit} bytes");
+/// What [`Error::PoolExhausted`] says. It is written piece by piece: a text would need memory.
+struct NoRoom<'a> {
+    requested: usize,
+    live: usize,
+    limit: usize,
+    kept: usize,
+    waiting: usize,
+    capped: Option<&'a str>,
+}
+
+impl fmt::Display for NoRoom<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { requested, live, limit, kept, waiting, capped } = *self;
+        if let Some(group) = capped {
+            return write!(f, "{group:?} may have no {requested} bytes more: it has {live} of at most {limit} bytes");
+        }
+        write!(f, "the pool has no room for {requested} bytes: {live} of {limit} bytes are in use")?;
+        if kept > 0 {
+            write!(f, ", {kept} are kept for others")?;
+        }
+        match waiting {
+            0 => Ok(()),
+            1 => f.write_str(", and 1 request waits for memory"),
+            _ => write!(f, ", and {waiting} requests wait for memory"),
+        }
     }
-    let mut message = format!("the pool has no room for {requested} bytes: {live} of {limit} bytes are in use");
-    if kept > 0 {
-        message += &format!(", {kept} are kept for others");
-    }
-    if waiting > 0 {
-        message +=
-            &format!(", and {waiting} {} for memory", if waiting == 1 { "request waits" } else { "requests wait" });
-    }
-    message
 }

@@ -4,8 +4,9 @@
 #![cfg(target_os = "linux")]
 
 use ironcliw_actors::Error;
-use ironcliw_actors::pool::{Buffer, Owner, Pool, PoolConfig};
+use ironcliw_actors::pool::{Buffer, Owner, Pool, PoolConfig, Reservation};
 use std::alloc::{Layout, alloc, dealloc};
+use std::io::Write;
 use std::process::{Command, Stdio};
 use std::ptr::{NonNull, null_mut};
 use std::sync::{Barrier, Mutex};
@@ -61,6 +62,23 @@ fn is_exhausted(result: Result<Buffer, Error>) -> bool {
     matches!(result, Err(Error::PoolExhausted { .. }))
 }
 
+/// A pool of which an owner has all that it may.
+fn capped() -> (Pool, Owner, Buffer) {
+    let pool = Pool::new(PoolConfig::limited(1 << 20)).unwrap();
+    let owner = Owner::named("oom/capped");
+    pool.reserve(Reservation { cap: Some(1 << 10), ..Reservation::new(owner.name(), 0) }).unwrap();
+    let all = pool.allocate(1 << 10, owner).unwrap();
+    (pool, owner, all)
+}
+
+/// Writes the error where there is no memory for a text.
+fn says(error: &Error, words: &str) -> bool {
+    let mut text = [0; 256];
+    let mut rest = &mut text[..];
+    let fits = write!(rest, "{error}").is_ok();
+    fits && text.windows(words.len()).any(|part| part == words.as_bytes())
+}
+
 fn limit_address_space() {
     let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
     let pages: u64 = pages.split_whitespace().next().unwrap().parse().unwrap();
@@ -74,12 +92,16 @@ fn child() {
     let pool = Pool::new(PoolConfig::limited(1 << 40)).unwrap();
     let owners = ["oom/a", "oom/b", "oom/c"].map(Owner::named);
     let mut held: Vec<Buffer> = Vec::with_capacity(LEASES_MAX);
-    let (empty, over) = (Barrier::new(2), Barrier::new(2));
+    let (capped_pool, capped, _all_it_may) = capped();
+    let [begun, empty, over, freed] = [(); 4].map(|()| Barrier::new(2));
     let given: Mutex<Option<Buffer>> = Mutex::new(None);
     std::thread::scope(|scope| {
-        let (pool, empty, over, given) = (&pool, &empty, &over, &given);
+        let (pool, begun, empty, over, freed, given) = (&pool, &begun, &empty, &over, &freed, &given);
         // It uses the pool for the first time when there is nothing left to make it a cache of.
         let other = scope.spawn(move || {
+            // With a part of the allocator of its own, for which there is address space still.
+            drop(std::hint::black_box(Box::new(0)));
+            begun.wait();
             empty.wait();
             // Its own part of the allocator as well.
             let all = All::take();
@@ -87,9 +109,11 @@ fn child() {
             let refused = is_exhausted(pool.allocate(1 << 20, owners[1])) & is_exhausted(pool.allocate(64, owners[2]));
             over.wait();
             drop(all);
+            freed.wait();
             let later = pool.allocate(64, owners[2]).is_ok();
             (returned, refused, later)
         });
+        begun.wait();
         limit_address_space();
         for len in [32 << 20, 3 << 20, 200_000, 5000, 64] {
             let before = held.len();
@@ -113,9 +137,16 @@ fn child() {
         empty.wait();
         // A new owner, sizes that were never used, and to make room for what is given back.
         let refused = [64, 100_000, 1 << 20, 100 << 20].map(|len| is_exhausted(pool.allocate(len, owners[1])));
+        let over_cap = capped_pool.allocate(1, capped).unwrap_err();
+        let no_room = pool.allocate(1 << 20, owners[1]).unwrap_err();
+        let said =
+            says(&over_cap, "\"oom/capped\" may have no 1 bytes more") & says(&no_room, "no room for 1048576 bytes");
         over.wait();
         drop(all);
+        freed.wait();
         assert_eq!(refused, [true; 4]);
+        assert!(said, "{over_cap}; {no_room}");
+        assert!(matches!(over_cap, Error::PoolExhausted { capped: Some(_), .. }));
         assert_eq!(other.join().unwrap(), (true, true, true));
         let stats = pool.stats();
         assert_eq!((stats.live_count, stats.allocations - stats.live_count > 0), (live - 1, true));

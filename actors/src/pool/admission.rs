@@ -15,7 +15,8 @@
 use super::class::SizeClass;
 use super::measure::Scope;
 use super::owner::Owner;
-use super::reservation::{Group, Groups, Reservation};
+use super::reservation::{Group, Groups};
+use std::sync::Arc;
 
 /// What a request is refused for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,7 +27,14 @@ pub(crate) enum Refusal {
         kept: usize,
     },
     /// Its group has as much as it may.
-    Cap(Reservation, usize),
+    Cap {
+        /// The group.
+        name: Arc<str>,
+        /// Bytes that it may have.
+        cap: usize,
+        /// Bytes that it has.
+        live: usize,
+    },
 }
 
 /// How a request stands in the line of those who wait.
@@ -142,7 +150,8 @@ impl Admission {
         if let Some(group) = self.groups.of(owner)
             && group.is_capped(bytes)
         {
-            return Err(Refusal::Cap(group.reservation(), group.live));
+            let (_, cap) = group.terms();
+            return Err(Refusal::Cap { name: group.name(), cap, live: group.live });
         }
         let growth = self.growth(owner, bytes);
         let saved = if turn == Turn::First { 0 } else { self.first.map_or(0, |first| first.saved) };
@@ -161,23 +170,27 @@ impl Admission {
         Err(Refusal::Room { kept: unused.saturating_sub(own).saturating_add(saved) })
     }
 
-    /// Grants a lease that is about to begin, and ends in [`Admission::begin`] or [`Admission::cancel`].
-    pub(crate) fn grant(&mut self, owner: Owner, bytes: usize, limit: usize, turn: Turn) -> Result<(), Refusal> {
+    /// Grants a lease that is about to begin, and ends in [`Admission::begin`] or [`Admission::cancel`]. Answers how much of
+    /// what was saved it has.
+    pub(crate) fn grant(&mut self, owner: Owner, bytes: usize, limit: usize, turn: Turn) -> Result<usize, Refusal> {
         self.judge(owner, bytes, limit, turn)?;
-        if turn == Turn::First
-            && let Some(first) = &mut self.first
-        {
-            // It has what was saved.
-            first.saved = 0;
-        }
+        let first = self.first.as_mut().filter(|_| turn == Turn::First);
+        let saved = first.map_or(0, |first| std::mem::take(&mut first.saved));
         self.add(owner, bytes);
         self.pending += 1;
-        Ok(())
+        Ok(saved)
     }
 
-    pub(crate) fn cancel(&mut self, owner: Owner, bytes: usize) {
+    /// A granted lease does not begin: the system has no memory, say. What it had of what was `saved` is saved again, as
+    /// much of it as becomes free.
+    pub(crate) fn cancel(&mut self, owner: Owner, bytes: usize, saved: usize) {
         self.pending = self.pending.saturating_sub(1);
+        let before = self.committed();
         self.sub(owner, bytes);
+        let freed = before - self.committed();
+        if let Some(first) = &mut self.first {
+            first.saved = first.bytes.min(first.saved + saved.min(freed));
+        }
     }
 
     /// A granted lease begins. `fresh`: with a new block.
@@ -255,6 +268,7 @@ pub(crate) fn ceiling(groups: &Groups, limit: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use super::super::reservation::Reservation;
     use super::*;
     use proptest::prelude::*;
 
@@ -297,7 +311,7 @@ mod tests {
         let [a, _, b, _] = owners();
         let mut admission = admission(&[("admission-a", 10, Some(70))], 100);
         assert!(lease(&mut admission, a, 70, 100));
-        assert!(matches!(admission.judge(a, 1, 100, Turn::None), Err(Refusal::Cap(_, 70))));
+        assert!(matches!(admission.judge(a, 1, 100, Turn::None), Err(Refusal::Cap { cap: 70, live: 70, .. })));
         assert!(lease(&mut admission, b, 30, 100));
         assert!(!admission.can_ever(a, 71, 100) && admission.can_ever(a, 70, 100));
         assert!(!admission.can_ever(b, 91, 100) && admission.can_ever(b, 90, 100));

@@ -203,7 +203,7 @@ impl Buffer {
     /// # Errors
     /// [`Error::InvalidInput`] when the length is no multiple of `T`'s, or `T` needs an alignment of more than 64.
     pub fn elements<T: AnyBitPattern>(&self) -> Result<&[T]> {
-        bytemuck::try_cast_slice(self).map_err(|_| self.not_elements::<T>())
+        bytemuck::try_cast_slice(self).map_err(|_| not_elements::<T>(self.len()))
     }
 
     /// The bytes as elements of type `T`, to write. Errors as [`Buffer::elements`].
@@ -211,8 +211,8 @@ impl Buffer {
     /// # Errors
     /// [`Error::InvalidInput`] when the length is no multiple of `T`'s, or `T` needs an alignment of more than 64.
     pub fn elements_mut<T: AnyBitPattern + NoUninit>(&mut self) -> Result<&mut [T]> {
-        let error = self.not_elements::<T>();
-        bytemuck::try_cast_slice_mut(self).map_err(|_| error)
+        let len = self.len();
+        bytemuck::try_cast_slice_mut(self).map_err(|_| not_elements::<T>(len))
     }
 
     /// The bytes as `f32`. Errors as [`Buffer::elements`].
@@ -231,11 +231,6 @@ impl Buffer {
         self.elements_mut()
     }
 
-    fn not_elements<T>(&self) -> Error {
-        let (len, name, size) = (self.len(), std::any::type_name::<T>(), size_of::<T>());
-        Error::invalid(format!("a buffer of {len} bytes is no sequence of {name} ({size} bytes each)"))
-    }
-
     fn describe(&self) -> Lease {
         Lease {
             id: self.id(),
@@ -246,6 +241,11 @@ impl Buffer {
             kind: self.kind(),
         }
     }
+}
+
+fn not_elements<T>(len: usize) -> Error {
+    let (name, size) = (std::any::type_name::<T>(), size_of::<T>());
+    Error::invalid(format!("a buffer of {len} bytes is no sequence of {name} ({size} bytes each)"))
 }
 
 /// Notes a use of the lease that has this slot, where the caller of our caller stands. The caller keeps the lease.

@@ -1,5 +1,6 @@
 //! What limits, reservations, waiting and measuring promise, tried through the pool's handles.
 
+use super::admission::Turn;
 use super::waiting::Waiting;
 use super::*;
 use crate::Error;
@@ -95,7 +96,7 @@ fn a_cap_holds_and_is_an_error_of_its_own() {
     let ours: Vec<Buffer> = (0..4).map(|_| lease(&pool, 256 * KIB, us())).collect();
     let refused = pool.allocate(1, us()).unwrap_err();
     assert!(
-        matches!(&refused, Error::PoolExhausted { capped: Some(name), live: MIB, limit: MIB, .. } if name == "control-test")
+        matches!(&refused, Error::PoolExhausted { capped: Some(name), live: MIB, limit: MIB, .. } if &**name == "control-test")
     );
     assert!(refused.to_string().contains("\"control-test\""), "{refused}");
     let theirs = lease(&pool, 3 * MIB, them());
@@ -226,6 +227,33 @@ fn memory_that_idle_threads_keep_is_purged_too() {
             thread::sleep(Duration::from_millis(2));
         }
         stop.wait();
+    });
+}
+
+/// Blocks are in the hands of those who move them, again and again, and count as idle there.
+#[test]
+fn a_lease_that_fits_beside_what_others_lease_is_never_refused() {
+    const THREADS: usize = 4;
+    const SHARE: usize = 8 * MIB;
+    const TURNS: u32 = 60_000;
+    let pool = pool(THREADS * SHARE);
+    thread::scope(|scope| {
+        for seed in 0..THREADS as u32 {
+            let pool = &pool;
+            scope.spawn(move || {
+                let (mut held, mut random) = (Vec::new(), seed);
+                for turn in 0..TURNS {
+                    random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                    let len = [64, 5000, 70_000, 300_000, 3 * MIB, 5 * MIB][(random >> 8) as usize % 6];
+                    let block = SizeClass::block_bytes(len).unwrap();
+                    while held.iter().map(Buffer::block_bytes).sum::<usize>() + block > SHARE {
+                        held.swap_remove((random >> 16) as usize % held.len());
+                    }
+                    let leased = pool.allocate_for_overwrite(len, us());
+                    held.push(leased.unwrap_or_else(|error| panic!("turn {turn} of thread {seed}: {error}")));
+                }
+            });
+        }
     });
 }
 
@@ -395,6 +423,59 @@ fn the_end_of_the_line_answers_all_who_stand_in_it_and_frees_the_room() {
     drop(held);
     assert!(pool.allocate(MIB, us()).is_ok());
     assert_eq!(pool.stats().waits.waiting, 0);
+}
+
+#[test]
+fn room_is_not_saved_for_one_whose_callback_panicked() {
+    let line = Line::new(pool(MIB));
+    let held = [lease(&line.pool, 512 * KIB, us()), lease(&line.pool, 512 * KIB, us())];
+    let request = |len, done: Box<dyn FnOnce(Result<Buffer>) + Send>| AllocateWhenFree {
+        len,
+        owner: them(),
+        options: AllocOptions::for_overwrite(),
+        wait: FOR_EVER,
+        is_abandoned: Box::new(|| false),
+        done,
+    };
+    line.waiting.take_in(&line.pool, request(MIB, Box::new(|_| panic!("the caller's own mistake"))));
+    let [first, second] = held;
+    drop(first);
+    assert!(is_exhausted(line.pool.allocate(512 * KIB, us())), "half of what came back is saved");
+    drop(second);
+    assert!(ironcliw::catch_panic(|| line.serve_if_rung()).is_err());
+    // Its actor begins a new life, in which nobody waits.
+    assert!(line.waiting.is_empty());
+    assert_eq!(line.pool.stats().waits.waiting, 0);
+    assert!(line.pool.allocate(MIB, us()).is_ok());
+    assert!(!line.pool.core.caches.is_strict(), "nobody waits, and the pool is strict");
+}
+
+#[test]
+fn what_is_saved_for_the_first_stays_saved_when_its_lease_comes_to_nothing() {
+    let line = Line::new(pool(MIB));
+    let mut held: Vec<Buffer> = (0..16).map(|_| lease(&line.pool, 64 * KIB, us())).collect();
+    let (first, _) = line.ask(256 * KIB, them(), FOR_EVER);
+    held.truncate(12);
+    // It was granted, and the system had no memory.
+    drop(line.pool.core.ask(them(), 256 * KIB, Turn::First).unwrap().expect("the pool is strict"));
+    held.extend(std::iter::from_fn(|| line.pool.allocate_for_overwrite(64 * KIB, us()).ok()));
+    assert_eq!(held.len(), 14, "the other half is anybody's, and no more");
+    held.truncate(10);
+    assert!(line.serve_if_rung() && first.try_recv().unwrap().is_ok());
+}
+
+#[test]
+fn who_waits_is_told_of_room_that_another_was_granted_and_did_not_take() {
+    let line = Line::new(pool(MIB));
+    let (first, _) = {
+        let _strict = line.pool.measure(None);
+        let granted = line.pool.core.ask(us(), MIB, Turn::None).unwrap().expect("the pool is strict");
+        let asked = line.ask(MIB, them(), FOR_EVER);
+        assert!(asked.0.try_recv().is_err());
+        drop(granted);
+        asked
+    };
+    assert!(line.serve_if_rung() && first.try_recv().unwrap().is_ok());
 }
 
 /// Threads lease, wait and return; the line is served by one that listens to the bell alone.

@@ -151,10 +151,12 @@ impl Core {
 
 #[cfg(test)]
 mod tests {
+    use crate::Error;
     use crate::leak::Level;
     use crate::pool::admission::Turn;
-    use crate::pool::{AllocOptions, Owner, Pool, PoolConfig};
-    use std::sync::atomic::{AtomicBool, Ordering};
+    use crate::pool::pressure::Barometer;
+    use crate::pool::{AllocOptions, MemoryReading, Owner, Pool, PoolConfig, Pressure, Sight};
+    use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
     use std::time::{Duration, Instant};
 
     /// Runs `work` in a child and waits for it; whether it ended, within a minute, with true.
@@ -262,6 +264,78 @@ mod tests {
         assert!(succeeds_in_a_child(|| has_room() && !core.caches.is_needed()));
         assert!(!has_room() && core.caches.is_needed(), "the parent has changed");
         core.line_up(None, 0);
+    }
+
+    /// Its owner is in the middle of it for so long that the fork gives it up.
+    #[test]
+    fn a_cache_that_a_thread_was_changing_is_given_up_by_the_child_and_taken_over_by_its_next_thread() {
+        const KEPT: usize = 4;
+        let pool = Pool::new(PoolConfig { retain_bytes: usize::MAX, ..PoolConfig::limited(8 << 20) }).unwrap();
+        let owner = Owner::named("fork-test/inside");
+        let (ready, stop) = (std::sync::Barrier::new(2), std::sync::Barrier::new(2));
+        let succeeds = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                drop([(); KEPT].map(|()| pool.allocate(1 << 20, owner).unwrap()));
+                let inside = crate::pool::cache::enter(std::sync::Arc::as_ptr(&pool.core)).expect("it has a cache");
+                ready.wait();
+                stop.wait();
+                drop(inside);
+            });
+            ready.wait();
+            let succeeds = succeeds_in_a_child(|| {
+                let caches = pool.core.caches.count();
+                let lost = pool.stats();
+                // The counts stay exact: nobody leases what is lost, and it stays under the limit.
+                let is_lost = (lost.abandoned_caches, lost.live_count, lost.cached_bytes) == (1, 0, 0)
+                    && lost.live_bytes == KEPT << 20;
+                let rest = pool.allocate(4 << 20, owner);
+                let is_all = rest.is_ok() && pool.allocate(64, owner).is_err();
+                drop(rest);
+                // A new thread has that very cache, and finds nothing in it.
+                let lease = || (0..10).all(|_| pool.allocate(1 << 20, owner).is_ok());
+                let is_usable = std::thread::scope(|scope| scope.spawn(lease).join().unwrap());
+                pool.trim(0);
+                let is_given_back = pool.core.budget.held() == KEPT << 20;
+                is_lost && is_all && is_usable && is_given_back && pool.core.caches.count() <= caches + 1
+            });
+            stop.wait();
+            succeeds
+        });
+        assert!(succeeds);
+        let stats = pool.stats();
+        assert_eq!((stats.abandoned_caches, stats.live_bytes), (0, 0), "the parent lost something");
+        assert_eq!(pool.trim(0), KEPT << 20);
+    }
+
+    #[test]
+    fn a_child_of_a_parent_under_pressure_refuses_nothing_and_tells_nobody() {
+        let pool = Pool::new(PoolConfig::limited(8 << 20)).unwrap();
+        let owner = Owner::named("fork-test/pressed");
+        let told = std::sync::Arc::new(AtomicU32::new(0));
+        let counts = told.clone();
+        let subscription = pool.on_pressure(move |_| _ = counts.fetch_add(1, Ordering::Relaxed));
+        let press = |percent: usize| {
+            let (mut barometer, now) = (Barometer::default(), Instant::now());
+            let machine = Some(MemoryReading { used: percent, limit: 100 });
+            barometer.see(MemoryReading { used: 0, limit: 1 }, Sight { machine, ..Sight::default() }, now);
+            pool.core.press(barometer.verdict(now))
+        };
+        assert_eq!(press(99), Pressure::Critical);
+        let refuses = || matches!(pool.allocate(1 << 20, owner), Err(Error::MemoryPressure { .. }));
+        assert!(refuses() && told.load(Ordering::Relaxed) == 1);
+        assert!(succeeds_in_a_child(|| {
+            let stats = pool.pressure_stats();
+            let is_over = (stats.level, stats.cause, stats.refusing) == (Pressure::Low, None, false)
+                && stats.by_cause.values().all(|&level| level == Pressure::Low);
+            let may_keep = pool.stats().retain_bytes == (8 << 20) / 4;
+            let leases = pool.allocate(8 << 20, owner).is_ok();
+            // What the parent's callbacks hold belongs to its threads.
+            let is_quiet = press(85) == Pressure::High && told.load(Ordering::Relaxed) == 1;
+            is_over && may_keep && leases && is_quiet
+        }));
+        assert!(refuses() && pool.pressure().get() == Pressure::Critical, "the parent has changed");
+        assert_eq!((press(10), told.load(Ordering::Relaxed)), (Pressure::Low, 2));
+        drop(subscription);
     }
 
     #[test]

@@ -57,6 +57,8 @@ mod shared;
 mod shelf;
 #[cfg(all(test, ironcliw_shuttle))]
 mod shuttle_tests;
+#[cfg(all(test, ironcliw_shuttle))]
+mod shuttle_waiting_tests;
 mod slot;
 mod slots;
 mod stats;

@@ -7,26 +7,43 @@ use super::class::SizeClass;
 use super::core::Core;
 use super::decay::{ByClass, Sample};
 use super::owner::Owner;
-use super::sync::try_lock;
+use super::sync::{nap, pause, try_lock};
 use crate::Result;
 use std::mem::ManuallyDrop;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
+/// How often a request at the limit looks again for blocks that are on their way: after it has let other threads go first,
+/// and after it has slept a little, for one that was taken off its core (a tenth of a second in all).
+const YIELDS: u32 = 100;
+const NAPS: u32 = 1000;
+
 /// Blocks of other classes that one release frees at most, so that no release takes long.
 const EVICTIONS_PER_RELEASE: usize = 8;
 
 impl Core {
-    /// Frees idle blocks until `bytes` more fit under the limit. False when nothing was there to free, or when even without
-    /// any there would be no room: then they are spared.
+    /// Frees idle blocks until `bytes` more fit under the limit, or until some were freed: whether it is worth trying again.
+    /// False when even without any idle ones there would be no room: then they are spared.
+    ///
+    /// What is idle and not to be found is in the hands of a thread that moves it, or unmaps it: it is waited for, so that
+    /// nobody is refused for what nobody has leased. A thread that does not come back with it is given up after a while.
     pub(super) fn make_room(self: &Arc<Self>, bytes: usize) -> bool {
-        let Some(target) = self.budget.limit().checked_sub(bytes) else {
-            return false;
-        };
-        let is_short = || self.budget.held() > target;
-        self.live() <= target
-            && (self.free_largest_first(is_short) > 0 || self.gather() + self.free_largest_first(is_short) > 0)
+        for turn in 0..YIELDS + NAPS {
+            let Some(target) = self.budget.limit().checked_sub(bytes) else { return false };
+            let is_short = || self.budget.held() > target;
+            if !is_short() {
+                return true;
+            }
+            if self.live() > target {
+                return false;
+            }
+            if self.free_largest_first(is_short) > 0 || self.gather() + self.free_largest_first(is_short) > 0 {
+                return true;
+            }
+            if turn < YIELDS { pause(false) } else { nap() }
+        }
+        false
     }
 
     /// Frees idle blocks until at most `idle_bytes` of them remain. Returns the bytes freed.

@@ -4,6 +4,7 @@ use super::class::LINE_BYTES;
 use super::fallible::place;
 use super::owner::Owner;
 use crate::{Error, Result};
+use std::sync::Arc;
 
 /// Reservations that a pool keeps apart: each is looked at by every lease that has to ask.
 const RESERVATIONS_MAX: usize = 64;
@@ -42,12 +43,18 @@ pub(crate) fn group_of<'a>(owner: &str, names: impl Iterator<Item = &'a str>) ->
 #[derive(Debug)]
 pub(crate) struct Group {
     reservation: Reservation,
+    /// Its name, for an error that may have no memory for a copy.
+    name: Arc<str>,
     pub(crate) live: usize,
 }
 
 impl Group {
-    pub(crate) fn reservation(&self) -> Reservation {
-        self.reservation.clone()
+    fn new(reservation: Reservation) -> Self {
+        Self { name: reservation.name.as_str().into(), reservation, live: 0 }
+    }
+
+    pub(crate) fn name(&self) -> Arc<str> {
+        self.name.clone()
     }
 
     pub(crate) fn is_capped(&self, bytes: usize) -> bool {
@@ -108,7 +115,7 @@ impl Groups {
             (Some(at), true) => _ = self.list.remove(at),
             (Some(at), false) => self.list[at].reservation = reservation,
             (None, true) => {}
-            (None, false) => self.list.push(Group { reservation, live: 0 }),
+            (None, false) => self.list.push(Group::new(reservation)),
         }
         self.of_owner.clear();
         Ok(())
@@ -172,7 +179,7 @@ mod tests {
             ("reserve-tests", None),
             ("reserve", None),
         ] {
-            let found = groups.of(Owner::named(owner)).map(|group| group.reservation().name);
+            let found = groups.of(Owner::named(owner)).map(|group| group.name());
             assert_eq!(found.as_deref(), group, "{owner}");
         }
     }

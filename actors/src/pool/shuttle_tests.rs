@@ -17,7 +17,7 @@ const STEPS: usize = 12;
 const SIZES: [usize; 3] = [64, 70_000, 3 << 20];
 
 /// Runs a program under random schedules, half of them with few changes of threads.
-fn run(program: impl Fn() + Copy + Send + Sync + 'static, schedules: usize) {
+pub(super) fn run(program: impl Fn() + Copy + Send + Sync + 'static, schedules: usize) {
     let mut config = Config::new();
     // shuttle's atomics are large, and a pool has many.
     config.stack_size = 1 << 20;
@@ -122,6 +122,36 @@ fn shuttle_no_block_has_two_owners_and_nothing_is_lost() {
         assert_eq!(stats.cached_bytes, idle);
         pool.trim(0);
         assert_eq!(pool.core.budget.held(), 0, "a block is out of reach");
+    };
+    run(check, SCHEDULES);
+}
+
+#[test]
+fn shuttle_a_lease_that_fits_beside_what_others_lease_is_never_refused() {
+    const THREADS: usize = 3;
+    const SHARE: usize = 1 << 20;
+    let check = || {
+        let pool = Pool::new(PoolConfig { retain_bytes: usize::MAX, ..PoolConfig::limited(THREADS * SHARE) }).unwrap();
+        let threads: Vec<_> = (0..THREADS)
+            .map(|_| {
+                let pool = pool.clone();
+                shuttle::thread::spawn(move || {
+                    let (mut held, mut random) = (Vec::new(), shuttle::rand::thread_rng());
+                    for _ in 0..STEPS {
+                        let len = [64 << 10, 320 << 10, SHARE][random.gen_range(0..3)];
+                        while held.iter().map(Buffer::block_bytes).sum::<usize>() + len > SHARE {
+                            held.swap_remove(random.gen_range(0..held.len()));
+                        }
+                        held.push(pool.allocate_for_overwrite(len, Owner::OTHER).expect("there is room"));
+                        if random.gen_range(0..STEPS) == 0 {
+                            // Strict, and calm again.
+                            drop(pool.measure(None));
+                        }
+                    }
+                })
+            })
+            .collect();
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
     };
     run(check, SCHEDULES);
 }

@@ -26,6 +26,9 @@ pub(super) struct Permit<'a> {
     core: &'a Core,
     owner: Owner,
     bytes: usize,
+    /// What it has of what was saved for the first in line.
+    saved: usize,
+    turn: Turn,
 }
 
 impl Permit<'_> {
@@ -37,7 +40,15 @@ impl Permit<'_> {
 
 impl Drop for Permit<'_> {
     fn drop(&mut self) {
-        self.core.caches.admission(|admission| admission.cancel(self.owner, self.bytes));
+        let limit = self.core.budget.limit();
+        let wakes = self.core.caches.admission(|admission| {
+            admission.cancel(self.owner, self.bytes, self.saved);
+            // Who waits itself is not told: it would try again at once, and fail again.
+            self.turn == Turn::None && admission.may_serve(limit, true)
+        });
+        if wakes {
+            self.core.wake();
+        }
     }
 }
 
@@ -52,8 +63,8 @@ impl Core {
             if !admission.is_strict() {
                 return Ok(None);
             }
-            admission.grant(owner, bytes, limit, turn)?;
-            Ok(Some(Permit { core: self, owner, bytes }))
+            let saved = admission.grant(owner, bytes, limit, turn)?;
+            Ok(Some(Permit { core: self, owner, bytes, saved, turn }))
         })
     }
 
@@ -160,14 +171,9 @@ impl Core {
                 waiting,
                 capped: None,
             },
-            Refusal::Cap(Reservation { name, cap, .. }, live) => Error::PoolExhausted {
-                requested,
-                live,
-                limit: cap.unwrap_or(usize::MAX),
-                kept: 0,
-                waiting,
-                capped: Some(name),
-            },
+            Refusal::Cap { name, cap, live } => {
+                Error::PoolExhausted { requested, live, limit: cap, kept: 0, waiting, capped: Some(name) }
+            }
         }
     }
 

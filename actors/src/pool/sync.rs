@@ -15,6 +15,11 @@ mod imp {
     pub(crate) fn pause(short: bool) {
         if short { std::hint::spin_loop() } else { std::thread::yield_now() }
     }
+
+    /// Lets a thread that was taken off its core come back.
+    pub(crate) fn nap() {
+        std::thread::sleep(std::time::Duration::from_micros(100));
+    }
 }
 
 #[cfg(ironcliw_loom)]
@@ -37,6 +42,10 @@ mod imp {
     pub(crate) fn pause(_short: bool) {
         loom::thread::yield_now();
     }
+
+    pub(crate) fn nap() {
+        pause(false);
+    }
 }
 
 /// Its threads share one of the system's, and change places at these types' operations only. Every access is sequentially
@@ -54,12 +63,16 @@ mod imp {
     pub(crate) fn pause(_short: bool) {
         shuttle::thread::yield_now();
     }
+
+    pub(crate) fn nap() {
+        pause(false);
+    }
 }
 
 use std::sync::{PoisonError, TryLockError};
 
 pub(crate) use imp::{
-    AtomicU8, AtomicU32, AtomicUsize, Mutex, MutexGuard, Ordering, heavy, light, pause, thread_local,
+    AtomicU8, AtomicU32, AtomicUsize, Mutex, MutexGuard, Ordering, heavy, light, nap, pause, thread_local,
 };
 
 /// Takes a lock whose content is whole at every step, so that a panic elsewhere does not spoil it.

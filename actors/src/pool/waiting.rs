@@ -9,9 +9,9 @@
 //! Those who do not wait may lease meanwhile what is not saved for the first in line (`admission.rs`, invariant 2).
 
 use super::admission::Turn;
+use super::sync::{Mutex, lock};
 use super::{AllocOptions, Buffer, Owner, Pool, SizeClass};
 use crate::{Error, Result};
-use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -136,14 +136,14 @@ impl Waiting {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.queue.lock().is_empty()
+        lock(&self.queue).is_empty()
     }
 
     /// Takes a request in, and serves it at once if nobody is before it and there is room.
     pub(super) fn take_in(&self, pool: &Pool, request: AllocateWhenFree) {
         let since = Instant::now();
         let waiter = Waiter { until: since.checked_add(request.wait), since, request };
-        let mut queue = self.queue.lock();
+        let mut queue = lock(&self.queue);
         if queue.is_empty()
             && let Verdict::Done(outcome) = verdict(pool, &waiter, since, Turn::None)
         {
@@ -157,6 +157,8 @@ impl Waiting {
 
     /// Serves whom it can. Whose time is over gets a last try, wherever it stands.
     pub(super) fn serve(&self, pool: &Pool) {
+        // When this is over, whatever way: a `done` that panics must not leave room saved for one who has gone.
+        let _line_up = LineUp(self, pool);
         // First the pool is told to ring, then it is looked at: what is returned in between is seen by one of the two.
         pool.core.caches.admission(|admission| admission.looking());
         self.line_up(pool);
@@ -164,7 +166,7 @@ impl Waiting {
         let (mut at, mut turn) = (0, Turn::First);
         loop {
             // One leaves the queue at a time, so that the others outlive a panic in its `done`.
-            let mut queue = self.queue.lock();
+            let mut queue = lock(&self.queue);
             let Some(waiter) = queue.get(at) else { break };
             let outcome = match verdict(pool, waiter, now, turn) {
                 Verdict::Done(outcome) => outcome,
@@ -185,12 +187,11 @@ impl Waiting {
                 request.finish(outcome);
             }
         }
-        self.line_up(pool);
     }
 
     /// Tells the pool who is first, so that room is saved for that one, and how many wait.
     fn line_up(&self, pool: &Pool) {
-        let queue = self.queue.lock();
+        let queue = lock(&self.queue);
         let first = queue.iter().find_map(|Waiter { request, .. }| {
             let bytes = SizeClass::block_bytes(request.len)?;
             (!pool.core.is_capped(request.owner, bytes)).then_some((request.owner, bytes))
@@ -200,7 +201,7 @@ impl Waiting {
 
     /// When to look again at the latest, if anybody waits.
     pub(super) fn next_look(&self) -> Option<Duration> {
-        let queue = self.queue.lock();
+        let queue = lock(&self.queue);
         let now = Instant::now();
         let earliest = queue.iter().filter_map(|waiter| waiter.until).min();
         let left = earliest.map_or(LOOK_PERIOD, |until| until.saturating_duration_since(now));
@@ -208,9 +209,18 @@ impl Waiting {
     }
 }
 
+/// Names the first in line as it goes.
+struct LineUp<'a>(&'a Waiting, &'a Pool);
+
+impl Drop for LineUp<'_> {
+    fn drop(&mut self) {
+        self.0.line_up(self.1);
+    }
+}
+
 impl Drop for Waiting {
     fn drop(&mut self) {
-        let queue = std::mem::take(self.queue.get_mut());
+        let queue = std::mem::take(&mut *lock(&self.queue));
         if let Some(pool) = self.pool.get() {
             pool.core.line_up(None, 0);
             pool.core.set_bell(None);
@@ -232,7 +242,7 @@ fn verdict(pool: &Pool, waiter: &Waiter, now: Instant, turn: Turn) -> Verdict {
         return Verdict::Done(lease(Turn::None));
     };
     let late = until.is_some_and(|until| until <= now);
-    for turn in [turn, if late { Turn::None } else { turn }] {
+    for turn in [turn, Turn::None].into_iter().take(if late { 2 } else { 1 }) {
         // Asked only where there is room, so that waiting does not count as one refusal after another.
         if core.has_room(request.owner, bytes, turn) && core.would_admit(bytes) {
             match lease(turn) {

@@ -263,7 +263,7 @@ impl World {
                     Error::PoolExhausted { requested, live: told, limit, capped: Some(name), .. } => {
                         assert_eq!((requested, told, Some(limit)), (len, self.live_of[1], self.cap));
                         assert!(favoured && block.is_some_and(|block| self.is_capped(block)));
-                        assert_eq!(name, self.owners[1].name());
+                        assert_eq!(&*name, self.owners[1].name());
                     }
                     other => panic!("{other}"),
                 }
