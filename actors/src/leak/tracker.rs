@@ -9,6 +9,7 @@ use super::growth::{Growth, GrowthConfig, Live};
 use super::ledger::{AgeLimits, Ledger};
 use super::report::{LeakKind, LeakReport};
 use super::scope::Scope;
+use super::sites::name_sites;
 use super::stack::Stack;
 use super::survivors::Survivors;
 use super::table::{Table, Total};
@@ -32,6 +33,14 @@ impl Default for TrackerConfig {
     fn default() -> Self {
         Self { ages: AgeLimits::default(), growth: Some(GrowthConfig::default()) }
     }
+}
+
+/// What somebody looks for leaks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// To tell of them: what is found is new no more.
+    Tell,
+    Look,
 }
 
 /// Says what leaks of a pool. Clones are handles of the same.
@@ -99,18 +108,12 @@ impl Tracker {
 
     /// The same, at another moment.
     pub(super) fn check_at(&self, now: Instant) -> Vec<LeakReport> {
-        let findings = self.find(now);
-        self.0.ledger.lock().mark_told();
-        self.0.survivors.lock().mark_told(now);
-        if let Some(growth) = &self.0.growth {
-            growth.lock().mark_told();
-        }
-        findings.iter().map(Finding::report).collect()
+        self.find(now, Purpose::Tell).iter().map(Finding::report).collect()
     }
 
     /// All that is known, as a table for people.
     pub fn table(&self) -> Table {
-        let leaks = self.find(Instant::now()).iter().map(Finding::report).collect();
+        let leaks = self.find(Instant::now(), Purpose::Look).iter().map(Finding::report).collect();
         let total = |(owner, class, tally): (Owner, crate::pool::SizeClass, _)| {
             let crate::pool::Tally { live, live_bytes, .. } = tally;
             Total { owner, class_size: class.bytes().unwrap_or(0), count: live, bytes: live_bytes }
@@ -123,13 +126,15 @@ impl Tracker {
             sample_every: recorder.sample_every().get(),
             scopes: recorder.scopes(),
             lost_events: recorder.dropped_events(),
+            lost_records: recorder.lost_records() + self.0.ledger.lock().refused(),
+            lost_stacks: recorder.lost_stacks(),
         }
     }
 
     /// Every leak that is known besides the leases that are too old: the reports without their calls, and the stacks to read
     /// those from. Nothing counts as told by that.
-    pub(crate) fn leaks_unread(&self) -> Vec<(LeakReport, Option<Arc<Stack>>)> {
-        let findings = self.find(Instant::now());
+    pub(crate) fn leaks_unread(&self) -> Vec<(LeakReport, Option<Stack>)> {
+        let findings = self.find(Instant::now(), Purpose::Look);
         let findings = findings.iter().filter(|finding| finding.kind != LeakKind::TooOld);
         findings.map(|finding| (finding.report_unread(), finding.stack().cloned())).collect()
     }
@@ -147,12 +152,30 @@ impl Tracker {
         self.0.counts.lock().clone()
     }
 
-    fn find(&self, now: Instant) -> Vec<Finding> {
+    /// What counts as told is marked under the lock under which it was found: what others take in meanwhile is not.
+    fn find(&self, now: Instant, purpose: Purpose) -> Vec<Finding> {
         let pool = &self.0.pool;
-        let survivors = self.0.survivors.lock().find(now, pool);
+        let is_told = purpose == Purpose::Tell;
+        let mut known_survivors = self.0.survivors.lock();
+        let survivors = known_survivors.find(now, pool);
+        if is_told {
+            known_survivors.mark_told(now);
+        }
+        drop(known_survivors);
+        let mut growing = Vec::new();
+        if let Some(mut growth) = self.0.growth.as_ref().map(|growth| growth.lock()) {
+            growing = growth.find();
+            if is_told {
+                growth.mark_told();
+            }
+        }
         let known: HashSet<_> = survivors.iter().map(|survivor| survivor.lease.id).collect();
         let mut ledger = self.0.ledger.lock();
         let mut findings = ledger.find(now, pool, &known);
+        if is_told {
+            ledger.mark_told();
+        }
+        name_sites(&mut growing, ledger.outstanding(), now);
         let mut outlived = Groups::default();
         for survivor in &survivors {
             let lease = &survivor.lease;
@@ -160,7 +183,7 @@ impl Tracker {
         }
         drop(ledger);
         findings.extend(outlived.into_findings(LeakKind::OutlivedOwner));
-        findings.extend(self.0.growth.iter().flat_map(|growth| growth.lock().find()));
+        findings.extend(growing);
         let mut counts = BTreeMap::new();
         for Finding { kind, group, .. } in &findings {
             *counts.entry(*kind).or_default() += group.count;
@@ -216,7 +239,7 @@ impl Tracker {
     /// What the log was not told yet, each leak once: equal ones and how many of them are new. Growth is told again when it
     /// has doubled.
     pub(super) fn find_unlogged(&self, now: Instant) -> Vec<(Finding, u64)> {
-        let findings = self.find(now);
+        let findings = self.find(now, Purpose::Look);
         let mut logged = self.0.logged.lock();
         let before = std::mem::take(&mut *logged);
         let unlogged = findings.into_iter().filter_map(|finding| {
