@@ -327,6 +327,18 @@ impl LeakReport {
     }
 
     #[getter]
+    fn sites<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyDict>>> {
+        let site = |of: &leak::SiteCount| {
+            let dict = PyDict::new(py);
+            dict.set_item("site", &of.site)?;
+            dict.set_item("live", of.live)?;
+            dict.set_item("recent", of.recent)?;
+            Ok(dict)
+        };
+        self.0.sites.iter().map(site).collect()
+    }
+
+    #[getter]
     fn message(&self) -> String {
         self.0.to_string()
     }
