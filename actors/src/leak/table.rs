@@ -209,7 +209,9 @@ fn details(leak: &LeakReport) -> Vec<String> {
             lines.push(format!("fewest live, each {}: {}", span(leak.window), counts.join(" < ")));
             lines.extend(below("sites", leak.sites.iter().map(site_line)));
             if leak.sites.is_empty() {
-                lines.push("sites  unknown: none of those that live has a record".to_owned());
+                lines.push(
+                    "sites  unknown: none of those that live has a record (at `paranoid` all have one)".to_owned(),
+                );
             }
         }
         LeakKind::OutlivedOwner => {
