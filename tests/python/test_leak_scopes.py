@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import io
+import os
 import subprocess
 import sys
 import threading
@@ -344,6 +345,37 @@ def test_images_that_python_holds_are_no_leftover_of_their_worker(
         assert len(held) == 8
 
     asyncio.run(main())
+
+
+# ---- forks ----
+
+FORKS_WITHIN_A_SCOPE = """
+import os, sys, ironcliw
+rt = ironcliw.Runtime(leak_level="paranoid")
+scope = rt.leaks.scope()
+refused = 0
+with scope:
+    child = os.fork()
+    if child == 0:
+        ask = [lambda: rt.leaks.age_limit, lambda: setattr(rt.leaks, "age_limit", 5.0)]
+        for question in [*ask, scope.check, scope.assert_clean, rt.leaks.report]:
+            try:
+                question()
+            except ironcliw.RuntimeClosed:
+                refused += 1
+        scope.__exit__(None, None, None)
+        os._exit(refused)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 5
+assert scope.check() == []
+rt.close().result()
+assert scope.check() == [] and rt.leaks.age_limit["plain"] == 300.0
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+def test_a_child_that_was_forked_within_a_scope_is_told_whose_it_is_and_may_leave_it() -> None:
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", FORKS_WITHIN_A_SCOPE], timeout=60)
+    assert done.returncode == 0
 
 
 # ---- the table ----

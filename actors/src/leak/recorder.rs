@@ -269,7 +269,8 @@ impl Recorder {
         self.is_orphan.store(true, Relaxed);
     }
 
-    fn is_orphan(&self) -> bool {
+    /// Whether this is the child of a fork, and the recorder was made before.
+    pub(super) fn is_orphan(&self) -> bool {
         self.is_orphan.load(Relaxed)
     }
 

@@ -2,6 +2,9 @@
 //!
 //! The actor drives it; whoever wants to know something asks it directly. Its locks are held for the time of a look at what
 //! is recorded, never while symbols are read or a report is written.
+//!
+//! In the child of a fork the tracker is the parent's, and its locks may be held by threads that are not there: it takes none,
+//! and knows what the pool's table says and nothing else.
 
 use super::event::{Lease, Record};
 use super::group::{Finding, Group, Groups, Key};
@@ -85,6 +88,11 @@ impl Tracker {
         &self.0.pool
     }
 
+    /// Whether this is the child of a fork, and the tracker was made before.
+    fn is_parents(&self) -> bool {
+        self.0.pool.recorder().is_orphan()
+    }
+
     /// How old leases may get.
     pub fn age_limits(&self) -> AgeLimits {
         self.0.ledger.lock().limits()
@@ -119,6 +127,7 @@ impl Tracker {
             Total { owner, class_size: class.bytes().unwrap_or(0), count: live, bytes: live_bytes }
         };
         let recorder = self.0.pool.recorder();
+        let refused = if self.is_parents() { 0 } else { self.0.ledger.lock().refused() };
         Table {
             totals: self.0.pool.live_tallies().into_iter().map(total).collect(),
             leaks,
@@ -126,7 +135,7 @@ impl Tracker {
             sample_every: recorder.sample_every().get(),
             scopes: recorder.scopes(),
             lost_events: recorder.dropped_events(),
-            lost_records: recorder.lost_records() + self.0.ledger.lock().refused(),
+            lost_records: recorder.lost_records() + refused,
             lost_stacks: recorder.lost_stacks(),
         }
     }
@@ -141,6 +150,9 @@ impl Tracker {
 
     /// Copies what is wanted of the records of leases that live.
     pub(crate) fn copy_records<T>(&self, copy: impl Fn(&Record) -> T) -> Vec<T> {
+        if self.is_parents() {
+            return Vec::new();
+        }
         let mut ledger = self.0.ledger.lock();
         ledger.take_in(&self.0.pool);
         // The event of a lease's end may be lost or on its way: the pool's table decides.
@@ -154,6 +166,9 @@ impl Tracker {
 
     /// What counts as told is marked under the lock under which it was found: what others take in meanwhile is not.
     fn find(&self, now: Instant, purpose: Purpose) -> Vec<Finding> {
+        if self.is_parents() {
+            return Vec::new();
+        }
         let pool = &self.0.pool;
         let is_told = purpose == Purpose::Tell;
         let mut known_survivors = self.0.survivors.lock();
@@ -194,15 +209,22 @@ impl Tracker {
 
     /// Leases in groups, with what their records say.
     pub(super) fn describe(&self, leases: &[Lease], now: Instant) -> Groups {
+        let mut groups = Groups::default();
+        if self.is_parents() {
+            leases.iter().for_each(|lease| groups.add_live(lease, None, now, None, true));
+            return groups;
+        }
         let mut ledger = self.0.ledger.lock();
         ledger.take_in(&self.0.pool);
-        let mut groups = Groups::default();
         leases.iter().for_each(|lease| groups.add_live(lease, ledger.record(lease.id), now, None, true));
         groups
     }
 
     /// The leases dropped unreleased that are known by now.
     pub(super) fn dropped(&self) -> BTreeMap<Key, Group> {
+        if self.is_parents() {
+            return BTreeMap::new();
+        }
         let mut ledger = self.0.ledger.lock();
         ledger.take_in(&self.0.pool);
         ledger.dropped().clone()
@@ -224,6 +246,9 @@ impl Tracker {
 
     /// How many recorded leases are not known to have ended.
     pub(super) fn outstanding(&self) -> usize {
+        if self.is_parents() {
+            return 0;
+        }
         let mut ledger = self.0.ledger.lock();
         ledger.take_in(&self.0.pool);
         ledger.outstanding().len()
