@@ -303,7 +303,7 @@ def test_what_an_actor_answered_with_is_no_leftover_and_what_strayed_is(rt: iron
 class Passer(ironcliw.Actor):
     """Sends buffers on in several ways."""
 
-    async def on_message(self, receiver: ironcliw.ActorRef[Any, Any], /) -> None:
+    async def on_message(self, receiver: ironcliw.ActorRef, /) -> None:
         pool = self.context.runtime.pool
         await receiver.tell(np.asarray(pool.try_allocate(300)))
         await receiver.tell_many([pool.try_allocate(400), {"frames": [pool.try_allocate(500)]}])
