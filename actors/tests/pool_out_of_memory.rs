@@ -1,9 +1,10 @@
-//! Where the system has no memory a lease is refused, and the program goes on: tried in a child process with a limit on its
-//! address space, in which the allocator is emptied to the last byte.
+//! Where the system has no memory a lease is refused or goes unrecorded, and the program goes on: tried in child processes
+//! with a limit on their address space, in which the allocator is emptied to the last byte.
 
 #![cfg(target_os = "linux")]
 
 use ironcliw_actors::Error;
+use ironcliw_actors::leak::{Ledger, Level, RecorderConfig};
 use ironcliw_actors::pool::{Buffer, Owner, Pool, PoolConfig, Reservation};
 use std::alloc::{Layout, alloc, dealloc};
 use std::io::Write;
@@ -161,12 +162,85 @@ fn child() {
     println!("went on");
 }
 
+/// A call that no stack had before.
+#[inline(never)]
+fn lease_and_touch(pool: &Pool, owner: Owner) -> Buffer {
+    let buffer = std::hint::black_box(pool.allocate_for_overwrite(1000, owner).unwrap());
+    buffer.touch("used");
+    buffer
+}
+
+fn tracked_child() {
+    const LEASES: usize = 200;
+    let leaks = RecorderConfig { level: Level::Disabled, ..RecorderConfig::default() };
+    let pool = Pool::new(PoolConfig { leaks, ..PoolConfig::limited(1 << 40) }).unwrap();
+    let (owner, recorder) = (Owner::named("oom/tracked"), pool.recorder().clone());
+    // Blocks for later in a thread's cache: then leases need no memory, only their records do.
+    let warm_up = |pool: &Pool| drop((0..8).map(|_| pool.allocate(1000, owner).unwrap()).collect::<Vec<_>>());
+    let (warm, empty, over) = (Barrier::new(2), Barrier::new(2), Barrier::new(2));
+    let mut ledger = Ledger::default();
+    let mut waiting = Vec::new();
+    std::thread::scope(|scope| {
+        let (pool, warm, empty, over) = (&pool, &warm, &empty, &over);
+        // It is looked at for the first time when there is nothing left to make its unwind rules of.
+        let other = scope.spawn(move || {
+            warm_up(pool);
+            warm.wait();
+            empty.wait();
+            let all = All::take();
+            let unseen = lease_and_touch(pool, owner);
+            over.wait();
+            drop(all);
+            drop(unseen);
+            lease_and_touch(pool, owner)
+        });
+        warm.wait();
+        recorder.set_level(Level::Paranoid);
+        waiting.extend((0..LEASES).map(|_| pool.allocate(1000, owner).unwrap()));
+        warm_up(pool);
+        assert_eq!((recorder.lost_records(), recorder.lost_stacks()), (0, 0));
+        limit_address_space();
+        let all = All::take();
+        let mine = lease_and_touch(pool, owner);
+        let lost = (recorder.lost_records(), recorder.lost_stacks());
+        // The ledger has no room for those that wait.
+        ledger.absorb(recorder.drain());
+        empty.wait();
+        over.wait();
+        drop(all);
+        assert_eq!(lost, (1, 1));
+        let other = other.join().unwrap();
+        assert_eq!((recorder.lost_records(), recorder.lost_stacks()), (2, 2));
+        assert_eq!((ledger.refused(), ledger.outstanding().len()), (LEASES as u64, 0));
+        ledger.absorb(recorder.drain());
+        let told: Vec<_> = ledger.outstanding().map(|record| record.lease.id).collect();
+        assert_eq!(told, [other.id()], "with memory there are records again, and with stacks");
+        assert!(
+            ledger.outstanding().all(|record| record.stack.is_some() && record.touches.newest_first().count() == 1)
+        );
+        assert_eq!(pool.stats().live_count, LEASES as u64 + 2, "counts are exact");
+        drop((mine, other));
+    });
+    drop(waiting);
+    assert_eq!((pool.stats().live_count, pool.stats().live_bytes), (0, 0));
+    println!("went on");
+}
+
 #[test]
 fn memory_that_the_system_refuses_is_an_error_and_the_program_goes_on() {
+    in_child("memory_that_the_system_refuses_is_an_error_and_the_program_goes_on", child);
+}
+
+#[test]
+fn a_lease_that_the_system_has_no_memory_to_record_begins_unrecorded_and_is_counted() {
+    in_child("a_lease_that_the_system_has_no_memory_to_record_begins_unrecorded_and_is_counted", tracked_child);
+}
+
+/// Runs `program` in a child process, which is this test once more.
+fn in_child(name: &str, program: fn()) {
     if std::env::var_os(CHILD).is_some() {
-        return child();
+        return program();
     }
-    let name = "memory_that_the_system_refuses_is_an_error_and_the_program_goes_on";
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args([name, "--exact", "--nocapture", "--test-threads=1"])
         .env(CHILD, "1")

@@ -42,6 +42,7 @@ from ironcliw.types import (
     BuildInfo,
     Format,
     Frame,
+    GrowthSite,
     LeakKind,
     LeakLevel,
     LeakTotal,
@@ -469,7 +470,7 @@ class Buffer:
         eight such notes. Costs next to nothing unless it was leased at `advanced` (one in 128, and tracked
         ones) or `paranoid`.
 
-        Views, `freeze()` and being sent to an actor are noted by themselves."""
+        Views, `freeze()`, being sent to an actor and being given to a job are noted by themselves."""
 
     def hand_over(self) -> Self:
         """Says that the actor which leased it gives it away: it is no leftover should that actor crash.
@@ -644,6 +645,11 @@ class LeakReport:
     @property
     def counts(self) -> list[int]:
         """The fewest that lived in each of the last windows, the oldest first, if they grow."""
+
+    @property
+    def sites(self) -> list[GrowthSite]:
+        """Where those that live and have a record were leased, if they grow: the five places where most began
+        since then, most first. `frames`, `task` and `touches` are then of the newest at the first place."""
 
     @property
     def message(self) -> str: ...

@@ -64,11 +64,22 @@ class Touch(TypedDict):
     """Something that was done with a leaked buffer."""
 
     hint: str
-    """`view`, `dlpack`, `freeze`, `sent to` an actor, or what the program said."""
+    """`view`, `dlpack`, `freeze`, `sent to` an actor, `given to` a job, or what the program said."""
     site: str | None
     """Where, `file.py:line`."""
     after: float
     """How many seconds after the lease had begun."""
+
+
+class GrowthSite(TypedDict):
+    """A place where leases of a growing class were asked for."""
+
+    site: str | None
+    """`file.py:line`; None for all leases of which that is not known."""
+    live: int
+    """Leases with a record that live."""
+    recent: int
+    """Of these, how many began since the class grows."""
 
 
 Priority: TypeAlias = Literal["high", "normal", "low"]

@@ -35,7 +35,7 @@ impl Leaks {
 
     #[getter]
     fn age_limit<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let limits = py.detach(|| self.0.subsystems.tracker.age_limits());
+        let limits = py.detach(|| self.0.in_its_process().map(|subsystems| subsystems.tracker.age_limits()))?;
         let dict = PyDict::new(py);
         dict.set_item("plain", limits.plain.map(|limit| limit.as_secs_f64()))?;
         dict.set_item("tracked", limits.explicit.map(|limit| limit.as_secs_f64()))?;
@@ -44,7 +44,7 @@ impl Leaks {
 
     #[setter]
     fn set_age_limit(&self, py: Python<'_>, limit: &Bound<'_, PyAny>) -> PyResult<()> {
-        let tracker = &self.0.subsystems.tracker;
+        let tracker = &self.0.in_its_process()?.tracker;
         let limits = parse_ages(limit, py.detach(|| tracker.age_limits()))?;
         py.detach(|| tracker.set_age_limits(limits));
         Ok(())
@@ -213,6 +213,10 @@ impl Scope {
     }
 
     fn end(&self, py: Python<'_>) {
+        // In the child of a fork there is nothing to settle: the loops that would have something are the parent's.
+        if self.inner.in_its_process().is_err() {
+            return;
+        }
         bridge::settle(py);
         py.detach(|| self.scope.lock().iter_mut().for_each(leak::Scope::end));
     }
@@ -228,6 +232,7 @@ impl Scope {
 
 impl Scope {
     fn with<T: Send>(&self, py: Python<'_>, look: impl FnOnce(&leak::Scope) -> T + Send) -> PyResult<T> {
+        self.inner.in_its_process()?;
         bridge::settle(py);
         let looked = py.detach(|| self.scope.lock().as_ref().map(look));
         looked.ok_or_else(|| invalid("this leak scope was not entered: use `with` or `async with`"))
@@ -324,6 +329,18 @@ impl LeakReport {
     #[getter]
     fn counts(&self) -> Vec<u64> {
         self.0.counts.clone()
+    }
+
+    #[getter]
+    fn sites<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyDict>>> {
+        let site = |of: &leak::SiteCount| {
+            let dict = PyDict::new(py);
+            dict.set_item("site", &of.site)?;
+            dict.set_item("live", of.live)?;
+            dict.set_item("recent", of.recent)?;
+            Ok(dict)
+        };
+        self.0.sites.iter().map(site).collect()
     }
 
     #[getter]

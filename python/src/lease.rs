@@ -6,6 +6,8 @@
 
 use std::ffi::{c_int, c_void};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 
 use ironcliw_actors::pool::{self, MisuseCounter};
 use parking_lot::Mutex;
@@ -48,6 +50,15 @@ impl State {
     }
 }
 
+/// Whether there ever was a lease in Python whose record keeps touches.
+static IS_ANY_TRACED: AtomicBool = AtomicBool::new(false);
+
+/// Whether any lease's record may keep touches: no, for nothing more than a look, in a process that never was at `advanced`.
+#[inline]
+pub(crate) fn is_any_traced() -> bool {
+    IS_ANY_TRACED.load(Relaxed)
+}
+
 /// The lease that an object stands for, if it is a buffer or a part of one.
 pub(crate) fn of<'a>(object: &'a Bound<'_, PyAny>) -> Option<&'a Lease> {
     let buffer = || Some(object.cast_exact::<Buffer>().ok()?.get().lease());
@@ -64,6 +75,9 @@ pub(crate) struct Look {
 impl Lease {
     pub(crate) fn new(buffer: pool::Buffer) -> Arc<Self> {
         let (misuse, id, is_traced) = (Arc::clone(buffer.misuse()), buffer.id().get(), buffer.is_traced());
+        if is_traced {
+            IS_ANY_TRACED.store(true, Relaxed);
+        }
         let state = State { buffer: Some(buffer), views: 0, writers: 0, released: false, frozen: false };
         Arc::new(Self { state: Mutex::new(state), misuse, id, is_traced })
     }
@@ -81,10 +95,10 @@ impl Lease {
         }
     }
 
-    /// The same of one that is sent to an actor.
-    pub(crate) fn note_sent(&self, py: Python<'_>, path: &str) {
+    /// The same, in words that are made only then.
+    pub(crate) fn note_with(&self, py: Python<'_>, hint: impl FnOnce() -> String) {
         if self.is_traced {
-            self.note_traced(py, &format!("sent to {path}"));
+            self.note_traced(py, &hint());
         }
     }
 

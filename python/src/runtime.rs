@@ -62,12 +62,18 @@ impl Inner {
 
     /// The subsystems, unless the runtime was closed or belongs to another process.
     pub(crate) fn open(&self) -> PyResult<&Subsystems> {
+        self.in_its_process()?;
+        if self.is_closed() { Err(to_py_err(ironcliw::Error::RuntimeClosed)) } else { Ok(&self.subsystems) }
+    }
+
+    /// The subsystems, unless the runtime belongs to another process; it may be closed.
+    pub(crate) fn in_its_process(&self) -> PyResult<&Subsystems> {
         if !self.process.is_current() {
             let message =
                 "this runtime was made before the process forked: its threads are the parent's; make another one";
             return Err(errors::classes::RuntimeClosed::new_err(message));
         }
-        if self.is_closed() { Err(to_py_err(ironcliw::Error::RuntimeClosed)) } else { Ok(&self.subsystems) }
+        Ok(&self.subsystems)
     }
 
     pub(crate) fn is_closed(&self) -> bool {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import io
+import os
 import subprocess
 import sys
 import threading
@@ -227,8 +228,30 @@ def test_what_grows_is_named_and_a_sawtooth_is_not() -> None:
         assert (report.kind, report.owner, report.class_size) == ("growing", "python", 32_768)
         assert len(report.counts) == 3 and report.counts == sorted(set(report.counts))
         assert report.equal == report.counts[-1] - report.counts[0]
+        assert len(report.sites) <= 1, "few leases have a record"
         cache.clear()
         assert eventually(lambda: rt.leaks.check().result(timeout=10) == [], 10)
+
+
+def test_what_grows_names_where_most_of_it_was_leased() -> None:
+    with ironcliw.Runtime(leak_growth=(3, 0.1), leak_level="paranoid") as rt:
+        cache: list[ironcliw.Buffer] = []
+        found: list[ironcliw.LeakReport] = []
+        deadline = time.monotonic() + 60
+        while not found and time.monotonic() < deadline:
+            cache += [rt.pool.try_allocate(32_768) for _ in range(4)]
+            cache.append(rt.pool.try_allocate(32_768))
+            time.sleep(0.005)
+            found = rt.leaks.check().result(timeout=10)
+        (report,) = found
+        first, second = report.sites
+        lines = {site["site"] for site in report.sites}
+        assert len(lines) == 2 and all(str(line).startswith(f"{__file__}:") for line in lines)
+        assert (first["live"], second["live"]) == (len(cache) // 5 * 4, len(cache) // 5)
+        assert first["recent"] >= second["recent"] > 0
+        assert report.frames[0]["function"].startswith("test_what_grows_names_where_most_of_it_was_leased")
+        assert f"; most from {first['site']}" in str(report)
+        assert f"sites  {first['site']} (" in str(rt.leaks.report())
 
 
 # ---- crashes ----
@@ -277,6 +300,38 @@ def test_what_an_actor_answered_with_is_no_leftover_and_what_strayed_is(rt: iron
     asyncio.run(main())
 
 
+class Passer(ironcliw.Actor):
+    """Sends buffers on in several ways."""
+
+    async def on_message(self, receiver: ironcliw.ActorRef, /) -> None:
+        pool = self.context.runtime.pool
+        await receiver.tell(np.asarray(pool.try_allocate(300)))
+        await receiver.tell_many([pool.try_allocate(400), {"frames": [pool.try_allocate(500)]}])
+        await receiver.ask_many([pool.try_allocate(600)])
+
+
+class Receiver(ironcliw.Actor):
+    def on_message(self, message: Any, /) -> None:
+        STRAYS.append(message)
+
+
+def test_what_an_actor_sent_is_no_leftover_whichever_way_it_went(rt: ironcliw.Runtime) -> None:
+    async def main() -> None:
+        passer = await rt.spawn(Passer, name="passer", backoff=(0.0, 0.0))
+        receiver = await rt.spawn(Receiver, name="receiver")
+        await passer.ask(receiver)
+        with pytest.raises(ironcliw.ActorPanicked):
+            await crash(passer)
+        await asyncio.sleep(GRACE)
+        assert len(STRAYS) == 4
+        assert await rt.leaks.check() == []
+        STRAYS.clear()
+        await passer.stop()
+        await receiver.stop()
+
+    asyncio.run(main())
+
+
 def test_images_that_python_holds_are_no_leftover_of_their_worker(
     rt: ironcliw.Runtime, photo: np.ndarray
 ) -> None:
@@ -290,6 +345,37 @@ def test_images_that_python_holds_are_no_leftover_of_their_worker(
         assert len(held) == 8
 
     asyncio.run(main())
+
+
+# ---- forks ----
+
+FORKS_WITHIN_A_SCOPE = """
+import os, sys, ironcliw
+rt = ironcliw.Runtime(leak_level="paranoid")
+scope = rt.leaks.scope()
+refused = 0
+with scope:
+    child = os.fork()
+    if child == 0:
+        ask = [lambda: rt.leaks.age_limit, lambda: setattr(rt.leaks, "age_limit", 5.0)]
+        for question in [*ask, scope.check, scope.assert_clean, rt.leaks.report]:
+            try:
+                question()
+            except ironcliw.RuntimeClosed:
+                refused += 1
+        scope.__exit__(None, None, None)
+        os._exit(refused)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 5
+assert scope.check() == []
+rt.close().result()
+assert scope.check() == [] and rt.leaks.age_limit["plain"] == 300.0
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+def test_a_child_that_was_forked_within_a_scope_is_told_whose_it_is_and_may_leave_it() -> None:
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", FORKS_WITHIN_A_SCOPE], timeout=60)
+    assert done.returncode == 0
 
 
 # ---- the table ----

@@ -7,7 +7,7 @@ import gc
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import ironcliw
@@ -248,6 +248,64 @@ def test_a_buffer_sent_to_an_actor_says_so(traced: ironcliw.Runtime) -> None:
     path = asyncio.run(main())
     gc.collect()
     assert [touch["hint"] for touch in the_leak(traced).touches] == [f"sent to {path}"]
+
+
+class Counter(ironcliw.Actor):
+    def on_message(self, message: Any, /) -> int:
+        return len(message)
+
+
+def size_of(value: Any) -> int:
+    return len(value)
+
+
+@pytest.mark.parametrize("send", ["ask", "tell", "ask_many", "tell_many"])
+@pytest.mark.parametrize("wrap", [lambda b: b, lambda b: [1, {"frame": (b,)}], lambda b: b.view(8, 16)])
+def test_a_buffer_in_a_message_says_where_it_was_sent_by_every_way(
+    traced: ironcliw.Runtime, send: str, wrap: Callable[[ironcliw.Buffer], Any]
+) -> None:
+    async def main() -> str:
+        counter = await traced.spawn(Counter, name="counter")
+        message = wrap(traced.pool.try_allocate(3000, tracked=True))
+        await getattr(counter, send)([b"first", message] if send.endswith("_many") else message)
+        del message
+        await counter.stop()
+        return counter.path
+
+    path = asyncio.run(main())
+    gc.collect()
+    leak = the_leak(traced)
+    assert leak.touches[0]["hint"] == f"sent to {path}"
+    assert str(leak.touches[0]["site"]).startswith(f"{__file__}:")
+
+
+@pytest.mark.parametrize("name", [None, "thumbnails"])
+def test_a_buffer_that_a_job_is_given_names_the_job(traced: ironcliw.Runtime, name: str | None) -> None:
+    async def main() -> None:
+        buffer = traced.pool.try_allocate(3000, tracked=True)
+        assert await traced.scheduler.run(size_of, buffer, name=name) == 3000
+        assert await traced.scheduler.map(size_of, [b"1", [buffer]], name=name) == [1, 1]
+
+    asyncio.run(main())
+    gc.collect()
+    touches = the_leak(traced).touches
+    assert [touch["hint"] for touch in touches] == [f"given to {name or 'size_of'}"] * 2
+    assert all(str(touch["site"]).startswith(f"{__file__}:") for touch in touches)
+
+
+def test_a_message_that_is_not_sent_is_not_said_to_be(traced: ironcliw.Runtime) -> None:
+    async def main() -> None:
+        counter = await traced.spawn(Counter, name="counter")
+        buffer = traced.pool.try_allocate(3000, tracked=True)
+        with pytest.raises(ironcliw.InvalidInput):
+            counter.ask(buffer, timeout=-1.0)
+        with pytest.raises(ZeroDivisionError):
+            counter.tell_many(buffer if n else 1 // n for n in (1, 0))
+        await counter.stop()
+
+    asyncio.run(main())
+    gc.collect()
+    assert the_leak(traced).touches == []
 
 
 def test_levels_change_while_threads_lease(rt: ironcliw.Runtime) -> None:

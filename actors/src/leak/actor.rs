@@ -67,8 +67,9 @@ impl Handler<LogNew> for LeakTracker {
         let unlogged = self.tracker.find_unlogged(Instant::now());
         for (finding, new) in unlogged.iter().take(LOG_LINES_MAX) {
             let Finding { kind, key, group: Group { count, bytes, .. }, .. } = finding;
+            let site = finding.site();
             let (kind, owner, class) = (kind.as_str(), key.owner.name(), key.class.bytes().unwrap_or(0));
-            let site = key.site.as_deref().unwrap_or("unknown");
+            let site = site.as_deref().unwrap_or("unknown");
             warn!(kind, owner, site, class, new, count, bytes, "buffers leak");
         }
         if unlogged.len() > LOG_LINES_MAX {

@@ -35,7 +35,7 @@ pub struct Record {
     /// When it began.
     pub at: Instant,
     /// The calls that led to it, at the levels that capture them.
-    pub stack: Option<Arc<Stack>>,
+    pub stack: Option<Stack>,
     /// What was done with the buffer, at the levels that keep it.
     pub touches: Touches,
 }

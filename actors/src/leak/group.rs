@@ -2,6 +2,7 @@
 
 use super::event::{Lease, Record};
 use super::report::{LeakKind, LeakReport};
+use super::sites::Rise;
 use super::stack::Stack;
 use super::touch::TouchReport;
 use crate::pool::{LeaseId, Owner, SizeClass};
@@ -29,6 +30,7 @@ impl Key {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Group {
     pub(super) first: Option<LeaseId>,
+    pub(super) last: Option<LeaseId>,
     pub(super) count: u64,
     pub(super) new: u64,
     pub(super) bytes: u64,
@@ -36,17 +38,17 @@ pub(super) struct Group {
     pub(super) details: Option<Details>,
 }
 
-/// What is known of the first of equal leaks beyond what makes them equal.
+/// What is known of the first of equal leaks beyond what makes them equal; of growth, of the newest lease at its first site.
 #[derive(Debug, Clone)]
 pub(super) struct Details {
     task: Option<Arc<str>>,
-    stack: Option<Arc<Stack>>,
+    stack: Option<Stack>,
     touches: Vec<TouchReport>,
     touches_dropped: u64,
 }
 
 impl Details {
-    fn of(record: &Record) -> Self {
+    pub(super) fn of(record: &Record) -> Self {
         Self {
             task: record.task.clone(),
             stack: record.stack.clone(),
@@ -59,6 +61,7 @@ impl Details {
 impl Group {
     pub(super) fn add(&mut self, lease: &Lease, age: Duration, is_new: bool, record: Option<&Record>) {
         self.first.get_or_insert(lease.id);
+        self.last = Some(lease.id);
         self.count += 1;
         self.new += u64::from(is_new);
         self.bytes += lease.bytes as u64;
@@ -100,25 +103,31 @@ pub(super) struct Finding {
     pub(super) kind: LeakKind,
     pub(super) key: Key,
     pub(super) group: Group,
-    /// The length of a window and the least that lived in each, if it is growth.
-    pub(super) growth: Option<(Duration, Vec<u64>)>,
+    /// How, if it is growth.
+    pub(super) growth: Option<Rise>,
 }
 
 impl Finding {
     /// What is reported, with the calls that led to it.
     pub(super) fn report(&self) -> LeakReport {
         let frames = self.stack().map(|stack| stack.frames()).unwrap_or_default();
-        LeakReport { frames, ..self.report_unread() }
+        let sites = self.growth.iter().flat_map(|rise| &rise.sites).map(|place| place.count(true)).collect();
+        LeakReport { frames, sites, ..self.report_unread() }
     }
 
-    pub(super) fn stack(&self) -> Option<&Arc<Stack>> {
+    /// The first place that is named: of growth, where most of it began.
+    pub(super) fn site(&self) -> Option<String> {
+        let first = || self.growth.as_ref()?.sites.first()?.count(true).site;
+        self.key.site.as_deref().map(str::to_owned).or_else(first)
+    }
+
+    pub(super) fn stack(&self) -> Option<&Stack> {
         self.group.details.as_ref()?.stack.as_ref()
     }
 
-    /// The same without the calls, which reads no symbols.
+    /// The same without the calls, and without the sites that only a call tells: reads no symbols.
     pub(super) fn report_unread(&self) -> LeakReport {
         let Self { kind, key, group, growth } = self;
-        let (window, counts) = growth.clone().unwrap_or_default();
         let details = group.details.as_ref();
         LeakReport {
             id: group.first,
@@ -132,8 +141,9 @@ impl Finding {
             site: key.site.as_deref().map(str::to_owned),
             task: details.and_then(|details| details.task.as_deref()).map(str::to_owned),
             age: group.age,
-            counts,
-            window,
+            counts: growth.as_ref().map(|rise| rise.counts.clone()).unwrap_or_default(),
+            window: growth.as_ref().map(|rise| rise.window).unwrap_or_default(),
+            sites: growth.iter().flat_map(|rise| &rise.sites).map(|place| place.count(false)).collect(),
             frames: Vec::new(),
             touches: details.map(|details| details.touches.clone()).unwrap_or_default(),
             touches_dropped: details.map_or(0, |details| details.touches_dropped),

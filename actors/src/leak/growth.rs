@@ -17,6 +17,7 @@
 
 use super::group::{Finding, Group, Key};
 use super::report::LeakKind;
+use super::sites::Rise;
 use crate::pool::{Owner, SizeClass};
 use crate::{Error, Result};
 use std::collections::{HashMap, VecDeque};
@@ -227,7 +228,7 @@ impl Growth {
         let counts = track.scales[scale].closed.iter().map(|window| window.low).collect();
         let new = if track.told { 0 } else { rise };
         let group = Group { count: rise, new, bytes, ..Group::default() };
-        let growth = Some((self.config.window * (1 << scale), counts));
+        let growth = Some(Rise { window: self.config.window * (1 << scale), counts, sites: Vec::new() });
         Some(Finding { kind: LeakKind::Growing, key: Key::new(owner, class, None), group, growth })
     }
 

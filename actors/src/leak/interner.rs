@@ -2,7 +2,8 @@
 //!
 //! A set of shards, each behind a lock that is held for a look-up. It holds at most [`SHARDS`] × [`SHARD_MAX`] stacks, those
 //! that nobody else holds included: a shard that is full lets go of them, and if that does not help it keeps no more, so that a
-//! program with endlessly many different stacks has one a record.
+//! program with endlessly many different stacks has one a record. Where the system has no memory there is no stack, or one that
+//! is not kept.
 
 use super::stack::{Frame, Stack};
 use std::collections::HashMap;
@@ -14,7 +15,7 @@ const SHARDS: usize = 16;
 const SHARD_MAX: usize = 1024;
 
 /// Of stacks that have this hash; the second of two with an equal hash is not kept.
-type Shard = HashMap<u64, Arc<Stack>, BuildHasherDefault<Hashed>>;
+type Shard = HashMap<u64, Stack, BuildHasherDefault<Hashed>>;
 
 static STACKS: [Mutex<Shard>; SHARDS] = [const { Mutex::new(HashMap::with_hasher(BuildHasherDefault::new())) }; SHARDS];
 
@@ -46,36 +47,26 @@ impl Hasher for Hashed {
     }
 }
 
-/// The stack of these calls.
-pub(super) fn intern(addresses: &[usize], foreign: Vec<Arc<Frame>>) -> Arc<Stack> {
-    let hash = hash(addresses, &foreign);
+/// The stack of these calls. `None` when the system has no memory for it.
+pub(super) fn intern(addresses: &[usize], foreign: &[Arc<Frame>]) -> Option<Stack> {
+    let hash = hash(addresses, foreign);
     // The map uses the upper seven bits and the lower ones.
     let mut shard = lock(&STACKS[(hash >> 32) as usize % SHARDS]);
     if let Some(known) = shard.get(&hash) {
-        return if is_equal(known, addresses, &foreign) { known.clone() } else { Arc::new(made(addresses, foreign)) };
+        let is_known = known.is_of(addresses, foreign);
+        return if is_known { Some(known.clone()) } else { Stack::try_new(addresses, foreign) };
     }
-    let stack = Arc::new(made(addresses, foreign));
-    let mut gone = Shard::default();
-    if shard.len() >= SHARD_MAX {
-        gone = shard.extract_if(|_, stack| Arc::strong_count(stack) == 1).collect();
+    let stack = Stack::try_new(addresses, foreign)?;
+    let mut gone = Vec::new();
+    if shard.len() >= SHARD_MAX && gone.try_reserve_exact(shard.len()).is_ok() {
+        gone.extend(shard.extract_if(|_, stack| stack.is_held_once()).map(|(_, stack)| stack));
     }
-    if shard.len() < SHARD_MAX {
+    if shard.len() < SHARD_MAX && shard.try_reserve(1).is_ok() {
         shard.insert(hash, stack.clone());
     }
     drop(shard);
     drop(gone);
-    stack
-}
-
-fn made(addresses: &[usize], foreign: Vec<Arc<Frame>>) -> Stack {
-    Stack { addresses: addresses.into(), foreign: foreign.into() }
-}
-
-/// Foreign frames are interned by who makes them: equal ones that are not the same make two stacks, which is only less thrifty.
-fn is_equal(stack: &Stack, addresses: &[usize], foreign: &[Arc<Frame>]) -> bool {
-    *stack.addresses == *addresses
-        && stack.foreign.len() == foreign.len()
-        && stack.foreign.iter().zip(foreign).all(|(one, other)| Arc::ptr_eq(one, other))
+    Some(stack)
 }
 
 /// Multiply and rotate, as rustc's own tables do (`rustc-hash`), and a last step that spreads the upper bits.
@@ -97,17 +88,18 @@ mod tests {
     fn equal_stacks_are_one_and_others_are_not() {
         let frame = |line| Arc::new(Frame { function: "f".to_owned(), file: None, line: Some(line) });
         let (one, two) = (frame(1), frame(2));
-        let first = intern(&[1, 2, 3], vec![one.clone()]);
-        assert!(Arc::ptr_eq(&first, &intern(&[1, 2, 3], vec![one.clone()])));
-        for other in [intern(&[1, 2], vec![one.clone()]), intern(&[1, 2, 3], vec![two]), intern(&[1, 2, 3], vec![])] {
-            assert!(!Arc::ptr_eq(&first, &other));
+        let intern = |addresses: &[usize], foreign: &[Arc<Frame>]| intern(addresses, foreign).unwrap();
+        let first = intern(&[1, 2, 3], std::slice::from_ref(&one));
+        assert!(first.is_same(&intern(&[1, 2, 3], std::slice::from_ref(&one))));
+        for other in [intern(&[1, 2], &[one]), intern(&[1, 2, 3], &[two]), intern(&[1, 2, 3], &[])] {
+            assert!(!first.is_same(&other) && first != other);
         }
     }
 
     #[test]
     fn the_set_is_bounded_and_lets_go_of_what_nobody_holds() {
         for n in 0..4 * SHARDS * SHARD_MAX {
-            intern(&[n, 77], Vec::new());
+            intern(&[n, 77], &[]).unwrap();
         }
         assert!(STACKS.iter().all(|shard| lock(shard).len() <= SHARD_MAX));
     }

@@ -105,7 +105,7 @@ impl Ledger {
     }
 
     fn open(&mut self, record: Record) {
-        if self.outstanding.len() >= RECORDS_MAX {
+        if self.outstanding.len() >= RECORDS_MAX || self.outstanding.try_reserve(1).is_err() {
             self.refused += 1;
             return;
         }
@@ -226,7 +226,7 @@ impl Ledger {
         self.closed_quietly
     }
 
-    /// Records not taken in because there were too many already, ever.
+    /// Records not taken in because there were too many already, or no memory for one more, ever.
     pub fn refused(&self) -> u64 {
         self.refused
     }

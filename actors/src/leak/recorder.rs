@@ -8,7 +8,7 @@ use super::event::{Event, Lease, Outcome, Record};
 use super::level::{Level, LevelCell};
 use super::origin::Origin;
 use super::stack::Stack;
-use super::touch::{Touch, Touches};
+use super::touch::{Site, Touch, Touches};
 use super::waiting::Waiting;
 use crate::pool::LeaseId;
 use crate::pool::fallible::try_box;
@@ -64,6 +64,9 @@ pub struct Recorder {
     receiver: Receiver<Event>,
     recorded: CachePadded<AtomicU64>,
     dropped: CachePadded<AtomicU64>,
+    /// For want of memory: records, and stacks of records.
+    lost_records: AtomicU64,
+    lost_stacks: AtomicU64,
 }
 
 impl std::fmt::Debug for Recorder {
@@ -100,6 +103,8 @@ impl Recorder {
             receiver,
             recorded: CachePadded::default(),
             dropped: CachePadded::default(),
+            lost_records: AtomicU64::new(0),
+            lost_stacks: AtomicU64::new(0),
         };
         recorder.change(|_| ());
         Ok(recorder)
@@ -171,9 +176,19 @@ impl Recorder {
         self.recorded.load(Relaxed)
     }
 
-    /// Events dropped because the channel was full, ever.
+    /// Events dropped because the channel was full, and touches for which the system had no memory, ever.
     pub fn dropped_events(&self) -> u64 {
         self.dropped.load(Relaxed)
+    }
+
+    /// Leases that should carry a record for which the system had no memory, ever. They are counted as all are.
+    pub fn lost_records(&self) -> u64 {
+        self.lost_records.load(Relaxed)
+    }
+
+    /// Records without the stack that they should carry, for which the system had no memory, ever.
+    pub fn lost_stacks(&self) -> u64 {
+        self.lost_stacks.load(Relaxed)
     }
 
     /// Events in the channel to the ledger. Records that wait at their slots are not counted.
@@ -192,7 +207,8 @@ impl Recorder {
     /// The level to record the lease at hand at, if any are recorded.
     pub(crate) fn recording(&self) -> Option<Level> {
         match self.level() {
-            Level::Disabled if self.scopes() == 0 => None,
+            // As a scope is open, or none: without its lock, which this must not wait for.
+            Level::Disabled if self.pace() == 0 => None,
             Level::Disabled => Some(Level::Simple),
             level => Some(level),
         }
@@ -201,18 +217,24 @@ impl Recorder {
     /// Takes down a lease's beginning. False if that cannot be.
     pub(crate) fn acquired(&self, level: Level, lease: Lease, origin: Origin) -> bool {
         let Origin { site, task, frames } = origin;
-        let stack = (level >= Level::Advanced).then(|| Stack::capture(frames));
+        let stack = if level >= Level::Advanced { Stack::capture(&frames) } else { None };
+        if level >= Level::Advanced && stack.is_none() {
+            self.lost_stacks.fetch_add(1, Relaxed);
+        }
         let record = Record { lease, site, task, at: Instant::now(), stack, touches: Touches::default() };
         // A record that the system has no memory for is none.
         let kept = try_box(record).is_some_and(|record| self.waiting.put(lease.id.slot(), record));
-        if kept {
-            self.recorded.fetch_add(1, Relaxed);
-        }
+        let count = if kept { &*self.recorded } else { &self.lost_records };
+        count.fetch_add(1, Relaxed);
         kept
     }
 
     /// Takes down what is done with a recorded lease's buffer.
-    pub(crate) fn touched(&self, id: LeaseId, touch: Touch) {
+    pub(crate) fn touched(&self, id: LeaseId, hint: &str, site: Option<Site>) {
+        let Some(touch) = Touch::try_now(hint, site) else {
+            self.dropped.fetch_add(1, Relaxed);
+            return;
+        };
         match self.waiting.take(id.slot()) {
             Some(mut record) => {
                 record.touches.push(touch);
@@ -247,7 +269,8 @@ impl Recorder {
         self.is_orphan.store(true, Relaxed);
     }
 
-    fn is_orphan(&self) -> bool {
+    /// Whether this is the child of a fork, and the recorder was made before.
+    pub(super) fn is_orphan(&self) -> bool {
         self.is_orphan.load(Relaxed)
     }
 

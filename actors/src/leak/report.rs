@@ -1,8 +1,10 @@
 //! One leak, or many equal ones, as people read it.
 
+use super::sites::SiteCount;
 use super::stack::Frame;
 use super::touch::TouchReport;
 use crate::pool::{LeaseId, Owner};
+use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
@@ -77,7 +79,11 @@ pub struct LeakReport {
     /// How long a window of `counts` is, in seconds when serialised.
     #[serde(rename = "window_s", serialize_with = "as_seconds")]
     pub window: Duration,
-    /// The calls that led to the first of them, the innermost first; empty if they were not captured.
+    /// Where the recorded ones among those that live were asked for: the places where most began since the class grows
+    /// first, [`SITES_MAX`](super::SITES_MAX) of them at most; of [`LeakKind::Growing`] only. Empty if none has a record.
+    pub sites: Vec<SiteCount>,
+    /// The calls that led to the first of them, the innermost first; empty if they were not captured. Of growth, this and
+    /// what follows, and the task, are of the newest lease at the first of `sites`.
     pub frames: Vec<Frame>,
     /// What was done with the first of them, the newest first; empty if that was not kept.
     pub touches: Vec<TouchReport>,
@@ -89,20 +95,33 @@ pub(super) fn as_seconds<S: serde::Serializer>(age: &Duration, serializer: S) ->
     serializer.serialize_f64(age.as_secs_f64())
 }
 
+/// The text with what would end the line, or steer a terminal, escaped as Rust does it.
+pub(super) fn in_one_line(text: &str) -> Cow<'_, str> {
+    if !text.contains(char::is_control) {
+        return Cow::Borrowed(text);
+    }
+    let mut line = String::new();
+    for letter in text.chars() {
+        if letter.is_control() { line.extend(letter.escape_default()) } else { line.push(letter) }
+    }
+    Cow::Owned(line)
+}
+
 /// One line: `python: 3 buffers (196608 bytes, class 65536) from app.py:12 dropped without release, …`. The frames
 /// are left out.
 impl fmt::Display for LeakReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let plural = if self.equal == 1 { "buffer" } else { "buffers" };
         let more = if self.kind == LeakKind::Growing { " more" } else { "" };
-        write!(f, "{}: {} {plural}{more} ({} bytes, class ", self.owner, self.equal, self.bytes)?;
+        let owner = in_one_line(self.owner.name());
+        write!(f, "{owner}: {} {plural}{more} ({} bytes, class ", self.equal, self.bytes)?;
         match self.class_size {
             0 => f.write_str("huge")?,
             size => write!(f, "{size}")?,
         }
         f.write_str(")")?;
         if let Some(site) = &self.site {
-            write!(f, " from {site}")?;
+            write!(f, " from {}", in_one_line(site))?;
         }
         match self.kind {
             LeakKind::DroppedUnreleased => f.write_str(" dropped without release")?,
@@ -114,7 +133,11 @@ impl fmt::Display for LeakReport {
             LeakKind::Growing => {
                 let counts: Vec<String> = self.counts.iter().map(u64::to_string).collect();
                 let window = self.window.as_secs_f64();
-                return write!(f, " than {} windows of {window} s ago: {}", self.counts.len(), counts.join(", "));
+                write!(f, " than {} windows of {window} s ago: {}", self.counts.len(), counts.join(", "))?;
+                return match self.sites.first().and_then(|first| first.site.as_ref()) {
+                    Some(site) => write!(f, "; most from {}", in_one_line(site)),
+                    None => Ok(()),
+                };
             }
         }
         if !self.age.is_zero() {

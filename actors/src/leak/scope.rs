@@ -16,7 +16,7 @@ use super::tracker::Tracker;
 use crate::pool::{LeaseId, Owner};
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// A stretch of a program's time, or of a test's, after which everything must be back.
 ///
@@ -163,8 +163,10 @@ impl Scope {
             if let Some(before) = self.dropped_before.get(&key) {
                 group.count = group.count.saturating_sub(before.count);
                 group.bytes = group.bytes.saturating_sub(before.bytes);
-                // Of an earlier one.
-                group.first = None;
+                // What is known of the first is of one that was dropped before the scope began.
+                group.first = group.last.filter(|_| group.last != before.last);
+                group.age = Duration::ZERO;
+                group.details = None;
             }
             group.new = group.count;
             let kind = LeakKind::DroppedUnreleased;

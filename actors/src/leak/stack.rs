@@ -2,7 +2,9 @@
 
 use super::interner;
 use super::unwind;
+use crate::pool::fallible::{Counted, try_slice};
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 /// Calls of a stack that are kept, the innermost first; as many of Rust as of the caller's language.
@@ -33,19 +35,60 @@ impl fmt::Display for Frame {
     }
 }
 
-/// A stack that was captured and not read yet. Equal ones are one.
+/// A stack that was captured and not read yet. Clones are the same one, and equal ones are most often.
+#[derive(Debug, Clone)]
+pub struct Stack(Counted<Calls>);
+
 #[derive(Debug, PartialEq, Eq, Hash)]
-pub struct Stack {
-    /// Of calls, the innermost first.
-    pub(super) addresses: Box<[usize]>,
+struct Calls {
+    /// Return addresses, the innermost first.
+    addresses: Box<[usize]>,
     /// Calls in another language, inside of those.
-    pub(super) foreign: Box<[Arc<Frame>]>,
+    foreign: Box<[Arc<Frame>]>,
+}
+
+impl PartialEq for Stack {
+    fn eq(&self, other: &Self) -> bool {
+        self.is_same(other) || *self.0 == *other.0
+    }
+}
+
+impl Eq for Stack {}
+
+impl Hash for Stack {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.hash(state);
+    }
 }
 
 impl Stack {
-    /// The calling thread's, which is inside of these calls in another language.
+    /// One of these calls. `None` when the system has no memory for it.
+    pub(super) fn try_new(addresses: &[usize], foreign: &[Arc<Frame>]) -> Option<Self> {
+        let calls = Calls { addresses: try_slice(addresses)?, foreign: try_slice(foreign)? };
+        Counted::try_new(calls).map(Self)
+    }
+
+    /// Whether it is of these very calls. Foreign frames are interned by who makes them: equal ones that are not the same make
+    /// two stacks, which is only less thrifty.
+    pub(super) fn is_of(&self, addresses: &[usize], foreign: &[Arc<Frame>]) -> bool {
+        *self.0.addresses == *addresses
+            && self.0.foreign.len() == foreign.len()
+            && self.0.foreign.iter().zip(foreign).all(|(one, other)| Arc::ptr_eq(one, other))
+    }
+
+    /// Whether they are clones of one.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        std::ptr::eq(Counted::as_ptr(&self.0), Counted::as_ptr(&other.0))
+    }
+
+    /// Whether nobody has a clone of it.
+    pub(super) fn is_held_once(&self) -> bool {
+        Counted::is_only(&self.0)
+    }
+
+    /// The calling thread's, which is inside of these calls in another language. `None` when the system has no memory for it.
     #[inline(never)]
-    pub(crate) fn capture(foreign: Vec<Arc<Frame>>) -> Arc<Self> {
+    pub(crate) fn capture(foreign: &[Arc<Frame>]) -> Option<Self> {
         let mut addresses = [0; FRAMES_MAX + OWN_FRAMES_MAX];
         let count = unwind::addresses(&mut addresses[..FRAMES_MAX + own_frames()]);
         interner::intern(&addresses[..count], foreign)
@@ -54,8 +97,8 @@ impl Stack {
     /// The calls, the innermost first: the foreign ones, then those of Rust and C, without the pool's own. Slow: reads the
     /// program's symbols.
     pub fn frames(&self) -> Vec<Frame> {
-        let mut native = Vec::with_capacity(self.addresses.len());
-        for &address in &self.addresses {
+        let mut native = Vec::with_capacity(self.0.addresses.len());
+        for &address in &self.0.addresses {
             // A return address: `resolve` looks before it, where the call is.
             let note = |symbol: &backtrace::Symbol| {
                 native.push(Frame {
@@ -68,7 +111,7 @@ impl Stack {
         }
         // Theirs and what they have in line come first.
         let own = native.iter().rposition(|frame| is_own(&frame.function)).map_or(0, |last| last + 1);
-        let foreign = self.foreign.iter().map(|frame| Frame::clone(frame));
+        let foreign = self.0.foreign.iter().map(|frame| Frame::clone(frame));
         foreign.chain(native.drain(own..).take(FRAMES_MAX)).collect()
     }
 }

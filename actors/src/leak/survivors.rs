@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 const GRACE: Duration = Duration::from_secs(1);
 /// Crashes with survivors that are remembered; the oldest make way.
 const CRASHES_MAX: usize = 256;
-/// Leases remembered of one crash.
+/// Leases remembered of one crash, and so reported: some 5 MB.
 const LEASES_MAX: usize = 1 << 16;
 
 /// An incarnation that crashed.

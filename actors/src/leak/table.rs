@@ -1,7 +1,8 @@
 //! What is known of leaks, as people read it: aligned text of at most 110 columns, or HTML.
 
 use super::level::Level;
-use super::report::{LeakKind, LeakReport};
+use super::report::{LeakKind, LeakReport, in_one_line};
+use super::sites::SiteCount;
 use super::stack::Frame;
 use crate::pool::Owner;
 use std::fmt::{self, Write as _};
@@ -47,6 +48,10 @@ pub struct Table {
     pub scopes: u32,
     /// Events that the full channel dropped, ever.
     pub lost_events: u64,
+    /// Leases that should have a record and have none, as the system had no memory for it or the tracker had too many, ever.
+    pub lost_records: u64,
+    /// Records without the calls that they should have, for want of memory, ever.
+    pub lost_stacks: u64,
 }
 
 impl Table {
@@ -88,6 +93,15 @@ impl Table {
         });
         if self.lost_events > 0 {
             lines.push(format!("{} events were lost: their leases are known by count alone.", self.lost_events));
+        }
+        if self.lost_records > 0 {
+            lines.push(format!(
+                "{} leases have no record although they should: there was no memory for it, or there were too many.",
+                self.lost_records
+            ));
+        }
+        if self.lost_stacks > 0 {
+            lines.push(format!("{} records have no calls: there was no memory for them.", self.lost_stacks));
         }
         lines
     }
@@ -193,6 +207,12 @@ fn details(leak: &LeakReport) -> Vec<String> {
         LeakKind::Growing => {
             let counts: Vec<String> = leak.counts.iter().map(u64::to_string).collect();
             lines.push(format!("fewest live, each {}: {}", span(leak.window), counts.join(" < ")));
+            lines.extend(below("sites", leak.sites.iter().map(site_line)));
+            if leak.sites.is_empty() {
+                lines.push(
+                    "sites  unknown: none of those that live has a record (at `paranoid` all have one)".to_owned(),
+                );
+            }
         }
         LeakKind::OutlivedOwner => {
             lines.push(format!("incarnation {} of its owner crashed", leak.incarnation.unwrap_or(0)));
@@ -206,6 +226,11 @@ fn details(leak: &LeakReport) -> Vec<String> {
     lines.extend(below("calls", calls));
     lines.extend(below("used", leak.touches.iter().take(TOUCHES)));
     lines
+}
+
+fn site_line(of: &SiteCount) -> String {
+    let site = of.site.as_deref().unwrap_or("unknown");
+    format!("{site} ({} that live have a record, {} since it grows)", of.live, of.recent)
 }
 
 /// A line each, the first with a head.
@@ -299,10 +324,12 @@ fn span(time: Duration) -> String {
     }
 }
 
-/// As much of the text as fits, and an ellipsis if that is not all.
+/// As much of the text as fits, and an ellipsis if that is not all. What would end the line or steer a terminal is shown as what
+/// it is: names of tasks and places may come from outside.
 fn shortened(text: &str, width: usize) -> String {
+    let text = in_one_line(text);
     if text.chars().count() <= width {
-        return text.to_owned();
+        return text.into_owned();
     }
     text.chars().take(width - 1).chain(['…']).collect()
 }
@@ -351,9 +378,10 @@ mod tests {
             incarnation: Some(2),
             site: Some(format!("{}.py:12", "ä".repeat(150))),
             age: Duration::from_millis(520),
-            task: Some("loader".into()),
+            task: Some("load\u{1b}[2J\ner".into()),
             touches: vec![],
             touches_dropped: 0,
+            sites: vec![SiteCount { site: Some("p".repeat(200)), live: 9, recent: 8 }],
             counts: (0..40).map(|count| 1_000_000 + count).collect(),
             window: Duration::from_secs(10),
             frames: vec![Frame { function: "<f> & g".repeat(40), file: Some("a.py".into()), line: Some(3) }; 9],
@@ -365,12 +393,16 @@ mod tests {
             sample_every: 128,
             scopes: 0,
             lost_events: 7,
+            lost_records: 11,
+            lost_stacks: 12,
         };
         let text = table.to_string();
         assert!(text.lines().all(|line| line.chars().count() <= WIDTH), "{text}");
+        assert!(text.contains("    task   load\\u{1b}[2J\\ner\n"), "{text}");
         assert!(text.starts_with("5 leaks: 15 buffers, 43.9 KiB.\n"), "{text}");
         assert!(LeakKind::ALL.iter().all(|kind| text.contains(kind.as_str())), "{text}");
         assert!(text.contains("1 in 128 leases") && text.contains("7 events were lost"), "{text}");
+        assert!(text.contains("11 leases have no record") && text.contains("12 records have no calls"), "{text}");
         let html = table.to_html();
         assert!(html.contains("&lt;f&gt; &amp; g") && !html.contains("<f>"), "{html}");
         table.leaks.clear();

@@ -249,7 +249,7 @@ fn equal_stacks_are_kept_once() {
     ledger.absorb(pool.recorder().drain());
     let stacks: Vec<_> = ledger.outstanding().map(|record| record.stack.clone().unwrap()).collect();
     assert_eq!(stacks.len(), 10);
-    assert!(stacks.iter().all(|stack| std::sync::Arc::ptr_eq(stack, &stacks[0])));
+    assert!(stacks.iter().all(|stack| stack.is_same(&stacks[0])));
     drop(held);
 }
 

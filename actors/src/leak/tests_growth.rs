@@ -2,8 +2,10 @@
 
 use super::growth::{Growth, GrowthConfig, Live};
 use super::report::LeakReport;
-use crate::pool::{Owner, SizeClass};
+use super::{LeakKind, Level, RecorderConfig, Tracker, TrackerConfig, describe};
+use crate::pool::{AllocOptions, Buffer, Owner, Pool, PoolConfig, SizeClass};
 use proptest::prelude::*;
+use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
 /// Ten looks a window, as the detector itself takes them.
@@ -54,6 +56,76 @@ fn a_leak_is_named_with_its_counts_once_it_has_risen_for_all_windows() {
     assert_eq!(report.window, Duration::from_secs(10));
     let told = report.to_string();
     assert!(told.starts_with("growth-test: 100 buffers more (6553600 bytes, class 65536) than 6 windows of 10 s ago"));
+}
+
+/// A pool in which a class grows from one place while it is used from another, and the tracker that has seen it.
+struct Growing {
+    pool: Pool,
+    tracker: Tracker,
+    held: Vec<Buffer>,
+    /// When the cache was full, before anything grew.
+    filled: Instant,
+}
+
+impl Growing {
+    fn new(level: Level, lease: impl Fn(&Pool, &str) -> Buffer) -> Self {
+        let leaks = RecorderConfig { level, sample_every: NonZeroU32::MIN, ..RecorderConfig::default() };
+        let pool = Pool::new(PoolConfig { leaks, ..PoolConfig::limited(64 << 20) }).unwrap();
+        let growth = GrowthConfig { windows: 2, window: Duration::from_secs(10), ..GrowthConfig::default() };
+        let config = TrackerConfig { growth: Some(growth), ..TrackerConfig::default() };
+        let tracker = Tracker::new(pool.clone(), config).unwrap();
+        // Filled long ago, and larger than all that leaks.
+        let held: Vec<_> = (0..100).map(|_| lease(&pool, "cache.py:1")).collect();
+        let filled = Instant::now();
+        while Instant::now() == filled {}
+        let mut growing = Self { pool, tracker, held, filled };
+        let mut now = filled;
+        for _ in 0..4 {
+            growing.held.extend((0..10).map(|_| lease(&growing.pool, "leak.py:2")));
+            growing.held.push(lease(&growing.pool, "slower.py:3"));
+            for _ in 0..10 {
+                now += LOOK;
+                growing.tracker.absorb(now);
+            }
+        }
+        growing
+    }
+
+    fn report(&self) -> LeakReport {
+        // The moment at which the two windows and the one that is open have begun just after the cache was full.
+        let now = self.filled + 3 * Duration::from_secs(10) + Duration::from_nanos(1);
+        let reports = self.tracker.check_at(now);
+        reports.into_iter().find(|report| report.kind == LeakKind::Growing).unwrap()
+    }
+}
+
+#[test]
+fn growth_names_the_places_where_most_of_it_began_and_the_calls_of_the_first() {
+    let lease = |pool: &Pool, site: &str| {
+        pool.allocate_with(4096, Owner::named("growing-test"), AllocOptions::default().at(site)).unwrap()
+    };
+    for level in [Level::Simple, Level::Paranoid] {
+        let growing = Growing::new(level, lease);
+        let report = growing.report();
+        let sites: Vec<_> = report.sites.iter().map(|of| (of.site.as_deref().unwrap(), of.live, of.recent)).collect();
+        assert_eq!(sites, [("leak.py:2", 40, 40), ("slower.py:3", 4, 4), ("cache.py:1", 100, 0)]);
+        assert_eq!(!report.frames.is_empty(), level >= Level::Advanced);
+        assert!(report.to_string().ends_with("; most from leak.py:2"), "{report}");
+        let table = describe(&[report]);
+        assert!(table.contains("    sites  leak.py:2 (40 that live have a record, 40 since it grows)\n"), "{table}");
+        assert!(table.contains("           cache.py:1 (100 that live have a record, 0 since it grows)\n"), "{table}");
+    }
+}
+
+#[test]
+fn a_growing_class_without_sites_names_the_calls_and_one_without_records_says_so() {
+    let bare = |pool: &Pool, _: &str| pool.allocate(4096, Owner::named("growing-test")).unwrap();
+    let with_stacks = Growing::new(Level::Paranoid, bare).report();
+    let first = with_stacks.sites[0].site.as_deref().unwrap();
+    assert!(first.contains("tests_growth") && first.contains("tests_growth.rs:"), "{first}");
+    let growing = Growing::new(Level::Disabled, bare);
+    assert_eq!(growing.report().sites, []);
+    assert!(growing.tracker.table().to_string().contains("sites  unknown"), "{}", growing.tracker.table());
 }
 
 #[test]

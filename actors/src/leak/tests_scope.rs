@@ -4,6 +4,7 @@ use super::*;
 use crate::pool::{AllocOptions, Buffer, Owner, Pool, PoolConfig};
 use proptest::prelude::*;
 use std::sync::Barrier;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 fn tracked(level: Level, capacity: usize) -> (Pool, Tracker) {
@@ -160,6 +161,48 @@ fn the_log_is_told_of_each_leak_once() {
     assert_eq!(unlogged(), [1, 1]);
     assert_eq!(tracker.check().iter().map(|report| report.new).sum::<u64>(), 4, "the log is nobody's check");
     assert_eq!(tracker.counts(), [(LeakKind::DroppedUnreleased, 4)].into());
+}
+
+#[test]
+fn a_leak_is_new_to_exactly_one_check_whoever_looks_meanwhile() {
+    const LEAKS: u64 = 3000;
+    let (pool, tracker) = tracked(Level::Simple, 1000);
+    let is_over = AtomicBool::new(false);
+    let mut told = 0;
+    std::thread::scope(|scope| {
+        // One leaks and one takes in what there is, as the tracker's actor does.
+        scope.spawn(|| {
+            (0..LEAKS).for_each(|_| drop(pool.allocate_with(64, owner(), AllocOptions::explicit().at("a:1")).unwrap()));
+            is_over.store(true, Ordering::Release);
+        });
+        scope.spawn(|| {
+            while !is_over.load(Ordering::Acquire) {
+                tracker.outstanding();
+            }
+        });
+        while !is_over.load(Ordering::Acquire) {
+            told += tracker.check().iter().map(|report| report.new).sum::<u64>();
+        }
+    });
+    told += tracker.check().iter().map(|report| report.new).sum::<u64>();
+    assert_eq!(told, LEAKS);
+}
+
+#[test]
+fn what_a_scope_says_of_a_dropped_buffer_is_of_one_that_was_dropped_within() {
+    let (pool, tracker) = tracked(Level::Simple, 1000);
+    let leak = || {
+        let buffer = pool.allocate_with(1000, owner(), AllocOptions::explicit().at("app.py:1")).unwrap();
+        let id = buffer.id();
+        drop(buffer);
+        id
+    };
+    leak();
+    let scope = tracker.scope(None);
+    let within = leak();
+    let report = scope.check().remove(0);
+    assert_eq!((report.equal, report.id, report.site.as_deref()), (1, Some(within), Some("app.py:1")));
+    assert!(!report.to_string().contains("events were lost"), "{report}");
 }
 
 const SOON: Duration = Duration::from_secs(2);

@@ -1,7 +1,9 @@
 //! What was done with a buffer since it was leased: the last few steps, as Netty's `touch` keeps them.
 
+use crate::pool::fallible::try_text;
 use std::collections::VecDeque;
 use std::fmt;
+use std::panic::Location;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,11 +14,36 @@ pub const TOUCHES_MAX: usize = 8;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Touch {
     /// What was done: `view`, `freeze`, or what the program says.
-    pub hint: Arc<str>,
+    pub hint: Box<str>,
     /// Where in the program, if that is known.
-    pub site: Option<Arc<str>>,
+    pub site: Option<Site>,
     /// When.
     pub at: Instant,
+}
+
+/// Where in a program something was done. It prints as `app.py:12`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Site {
+    /// In Rust.
+    Rust(&'static Location<'static>),
+    /// In another language, which says it in words.
+    Foreign(Arc<str>),
+}
+
+impl fmt::Display for Site {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rust(here) => write!(f, "{}:{}", here.file(), here.line()),
+            Self::Foreign(site) => f.write_str(site),
+        }
+    }
+}
+
+impl Touch {
+    /// One now. `None` when the system has no memory for it.
+    pub(crate) fn try_now(hint: &str, site: Option<Site>) -> Option<Self> {
+        Some(Self { hint: try_text(hint)?, site, at: Instant::now() })
+    }
 }
 
 /// The latest [`TOUCHES_MAX`] touches of one buffer.
@@ -32,10 +59,14 @@ impl Touches {
             self.latest.pop_front();
             self.dropped += 1;
         }
-        self.latest.push_back(touch);
+        if self.latest.try_reserve(1).is_ok() {
+            self.latest.push_back(touch);
+        } else {
+            self.dropped += 1;
+        }
     }
 
-    /// How many there were before those that are kept.
+    /// How many there were besides those that are kept: before them, unless the system had no memory for one.
     pub fn dropped(&self) -> u64 {
         self.dropped
     }
@@ -49,7 +80,7 @@ impl Touches {
     pub(crate) fn report(&self, began: Instant) -> Vec<TouchReport> {
         let report = |touch: &Touch| TouchReport {
             hint: touch.hint.to_string(),
-            site: touch.site.as_deref().map(str::to_owned),
+            site: touch.site.as_ref().map(Site::to_string),
             after: touch.at.saturating_duration_since(began),
         };
         self.newest_first().map(report).collect()

@@ -2,6 +2,9 @@
 //!
 //! The actor drives it; whoever wants to know something asks it directly. Its locks are held for the time of a look at what
 //! is recorded, never while symbols are read or a report is written.
+//!
+//! In the child of a fork the tracker is the parent's, and its locks may be held by threads that are not there: it takes none,
+//! and knows what the pool's table says and nothing else.
 
 use super::event::{Lease, Record};
 use super::group::{Finding, Group, Groups, Key};
@@ -9,6 +12,7 @@ use super::growth::{Growth, GrowthConfig, Live};
 use super::ledger::{AgeLimits, Ledger};
 use super::report::{LeakKind, LeakReport};
 use super::scope::Scope;
+use super::sites::name_sites;
 use super::stack::Stack;
 use super::survivors::Survivors;
 use super::table::{Table, Total};
@@ -32,6 +36,14 @@ impl Default for TrackerConfig {
     fn default() -> Self {
         Self { ages: AgeLimits::default(), growth: Some(GrowthConfig::default()) }
     }
+}
+
+/// What somebody looks for leaks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// To tell of them: what is found is new no more.
+    Tell,
+    Look,
 }
 
 /// Says what leaks of a pool. Clones are handles of the same.
@@ -76,6 +88,11 @@ impl Tracker {
         &self.0.pool
     }
 
+    /// Whether this is the child of a fork, and the tracker was made before.
+    fn is_parents(&self) -> bool {
+        self.0.pool.recorder().is_orphan()
+    }
+
     /// How old leases may get.
     pub fn age_limits(&self) -> AgeLimits {
         self.0.ledger.lock().limits()
@@ -99,23 +116,18 @@ impl Tracker {
 
     /// The same, at another moment.
     pub(super) fn check_at(&self, now: Instant) -> Vec<LeakReport> {
-        let findings = self.find(now);
-        self.0.ledger.lock().mark_told();
-        self.0.survivors.lock().mark_told(now);
-        if let Some(growth) = &self.0.growth {
-            growth.lock().mark_told();
-        }
-        findings.iter().map(Finding::report).collect()
+        self.find(now, Purpose::Tell).iter().map(Finding::report).collect()
     }
 
     /// All that is known, as a table for people.
     pub fn table(&self) -> Table {
-        let leaks = self.find(Instant::now()).iter().map(Finding::report).collect();
+        let leaks = self.find(Instant::now(), Purpose::Look).iter().map(Finding::report).collect();
         let total = |(owner, class, tally): (Owner, crate::pool::SizeClass, _)| {
             let crate::pool::Tally { live, live_bytes, .. } = tally;
             Total { owner, class_size: class.bytes().unwrap_or(0), count: live, bytes: live_bytes }
         };
         let recorder = self.0.pool.recorder();
+        let refused = if self.is_parents() { 0 } else { self.0.ledger.lock().refused() };
         Table {
             totals: self.0.pool.live_tallies().into_iter().map(total).collect(),
             leaks,
@@ -123,19 +135,24 @@ impl Tracker {
             sample_every: recorder.sample_every().get(),
             scopes: recorder.scopes(),
             lost_events: recorder.dropped_events(),
+            lost_records: recorder.lost_records() + refused,
+            lost_stacks: recorder.lost_stacks(),
         }
     }
 
     /// Every leak that is known besides the leases that are too old: the reports without their calls, and the stacks to read
     /// those from. Nothing counts as told by that.
-    pub(crate) fn leaks_unread(&self) -> Vec<(LeakReport, Option<Arc<Stack>>)> {
-        let findings = self.find(Instant::now());
+    pub(crate) fn leaks_unread(&self) -> Vec<(LeakReport, Option<Stack>)> {
+        let findings = self.find(Instant::now(), Purpose::Look);
         let findings = findings.iter().filter(|finding| finding.kind != LeakKind::TooOld);
         findings.map(|finding| (finding.report_unread(), finding.stack().cloned())).collect()
     }
 
     /// Copies what is wanted of the records of leases that live.
     pub(crate) fn copy_records<T>(&self, copy: impl Fn(&Record) -> T) -> Vec<T> {
+        if self.is_parents() {
+            return Vec::new();
+        }
         let mut ledger = self.0.ledger.lock();
         ledger.take_in(&self.0.pool);
         // The event of a lease's end may be lost or on its way: the pool's table decides.
@@ -147,12 +164,33 @@ impl Tracker {
         self.0.counts.lock().clone()
     }
 
-    fn find(&self, now: Instant) -> Vec<Finding> {
+    /// What counts as told is marked under the lock under which it was found: what others take in meanwhile is not.
+    fn find(&self, now: Instant, purpose: Purpose) -> Vec<Finding> {
+        if self.is_parents() {
+            return Vec::new();
+        }
         let pool = &self.0.pool;
-        let survivors = self.0.survivors.lock().find(now, pool);
+        let is_told = purpose == Purpose::Tell;
+        let mut known_survivors = self.0.survivors.lock();
+        let survivors = known_survivors.find(now, pool);
+        if is_told {
+            known_survivors.mark_told(now);
+        }
+        drop(known_survivors);
+        let mut growing = Vec::new();
+        if let Some(mut growth) = self.0.growth.as_ref().map(|growth| growth.lock()) {
+            growing = growth.find();
+            if is_told {
+                growth.mark_told();
+            }
+        }
         let known: HashSet<_> = survivors.iter().map(|survivor| survivor.lease.id).collect();
         let mut ledger = self.0.ledger.lock();
         let mut findings = ledger.find(now, pool, &known);
+        if is_told {
+            ledger.mark_told();
+        }
+        name_sites(&mut growing, ledger.outstanding(), now);
         let mut outlived = Groups::default();
         for survivor in &survivors {
             let lease = &survivor.lease;
@@ -160,7 +198,7 @@ impl Tracker {
         }
         drop(ledger);
         findings.extend(outlived.into_findings(LeakKind::OutlivedOwner));
-        findings.extend(self.0.growth.iter().flat_map(|growth| growth.lock().find()));
+        findings.extend(growing);
         let mut counts = BTreeMap::new();
         for Finding { kind, group, .. } in &findings {
             *counts.entry(*kind).or_default() += group.count;
@@ -171,15 +209,22 @@ impl Tracker {
 
     /// Leases in groups, with what their records say.
     pub(super) fn describe(&self, leases: &[Lease], now: Instant) -> Groups {
+        let mut groups = Groups::default();
+        if self.is_parents() {
+            leases.iter().for_each(|lease| groups.add_live(lease, None, now, None, true));
+            return groups;
+        }
         let mut ledger = self.0.ledger.lock();
         ledger.take_in(&self.0.pool);
-        let mut groups = Groups::default();
         leases.iter().for_each(|lease| groups.add_live(lease, ledger.record(lease.id), now, None, true));
         groups
     }
 
     /// The leases dropped unreleased that are known by now.
     pub(super) fn dropped(&self) -> BTreeMap<Key, Group> {
+        if self.is_parents() {
+            return BTreeMap::new();
+        }
         let mut ledger = self.0.ledger.lock();
         ledger.take_in(&self.0.pool);
         ledger.dropped().clone()
@@ -201,6 +246,9 @@ impl Tracker {
 
     /// How many recorded leases are not known to have ended.
     pub(super) fn outstanding(&self) -> usize {
+        if self.is_parents() {
+            return 0;
+        }
         let mut ledger = self.0.ledger.lock();
         ledger.take_in(&self.0.pool);
         ledger.outstanding().len()
@@ -216,7 +264,7 @@ impl Tracker {
     /// What the log was not told yet, each leak once: equal ones and how many of them are new. Growth is told again when it
     /// has doubled.
     pub(super) fn find_unlogged(&self, now: Instant) -> Vec<(Finding, u64)> {
-        let findings = self.find(now);
+        let findings = self.find(now, Purpose::Look);
         let mut logged = self.0.logged.lock();
         let before = std::mem::take(&mut *logged);
         let unlogged = findings.into_iter().filter_map(|finding| {

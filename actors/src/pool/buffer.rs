@@ -9,7 +9,7 @@ use super::misuse::MisuseCounter;
 use super::owner::Owner;
 use super::slot::Slot;
 use super::slots::LeaseId;
-use crate::leak::{Lease, Level, Origin, Touch};
+use crate::leak::{Lease, Level, Origin, Site};
 use crate::{Error, Result};
 use bytemuck::{AnyBitPattern, NoUninit};
 use std::mem::ManuallyDrop;
@@ -17,7 +17,6 @@ use std::ops::{Deref, DerefMut};
 use std::panic::Location;
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::time::Instant;
 
 /// A buffer leased from a [`Pool`](super::Pool): `len` bytes, aligned to 64, always initialised, owned by this handle
 /// alone. Dropping it, on any thread, gives the block back; the pool's memory lives until the last buffer is gone.
@@ -107,7 +106,7 @@ impl Buffer {
     #[inline]
     pub fn touch_at(&self, hint: &str, site: impl FnOnce() -> Option<Arc<str>>) {
         if self.is_traced() {
-            note(self.block.slot(), hint.into(), site());
+            note(self.block.slot(), hint, site().map(Site::Foreign));
         }
     }
 
@@ -253,17 +252,16 @@ fn not_elements<T>(len: usize) -> Error {
 #[track_caller]
 pub(super) fn touch(slot: &Slot, hint: &str) {
     if slot.terms().is_traced() {
-        let here = Location::caller();
-        note(slot, hint.into(), Some(format!("{}:{}", here.file(), here.line()).into()));
+        note(slot, hint, Some(Site::Rust(Location::caller())));
     }
 }
 
 #[cold]
-fn note(slot: &Slot, hint: Arc<str>, site: Option<Arc<str>>) {
+fn note(slot: &Slot, hint: &str, site: Option<Site>) {
     if let Some(core) = NonNull::new(slot.core()) {
         // SAFETY: the block has a reference to its core while it lives, which is as long as a handle of the lease does.
         let recorder = &unsafe { core.as_ref() }.recorder;
-        recorder.touched(slot.lease_id(), Touch { hint, site, at: Instant::now() });
+        recorder.touched(slot.lease_id(), hint, site);
     }
 }
 

@@ -21,6 +21,33 @@ pub(crate) fn try_box<T>(value: T) -> Option<Box<T>> {
     }
 }
 
+/// A copy of `items`, or `None` when the system has no memory.
+pub(crate) fn try_slice<T: Clone>(items: &[T]) -> Option<Box<[T]>> {
+    let mut copy = Vec::new();
+    copy.try_reserve_exact(items.len()).ok()?;
+    copy.extend_from_slice(items);
+    // It is as large as it has to be, so that this asks for nothing.
+    Some(copy.into_boxed_slice())
+}
+
+/// A copy of `text`, or `None` when the system has no memory.
+pub(crate) fn try_text(text: &str) -> Option<Box<str>> {
+    let mut copy = String::new();
+    copy.try_reserve_exact(text.len()).ok()?;
+    copy.push_str(text);
+    Some(copy.into_boxed_str())
+}
+
+/// Whether the system has this much memory right now: for code of others that cannot be refused. What is taken and given back
+/// here is what it then finds, if it asks at once and on the same thread.
+pub(crate) fn has_room(bytes: usize) -> bool {
+    let mut room = Vec::<u8>::new();
+    let has_room = room.try_reserve_exact(bytes).is_ok();
+    // Or the compiler may leave out both, as nobody looks at what was asked for.
+    std::hint::black_box(&mut room);
+    has_room
+}
+
 /// The place in `all` of something that is remembered there, made if need be; `None` when the system has no memory for it.
 pub(crate) fn place<T>(all: &mut Vec<Option<T>>, at: usize) -> Option<&mut Option<T>> {
     if all.len() <= at {
@@ -98,6 +125,12 @@ impl<T> Counted<T> {
 
     pub(crate) fn as_ptr(this: &Self) -> *const T {
         this.0.as_ptr().cast()
+    }
+
+    /// Whether this is the only reference, which it stays unless its holder makes another.
+    pub(crate) fn is_only(this: &Self) -> bool {
+        // SAFETY: it lives while we do.
+        unsafe { this.0.as_ref() }.references.load(Ordering::Acquire) == 1
     }
 
     /// The reference as a pointer; [`Counted::from_raw`] takes it back.

@@ -152,7 +152,7 @@ impl Core {
 #[cfg(test)]
 mod tests {
     use crate::Error;
-    use crate::leak::Level;
+    use crate::leak::{Level, Tracker, TrackerConfig};
     use crate::pool::admission::Turn;
     use crate::pool::pressure::Barometer;
     use crate::pool::{AllocOptions, MemoryReading, Owner, Pool, PoolConfig, Pressure, Sight};
@@ -336,6 +336,37 @@ mod tests {
         assert!(refuses() && pool.pressure().get() == Pressure::Critical, "the parent has changed");
         assert_eq!((press(10), told.load(Ordering::Relaxed)), (Pressure::Low, 2));
         drop(subscription);
+    }
+
+    #[test]
+    fn a_child_that_asks_the_parents_tracker_is_answered_though_a_thread_was_in_it() {
+        let pool = Pool::new(PoolConfig::limited(64 << 20)).unwrap();
+        pool.recorder().set_level(Level::Paranoid);
+        let (tracker, owner) =
+            (Tracker::new(pool.clone(), TrackerConfig::default()).unwrap(), Owner::named("fork-test/a"));
+        // So many that the tracker is locked nearly all the time.
+        let held: Vec<_> = (0..50_000).map(|_| pool.allocate(64, owner).unwrap()).collect();
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    tracker.check();
+                }
+            });
+            let fine = (0..5).all(|_| {
+                succeeds_in_a_child(|| {
+                    let mut scope = tracker.scope(Some(owner));
+                    let kept = pool.allocate(1000, owner).unwrap();
+                    scope.end();
+                    let is_seen = scope.check().iter().map(|report| report.bytes).sum::<u64>() == 1000;
+                    drop(kept);
+                    is_seen && scope.is_clean() && tracker.check().is_empty() && tracker.table().leaks.is_empty()
+                })
+            });
+            done.store(true, Ordering::Relaxed);
+            assert!(fine);
+        });
+        assert_eq!(pool.stats().live_count, held.len() as u64);
     }
 
     #[test]

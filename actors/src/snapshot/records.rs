@@ -10,7 +10,7 @@ pub(super) struct Records {
     /// The leases, in no order.
     pub(super) held: Vec<Held>,
     /// Reports without their frames, and the stacks to read them from.
-    pub(super) leaks: Vec<(LeakReport, Option<Arc<Stack>>)>,
+    pub(super) leaks: Vec<(LeakReport, Option<Stack>)>,
 }
 
 /// A record of a lease that lives; what can be shared is.
@@ -20,7 +20,7 @@ pub(super) struct Held {
     pub(super) too_old: bool,
     pub(super) site: Option<Arc<str>>,
     pub(super) task: Option<Arc<str>>,
-    pub(super) stack: Option<Arc<Stack>>,
+    pub(super) stack: Option<Stack>,
 }
 
 impl Records {

@@ -3,20 +3,19 @@
 use crate::leak::{Frame, Stack};
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 use std::collections::HashMap;
-use std::sync::Arc;
 
 /// Different stacks, by the order in which they were met.
 ///
 /// Serialises to `{"frames": [frame, …], "calls": [[place of a frame, …], …]}`: many stacks share most of their frames.
 #[derive(Debug, Default)]
 pub struct StackTable {
-    stacks: Vec<Arc<Stack>>,
-    places: HashMap<Arc<Stack>, usize>,
+    stacks: Vec<Stack>,
+    places: HashMap<Stack, usize>,
 }
 
 impl StackTable {
     /// The place of an equal stack, which is put into the table if it is the first.
-    pub(super) fn place(&mut self, stack: &Arc<Stack>) -> usize {
+    pub(super) fn place(&mut self, stack: &Stack) -> usize {
         if let Some(&place) = self.places.get(stack) {
             return place;
         }
@@ -27,7 +26,7 @@ impl StackTable {
     }
 
     /// The stacks, by place.
-    pub fn stacks(&self) -> &[Arc<Stack>] {
+    pub fn stacks(&self) -> &[Stack] {
         &self.stacks
     }
 

@@ -58,7 +58,7 @@ impl Observer {
             });
         }
         leases.sort_by(|a, b| b.age_s.total_cmp(&a.age_s).then(a.id.cmp(&b.id)));
-        let known = |(report, stack): (LeakReport, Option<Arc<Stack>>)| KnownLeak {
+        let known = |(report, stack): (LeakReport, Option<Stack>)| KnownLeak {
             report,
             stack: stack.as_ref().map(|stack| stacks.place(stack)),
         };

@@ -42,7 +42,7 @@ mod context;
 mod current;
 mod feed;
 mod group;
-mod handing;
+pub(crate) mod handing;
 mod host;
 mod message;
 mod options;

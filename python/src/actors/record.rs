@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use pyo3::exceptions::PyBaseException;
 use pyo3::prelude::*;
 
+use super::handing;
 use crate::bridge::Keep;
 
 /// Outlives the incarnations, and is known to whoever has the actor's reference.
@@ -44,7 +45,10 @@ impl Record {
     }
 
     pub(super) fn owner(&self) -> Owner {
-        *self.owner.get_or_init(|| Owner::named(&self.path))
+        *self.owner.get_or_init(|| {
+            handing::begin();
+            Owner::named(&self.path)
+        })
     }
 
     /// Whether it ever leased a buffer.

@@ -4,6 +4,7 @@ use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Waker};
+use std::time::Duration;
 
 use ironcliw::{Address, Error, Overflow, Recipient, SendError};
 use ironcliw_actors::pool::PressureChanged;
@@ -17,10 +18,9 @@ use super::actor::PyActor;
 use super::answer::{AnswerSink, Many, PartSink, Refusal};
 use super::message::PyMessage;
 use super::record::Record;
-use super::{Realm, spawn};
+use super::{Realm, handing, spawn};
 use crate::args;
 use crate::bridge::{self, Call, Failure, Outcome};
-use crate::lease;
 use crate::send::{Shared, expire};
 
 #[pyclass(module = "ironcliw", frozen, weakref)]
@@ -58,9 +58,8 @@ impl ActorRef {
         py: Python<'py>,
         name: &'static str,
         message: PyMessage,
-        timeout: Option<f64>,
+        timeout: Option<Duration>,
     ) -> PyResult<Bound<'py, Call>> {
-        let timeout = args::timeout(timeout)?;
         self.realm.check()?;
         bridge::submit(py, name, |completer| {
             let to = Shared::new(completer);
@@ -73,12 +72,19 @@ impl ActorRef {
         })
     }
 
-    /// A buffer that is sent as a message knows where it went, if its record keeps such things.
-    fn note_handed(&self, message: &Bound<'_, PyAny>) {
-        if let Some(lease) = lease::of(message) {
-            lease.note_sent(message.py(), self.path());
-            lease.mark_handed_over();
-        }
+    /// A message from Python, on its way.
+    fn message(&self, message: &Bound<'_, PyAny>) -> PyResult<PyMessage> {
+        handing::send(message, self.path());
+        Ok(PyMessage::new(message, Some(&current_context(message.py())?)))
+    }
+
+    /// Those of an iterable.
+    fn messages(&self, messages: &Bound<'_, PyAny>) -> PyResult<Vec<PyMessage>> {
+        // All of them first: if one cannot be had, none is on its way.
+        let messages: Vec<_> = messages.try_iter()?.collect::<PyResult<_>>()?;
+        // A context is entered by one at a time; the messages of one actor are, but its tasks may overlap with the next one's
+        // start: each has a copy.
+        messages.iter().map(|message| self.message(message)).collect()
     }
 
     /// Sends `messages` in order; `answer` makes the call's value of how many were sent.
@@ -89,7 +95,6 @@ impl ActorRef {
         messages: impl Iterator<Item = PyMessage> + Send + 'static,
         answer: impl FnOnce(usize) -> Outcome + Send + 'static,
     ) -> PyResult<Bound<'py, Call>> {
-        self.realm.check()?;
         let mut messages = messages.peekable();
         let mut sent = 0;
         while let Some(message) = messages.next() {
@@ -156,17 +161,16 @@ impl ActorRef {
 
     #[pyo3(signature = (message, /, *, timeout=None))]
     fn ask<'py>(&self, message: &Bound<'py, PyAny>, timeout: Option<f64>) -> PyResult<Bound<'py, Call>> {
-        let py = message.py();
-        self.note_handed(message);
-        let message = PyMessage::new(message, Some(&current_context(py)?));
-        self.ask_with(py, "ask", message, timeout)
+        let timeout = args::timeout(timeout)?;
+        self.realm.check()?;
+        self.ask_with(message.py(), "ask", self.message(message)?, timeout)
     }
 
     #[pyo3(signature = (message, /))]
     fn tell<'py>(&self, message: &Bound<'py, PyAny>) -> PyResult<Bound<'py, Call>> {
+        self.realm.check()?;
         let py = message.py();
-        self.note_handed(message);
-        let message = PyMessage::new(message, Some(&current_context(py)?));
+        let message = self.message(message)?;
         self.tell_all(py, "tell", std::iter::once(message), |_| Outcome::Unit)
     }
 
@@ -180,7 +184,7 @@ impl ActorRef {
         let py = messages.py();
         let timeout = args::timeout(timeout)?;
         self.realm.check()?;
-        let messages = collect(messages)?;
+        let messages = self.messages(messages)?;
         bridge::submit(py, "ask_many", |completer| {
             let to = Shared::new(completer);
             if let Some(after) = timeout {
@@ -198,7 +202,8 @@ impl ActorRef {
     #[pyo3(signature = (messages, /))]
     fn tell_many<'py>(&self, messages: &Bound<'py, PyAny>) -> PyResult<Bound<'py, Call>> {
         let py = messages.py();
-        let messages = collect(messages)?;
+        self.realm.check()?;
+        let messages = self.messages(messages)?;
         self.tell_all(py, "tell_many", messages.into_iter(), |sent| Outcome::U64(sent as u64))
     }
 
@@ -276,14 +281,6 @@ impl ActorRef {
         let seen = self.address.observe();
         format!("<ironcliw.ActorRef {} {}>", seen.path, seen.state)
     }
-}
-
-/// The messages of an iterable. The sender's context variables are copied once for all.
-fn collect(messages: &Bound<'_, PyAny>) -> PyResult<Vec<PyMessage>> {
-    let py = messages.py();
-    let messages: Vec<_> = messages.try_iter()?.collect::<PyResult<_>>()?;
-    // A context is entered by one at a time; the messages of one actor are, but its tasks may overlap with the next one's start.
-    messages.iter().map(|message| Ok(PyMessage::new(message, Some(&current_context(py)?)))).collect()
 }
 
 /// A failure, in a call that has no other.

@@ -30,6 +30,14 @@ pub(super) struct Terms {
     pub(super) timeout: Option<Duration>,
 }
 
+impl Terms {
+    /// The name that was asked for, or the function's.
+    pub(super) fn name_or(&self, function: &Bound<'_, PyAny>) -> String {
+        let of_function = || function.getattr("__name__").and_then(|name| name.extract());
+        self.name.clone().unwrap_or_else(|| of_function().unwrap_or_else(|_: PyErr| "job".to_owned()))
+    }
+}
+
 /// One call of `run` or `map`, shared by its pieces, its `Job` objects and its progress.
 pub(super) struct Core {
     terms: Terms,

@@ -24,9 +24,11 @@ use self::job::{Core, Terms, call_in};
 pub(crate) use self::job::{Job, current_job};
 use self::progress::{Progress, copy_context};
 pub(crate) use self::stats::stats;
+use crate::actors::handing;
 use crate::args::{self, invalid};
 use crate::bridge::{self, Call, Failure, Keep, Outcome};
 use crate::errors::to_py_err;
+use crate::lease;
 use crate::runtime::Inner;
 use crate::send;
 
@@ -57,6 +59,7 @@ impl Scheduler {
         let terms = terms(name, pool, priority, timeout)?;
         let pool = self.pool(&terms)?;
         let progress = listener(py, progress, &terms, fn_)?;
+        note_given(&terms, fn_, args.iter());
         let context_run = copy_context(py)?.getattr("run")?;
         let arguments = PyTuple::new(py, std::iter::once(fn_.clone()).chain(args.iter()).collect::<Vec<_>>())?;
         bridge::submit(py, "scheduler.run", |completer| {
@@ -117,6 +120,7 @@ impl Scheduler {
             items.append(item?)?;
         }
         let progress = listener(py, progress, &terms, fn_)?;
+        note_given(&terms, fn_, items.iter());
         if items.is_empty() {
             let nothing = Keep::new(items.as_any());
             let empty = move |py: Python<'_>| Ok(nothing.into_inner(py).unwrap_or_else(|| py.None()));
@@ -249,12 +253,16 @@ fn listener(
     if !is_wanted.is_true() {
         return Ok(None);
     }
-    let name = match &terms.name {
-        Some(name) => name.clone(),
-        None => function.getattr("__name__").and_then(|name| name.extract()).unwrap_or_else(|_| "job".to_owned()),
-    };
-    let bar = py.import("ironcliw._bar")?.call_method1("Bar", (name,))?;
+    let bar = py.import("ironcliw._bar")?.call_method1("Bar", (terms.name_or(function),))?;
     Progress::new(&bar, None).map(Some)
+}
+
+/// Buffers that are given to a job know it, if their records keep such things.
+#[inline]
+fn note_given<'py>(terms: &Terms, function: &Bound<'py, PyAny>, values: impl IntoIterator<Item = Bound<'py, PyAny>>) {
+    if lease::is_any_traced() {
+        handing::note_given(values, || terms.name_or(function));
+    }
 }
 
 fn call(core: &Arc<Core>, context_run: &Bound<'_, PyAny>, arguments: &Bound<'_, PyTuple>) -> Outcome {

@@ -8,13 +8,18 @@
 //! the call it returns to has not ended. The list names it as it is now, for the counts have not changed; and the tables of
 //! other modules are not looked at. The stack is read between the stack pointer and the thread's end of it, and nowhere else:
 //! what a wrong rule would compute is an address that is refused, and the walk ends there.
+//!
+//! Memory: a walk allocates none. List and rules are made of what framehop allocates, which cannot be refused; so they are made
+//! only where the system has more than that, and until then the stack is walked by the system's unwinder.
 
 use super::with_linker;
+use crate::pool::fallible::has_room;
 use framehop::{
-    CacheNative, ExplicitModuleSectionInfo, MayAllocateDuringUnwind, Module, UnwindRegsNative, Unwinder, UnwinderNative,
+    CacheNative, ExplicitModuleSectionInfo, Module, MustNotAllocateDuringUnwind, UnwindRegsNative, Unwinder,
+    UnwinderNative,
 };
 use std::arch::asm;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::ffi::c_void;
 use std::ops::Range;
 use std::ptr::with_exposed_provenance;
@@ -22,13 +27,20 @@ use std::ptr::with_exposed_provenance;
 /// `DW_EH_PE_pcrel | DW_EH_PE_sdata4`: how every linker in use writes where `.eh_frame` is.
 const RELATIVE_I32: u8 = 0x1b;
 
+/// More than a thread's rules take (30 KiB), and than the C library takes to know a thread's stack and to remember a destructor.
+const RULES_BYTES_MAX: usize = 96 << 10;
+/// More than a module takes in the list, and while the list is made.
+const MODULE_BYTES_MAX: usize = 2 << 10;
+
 thread_local! {
+    /// Whether `THREAD` may be looked at: its destructor is registered, for which the C library needs memory.
+    static IS_REGISTERED: Cell<bool> = const { Cell::new(false) };
     static THREAD: RefCell<Option<Thread>> = const { RefCell::new(None) };
 }
 
 struct Thread {
-    unwinder: UnwinderNative<&'static [u8], MayAllocateDuringUnwind>,
-    cache: CacheNative<MayAllocateDuringUnwind>,
+    unwinder: UnwinderNative<&'static [u8], MustNotAllocateDuringUnwind>,
+    cache: CacheNative<MustNotAllocateDuringUnwind>,
     linker: LinkerState,
     stack: Range<usize>,
 }
@@ -40,7 +52,8 @@ struct LinkerState {
     subs: u64,
 }
 
-/// `None` where the thread's stack is not known: it must be walked by other means.
+/// `None` where the thread's stack is not known, or there is no memory for what is to be known: it must be walked by other
+/// means.
 #[inline(never)]
 pub(super) fn addresses(into: &mut [usize]) -> Option<usize> {
     let (ip, sp, fp): (u64, u64, u64);
@@ -61,15 +74,24 @@ pub(super) fn addresses(into: &mut [usize]) -> Option<usize> {
         // Below its start there is nothing that this could run on: the stack of a signal or a coroutine is another one.
         thread.stack.contains(&(sp as usize)).then(|| thread.walk(ip, sp, fp, into))
     };
+    if !IS_REGISTERED.get() {
+        if !has_room(RULES_BYTES_MAX) {
+            return None;
+        }
+        IS_REGISTERED.set(true);
+    }
     THREAD.try_with(walk).ok().flatten()
 }
 
 impl Thread {
     fn new(linker: LinkerState) -> Option<Self> {
+        if !has_room(linker.room_bytes()) {
+            return None;
+        }
         let stack = stack()?;
         let mut unwinder = UnwinderNative::new();
         with_linker(modules).into_iter().for_each(|module| unwinder.add_module(module));
-        Some(Self { unwinder, cache: CacheNative::new(), linker, stack })
+        Some(Self { unwinder, cache: CacheNative::new_in(), linker, stack })
     }
 
     fn walk(&mut self, ip: u64, sp: u64, fp: u64, into: &mut [usize]) -> usize {
@@ -119,6 +141,12 @@ fn stack() -> Option<Range<usize>> {
 }
 
 impl LinkerState {
+    /// More than it takes to make a thread's list and rules.
+    fn room_bytes(self) -> usize {
+        let modules = usize::try_from(self.adds.saturating_sub(self.subs)).unwrap_or(usize::MAX);
+        modules.saturating_mul(MODULE_BYTES_MAX).saturating_add(RULES_BYTES_MAX)
+    }
+
     fn now() -> Option<Self> {
         unsafe extern "C" fn first(info: *mut libc::dl_phdr_info, size: usize, out: *mut c_void) -> i32 {
             // SAFETY: the linker gives a valid structure and passes on what it was given, a state. An old one's structure
