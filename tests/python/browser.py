@@ -12,6 +12,7 @@ import os
 import select
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +20,9 @@ from types import TracebackType
 from typing import Any, Self
 
 CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"))),
+    filter(
+        None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"))
+    ),
     None,
 )
 MISSING = "no Chromium is installed" if os.name == "posix" else "the browser's pipe is tried on POSIX only"
@@ -28,7 +31,20 @@ HAS_BROWSER = CHROMIUM is not None and os.name == "posix"
 SECONDS_MAX = 90.0
 """For an answer: a browser starts slowly on a busy machine."""
 
-KEYS = {"Tab": 9, "Enter": 13, "Escape": 27, " ": 32, "ArrowLeft": 37, "ArrowRight": 39, "Home": 36, "End": 35}
+LAUNCHER = """
+import fcntl, os, sys
+ends = [int(end) for end in sys.argv[1:3]]
+kept = [fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 10) for end in ends]
+for end in ends:
+    os.close(end)
+for end, place in zip(kept, (3, 4)):
+    os.dup2(end, place)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
+"""Puts the ends of two pipes where the browser looks for them, whatever their numbers are, and becomes it."""
+
+KEYS = {"Tab": 9, "Enter": 13, "Escape": 27, " ": 32, "End": 35, "Home": 36}
+KEYS |= {"ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40}
 
 
 class BrowserError(Exception):
@@ -42,13 +58,12 @@ class Browser:
         assert CHROMIUM is not None
         to_browser, self._out = os.pipe()
         self._in, from_browser = os.pipe()
-        # A shell puts the two ends where the browser looks for them, whatever their numbers are here.
         self._process = subprocess.Popen(
             [
-                "/bin/sh",
+                sys.executable,
+                "-I",
                 "-c",
-                'in=$1 out=$2; shift 2; eval "exec 8<&$in 9>&$out"; exec 3<&8 4>&9; exec "$@" 8<&- 9>&-',
-                "sh",
+                LAUNCHER,
                 *map(str, (to_browser, from_browser)),
                 CHROMIUM,
                 "--headless",
@@ -157,7 +172,11 @@ class Page:
         answer = self.call("Page.navigate", url=address)
         if answer.get("errorText"):
             raise BrowserError(f"{address}: {answer['errorText']}")
-        wait_for(lambda: self.run("document.readyState === 'complete' && location.href") not in (False, "about:blank"))
+        wait_for(
+            lambda: (
+                self.run("document.readyState === 'complete' && location.href") not in (False, "about:blank")
+            )
+        )
 
     def run(self, script: str) -> Any:
         """The value of an expression in the page; an exception there is one here."""
@@ -184,7 +203,11 @@ class Page:
     def resize(self, width: int, height: int) -> None:
         """Makes the window that large."""
         self.call(
-            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=1,
+            mobile=False,
         )
 
     def prefer(self, dark: bool) -> None:
@@ -193,7 +216,7 @@ class Page:
         self.call("Emulation.setEmulatedMedia", features=[scheme])
 
     def place(self, selector: str, n: int = 0) -> tuple[float, float]:
-        """The middle of the n-th such element, which is scrolled into sight and must be what is seen there."""
+        """The middle of the n-th such element: it is scrolled into sight, and must be what is seen there."""
         found = self.run(
             f"""(() => {{
               const element = document.querySelectorAll({json.dumps(selector)})[{n}];

@@ -2,7 +2,9 @@
 
 https://docs.google.com/document/d/1CvAClvFfyA5R-PhYUmn5OOQtYMH4h6I0nSsKchNAySU has the format; times are in
 microseconds. Each owner is a "process", so that a viewer groups its leases; a lease is an asynchronous slice
-from its beginning to the moment of the snapshot. The pool itself is process 0 and has the counters.
+from its beginning to the moment of the snapshot. Its id is the process's own (`id2.local`): slices whose ids
+are the whole trace's are drawn apart from the processes by Perfetto. The pool itself is process 1 and has the
+counters; 0 is the idle process of every system.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from . import text
 from .calls import Stacks
 from .document import Document
 
-POOL = 0
+POOL = 1
 
 
 def trace(document: Document) -> str:
@@ -64,7 +66,7 @@ def trace(document: Document) -> str:
             args["task"] = lease.task
         if lease.frames:
             args["calls"] = stacks.shown(lease.frames)
-        shared: dict[str, Any] = {"cat": "lease", "id": hex(lease.id)}
+        shared: dict[str, Any] = {"cat": "lease", "id2": {"local": hex(lease.id)}}
         name = f"{text.size(lease.bytes)} {site}"
         process = processes[lease.owner]
         at = moment(document.taken_at - lease.age)

@@ -15,6 +15,7 @@ from .model import (
     ClassHolding,
     Frame,
     HeldClass,
+    IdleClass,
     Leak,
     Lease,
     LeaseKind,
@@ -22,6 +23,7 @@ from .model import (
     MarkKind,
     OwnerHolding,
     Sample,
+    ThreadHolding,
     Totals,
     Tracking,
 )
@@ -45,6 +47,7 @@ class Document:
     totals: Totals
     classes: tuple[ClassHolding, ...]
     owners: tuple[OwnerHolding, ...]
+    threads: tuple[ThreadHolding, ...]
     tracking: Tracking
     leases: tuple[Lease, ...]
     leaks: tuple[Leak, ...]
@@ -67,6 +70,9 @@ class Fields:
         return InvalidInput(
             f"{self._where}.{key}: {expected} is expected, not {_short(self._values.get(key))}"
         )
+
+    def has(self, key: str) -> bool:
+        return key in self._values
 
     def whole(self, key: str) -> int:
         value = self._values.get(key)
@@ -136,6 +142,8 @@ def read(data: bytes) -> Document:
         totals=_totals(top.part("totals")),
         classes=top.each("classes", _class),
         owners=top.each("owners", _owner),
+        # The first files had none.
+        threads=top.each("threads", _thread) if top.has("threads") else (),
         tracking=_tracking(top.part("tracking")),
         leases=top.each("leases", lambda fields: _lease(fields, stacks)),
         leaks=top.each("leaks", lambda fields: _leak(fields, stacks)),
@@ -180,6 +188,15 @@ def _owner(fields: Fields) -> OwnerHolding:
             "classes",
             lambda held: HeldClass(**{name: held.whole(name) for name in HeldClass.__dataclass_fields__}),
         ),
+    )
+
+
+def _thread(fields: Fields) -> ThreadHolding:
+    return ThreadHolding(
+        id=fields.whole_or_none("id"),
+        name=fields.text_or_none("name"),
+        idle_bytes=fields.whole("idle_bytes"),
+        classes=fields.each("classes", lambda kept: IdleClass(kept.whole("size"), kept.whole("idle"))),
     )
 
 

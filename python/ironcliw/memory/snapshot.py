@@ -13,7 +13,18 @@ from ironcliw.types import Pressure
 
 from . import calls, chrome, document, flame, page, text
 from .diff import SnapshotDiff, diff
-from .model import ClassHolding, Leak, Lease, Mark, OwnerHolding, Sample, Site, Totals, Tracking
+from .model import (
+    ClassHolding,
+    Leak,
+    Lease,
+    Mark,
+    OwnerHolding,
+    Sample,
+    Site,
+    ThreadHolding,
+    Totals,
+    Tracking,
+)
 
 PathLike = str | os.PathLike[str]
 
@@ -64,6 +75,12 @@ class PoolSnapshot:
     def owners(self) -> tuple[OwnerHolding, ...]:
         """The owners that ever leased, and what they held of each class."""
         return self._document.owners
+
+    @property
+    def threads(self) -> tuple[ThreadHolding, ...]:
+        """The threads that keep free blocks, and which, most bytes first. Read while they go on: a block that
+        changes hands meanwhile may be missed, or be there twice."""
+        return self._document.threads
 
     @property
     def tracking(self) -> Tracking:
