@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 import xml.etree.ElementTree as ElementTree
@@ -279,11 +280,54 @@ def test_a_file_has_all_of_it(rt: ironcliw.Runtime, tmp_path: Path) -> None:
     snapshot = rt.pool.snapshot()
     snapshot.to_json(tmp_path / "pool.json")
     again = PoolSnapshot.from_json(tmp_path / "pool.json")
-    figures, lists = ("taken_at", "pressure", "totals", "tracking"), ("classes", "owners", "leases", "leaks")
+    figures, lists = (
+        ("taken_at", "pressure", "totals", "tracking"),
+        ("classes", "owners", "leases", "leaks", "threads"),
+    )
     for name in (*figures, *lists, "history", "marks"):
         assert getattr(again, name) == getattr(snapshot, name)
     assert again.leases[0].site is not None
     held.release()
+
+
+def test_idle_blocks_are_shown_with_the_thread_that_keeps_them(rt: ironcliw.Runtime) -> None:
+    released, looked = threading.Event(), threading.Event()
+
+    def work() -> None:
+        held = [rt.pool.try_allocate(3000) for _ in range(2)] + [rt.pool.try_allocate(20_000)]
+        for buffer in held:
+            buffer.release()
+        released.set()
+        looked.wait(timeout=30)
+
+    worker = threading.Thread(target=work, name="a worker with a long name")
+    worker.start()
+    assert released.wait(timeout=30)
+    snapshot = rt.pool.snapshot()
+    looked.set()
+    worker.join()
+    (thread,) = snapshot.threads
+    assert {kept.size: kept.idle for kept in thread.classes} == {3072: 2, 20480: 1}
+    assert thread.idle_bytes == snapshot.totals.idle_bytes == 2 * 3072 + 20480
+    assert {each.size: each.idle_in_caches for each in snapshot.classes} == {3072: 2, 20480: 1}
+    if sys.platform == "linux":
+        assert (thread.name, thread.id) == (worker.name, worker.native_id)
+        assert str(thread) == f"{worker.name} ({worker.native_id})"
+    # A thread that ends leaves its blocks to all.
+    after = rt.pool.snapshot()
+    assert after.threads == () and after.totals.idle_bytes == thread.idle_bytes
+    assert {each.size: each.idle_on_shelf for each in after.classes} == {3072: 2, 20480: 1}
+
+
+def test_a_thread_is_called_by_what_is_known_of_it() -> None:
+    kept = {"idle_bytes": 64, "classes": [{"size": 64, "idle": 1}]}
+    named = [("worker", 7), ("worker", None), (None, 7), (None, None)]
+    threads = snapshot_of(document(threads=[{"name": name, "id": id, **kept} for name, id in named])).threads
+    assert [str(thread) for thread in threads] == ["worker (7)", "worker", "thread 7", "a thread"]
+
+
+def test_a_file_from_before_threads_were_told_of_is_read() -> None:
+    assert "threads" not in document() and snapshot_of(document()).threads == ()
 
 
 def broken() -> list[tuple[str, Any]]:
@@ -305,6 +349,10 @@ def broken() -> list[tuple[str, Any]]:
         ("owners.0.owner", 5),
         ("owners.0.classes.0.size", None),
         ("tracking.level", "sometimes"),
+        ("threads", 5),
+        ("threads.0.id", -1),
+        ("threads.0.name", 1),
+        ("threads.0.classes.0.idle", None),
         ("leases.0.stack", 1),
         ("leases.0.weight", "many"),
         ("leases.0.weight", 1e300),
@@ -323,7 +371,8 @@ def broken() -> list[tuple[str, Any]]:
 
 @pytest.mark.parametrize("path, value", broken(), ids=str)
 def test_a_file_that_is_none_is_refused_with_the_place(tmp_path: Path, path: str, value: Any) -> None:
-    data = document()
+    threads = [{"id": 7, "name": "worker", "idle_bytes": 64, "classes": [{"size": 64, "idle": 1}]}]
+    data = document(threads=threads)
     *outer, last = [int(key) if key.isdigit() else key for key in path.split(".")]
     at: Any = data
     for key in outer:
@@ -445,8 +494,8 @@ def test_a_trace_has_what_viewers_ask_for(tmp_path: Path) -> None:
             assert event["ph"] in "MCibe" and event["pid"] in processes and event["ts"] >= 0
             assert event["ph"] != "C" or all(type(value) is int for value in event["args"].values())
             assert event["ph"] != "i" or event["s"] == "g"
-        begun = {(event["id"], event["pid"]): event["ts"] for event in events if event["ph"] == "b"}
-        ended = {(event["id"], event["pid"]): event["ts"] for event in events if event["ph"] == "e"}
+        begun = {(event["id2"]["local"], event["pid"]): event["ts"] for event in events if event["ph"] == "b"}
+        ended = {(event["id2"]["local"], event["pid"]): event["ts"] for event in events if event["ph"] == "e"}
         assert len(begun) == len(snapshot.leases) and begun.keys() == ended.keys()
         assert all(begun[key] <= ended[key] for key in begun)
         counters = [event for event in events if event["ph"] == "C"]
