@@ -118,6 +118,25 @@ def show(browser: Browser, tmp_path: Path) -> Iterator[Callable[..., Page]]:
         assert page.complaints() == []
 
 
+def test_a_complaint_of_the_browser_is_seen(browser: Browser, tmp_path: Path) -> None:
+    (tmp_path / "page.html").write_text("<!doctype html><script>nothing.at.all()</script>")
+    (told,) = browser.open(tmp_path / "page.html").complaints()
+    assert "nothing is not defined" in told
+
+
+@pytest.mark.parametrize("name", ["document", "nasty", "nothing", "numerous"])
+def test_every_snapshot_is_shown_without_complaint(show: Callable[..., Page], name: str) -> None:
+    made = {"document": document, "nasty": nasty, "nothing": nothing, "numerous": lambda: numerous(100_000)}
+    data = made[name]()
+    page = show(data)
+    assert page.count("#leases tbody tr") == {"document": 2, "nasty": 2, "nothing": 0, "numerous": 2}[name]
+    assert (page.count(".layer") > 0) == (name != "nothing")
+    assert (page.count(".tag") > 0) == (name in ("document", "nasty"))
+    assert page.count(".mark") == len(data["marks"])
+    for suffix in ("svg", "html"):
+        assert show(data, f"flame.{suffix}").count(".box") > 0
+
+
 def column(page: Page, card: str, n: int) -> list[str]:
     """A column of the rows that are shown, those with stacks left out."""
     return page.texts(f"#{card} tbody tr:not(.detail) td:nth-child({n})")

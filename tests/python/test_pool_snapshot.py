@@ -6,7 +6,6 @@ import copy
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import threading
@@ -22,7 +21,6 @@ import numpy as np
 import pytest
 from conftest import eventually
 from ironcliw import PoolSnapshot
-from ironcliw.cli import main
 
 NASTY = "<script>alert('<!--')</script>\"&;\n\x00 \u2028 ö"
 """A name that would do harm if it were taken for markup, a script or a separator."""
@@ -536,85 +534,3 @@ def test_a_page_loads_nothing_and_runs_no_name(make: Any, tmp_path: Path) -> Non
     assert len(text) < 200_000
     notebook = snapshot._repr_html_()
     assert Page(notebook).tags == ["iframe"] and 'sandbox="allow-scripts"' in notebook
-
-
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-
-
-def shown(path: Path, *flags: str) -> str:
-    """The elements of a page once its scripts have run in a browser; a message on its console is an error."""
-    assert CHROMIUM is not None
-    done = subprocess.run(
-        [
-            CHROMIUM,
-            "--headless",
-            "--no-sandbox",
-            "--disable-gpu",
-            f"--user-data-dir={path.parent / 'browser'}",
-            "--enable-logging=stderr",
-            *flags,
-            "--dump-dom",
-            path.as_uri(),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "CONSOLE" not in done.stderr, done.stderr
-    return done.stdout
-
-
-@pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium")
-def test_a_complaint_of_the_browser_is_seen(tmp_path: Path) -> None:
-    (tmp_path / "page.html").write_text("<!doctype html><script>nothing.at.all()</script>")
-    with pytest.raises(AssertionError, match="CONSOLE"):
-        shown(tmp_path / "page.html")
-
-
-@pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium")
-@pytest.mark.parametrize("name", ["document", "nasty", "nothing", "numerous"])
-def test_a_browser_shows_the_page_without_complaint(name: str, tmp_path: Path) -> None:
-    made = {"document": document, "nasty": nasty, "nothing": nothing, "numerous": lambda: numerous(100_000)}
-    snapshot = snapshot_of(made[name]())
-    snapshot.to_html(tmp_path / "pool.html")
-    page = shown(tmp_path / "pool.html")
-    page = page.partition("<body>")[2].partition('<script type="application/json"')[0]
-    leases = page.partition('id="leases"')[2]
-    rows = len(re.findall("<tr", leases.partition("<tbody>")[2]))
-    assert rows == {"document": 2, "nasty": 2, "nothing": 0, "numerous": 2}[name]
-    assert ('class="layer"' in page) == (name != "nothing")
-    assert ("There is one sample so far" in page) == (name == "nothing")
-    assert ('class="tag"' in page) == (name in ("document", "nasty"))
-    assert page.count('class="mark ') == len(snapshot.marks)
-    if name == "nasty":
-        assert "&lt;script&gt;alert(" in page and "<script>alert(" not in page
-    for suffix in ("svg", "html"):
-        snapshot.to_flamegraph(tmp_path / f"flame.{suffix}")
-        assert 'class="box"' in shown(tmp_path / f"flame.{suffix}")
-
-
-def test_the_command_prints_and_draws(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = tmp_path / "pool.json"
-    path.write_text(json.dumps(document()))
-    assert main(["memory", str(path)]) == 0
-    assert "python" in capsys.readouterr().out
-    out = {name: str(tmp_path / name) for name in ("page.html", "trace.json", "flame.svg")}
-    drawn = ["--html", out["page.html"], "--trace", out["trace.json"], "--flamegraph", out["flame.svg"]]
-    assert main(["memory", str(path), *drawn]) == 0
-    assert all(Path(name).stat().st_size > 0 for name in out.values())
-    assert main(["memory", str(path), "--since", str(path)]) == 0
-    assert "leases" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(
-    "arguments", [["nowhere.json"], ["bad.json"], ["pool.json", "--flamegraph", "x.png"]]
-)
-def test_the_command_says_in_a_line_why_it_cannot(
-    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("pool.json").write_text(json.dumps(document()))
-    Path("bad.json").write_text("[1]")
-    assert main(["memory", *arguments]) == 2
-    assert capsys.readouterr().err.count("\n") == 1

@@ -7,13 +7,19 @@ space and the weight. Speedscope's format is https://www.speedscope.app/file-for
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
+
+from ironcliw.errors import InvalidInput
 
 from . import flame_svg, text
 from .calls import is_python, paths
 from .document import Document
 from .model import Frame
+
+PathLike = str | os.PathLike[str]
 
 SPEEDSCOPE = "https://www.speedscope.app/file-format-schema.json"
 
@@ -119,3 +125,11 @@ WRITERS: dict[str, Callable[[Document], str]] = {
     ".json": speedscope,
 }
 """By suffix."""
+
+
+def writer(path: PathLike) -> Callable[[Document], str]:
+    """What makes the flame graph that a file of this name holds; `InvalidInput` if none does."""
+    suffix = Path(path).suffix.lower()
+    if suffix not in WRITERS:
+        raise InvalidInput(f"a flame graph ends in {', '.join(WRITERS)}, not in {suffix!r}")
+    return WRITERS[suffix]

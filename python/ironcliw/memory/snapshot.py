@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from functools import cached_property
 from pathlib import Path
 from typing import Self
 
 from ironcliw._native import TakenSnapshot
-from ironcliw.errors import InvalidInput
 from ironcliw.types import Pressure
 
 from . import calls, chrome, document, flame, page, text
 from .diff import SnapshotDiff, diff
+from .flame import PathLike
 from .model import (
     ClassHolding,
     Leak,
@@ -25,8 +24,6 @@ from .model import (
     Totals,
     Tracking,
 )
-
-PathLike = str | os.PathLike[str]
 
 
 class PoolSnapshot:
@@ -142,16 +139,14 @@ class PoolSnapshot:
     def to_flamegraph(self, path: PathLike, /) -> None:
         """Writes what is leased by the calls that led to it. The suffix says how: `.svg` or `.html` to look
         at, `.folded` for flame graph tools, `.json` for speedscope. Widths are bytes."""
-        suffix = Path(path).suffix.lower()
-        writer = flame.WRITERS.get(suffix)
-        if writer is None:
-            raise InvalidInput(f"a flame graph ends in {', '.join(flame.WRITERS)}, not in {suffix!r}")
+        writer = flame.writer(path)
         Path(path).write_text(writer(self._document), encoding="utf-8")
 
     def _repr_html_(self) -> str:
         return page.frame(self._document)
 
-    def __str__(self) -> str:
+    def describe(self, width: int | None = None) -> str:
+        """Who holds what, as `print` shows it; in `width` columns, as far as names can be shortened."""
         totals = self.totals
         lines = [
             f"{text.size(totals.live_bytes)} in {totals.live} leases, {text.size(totals.idle_bytes)} idle, "
@@ -163,11 +158,14 @@ class PoolSnapshot:
             (owner, text.class_name(of.size), str(of.live), text.size(of.live_bytes)) for owner, of in held
         ]
         if rows:
-            lines += ["", text.table(("owner", "class", "leases", "bytes"), rows)]
+            lines += ["", text.table(("owner", "class", "leases", "bytes"), rows, width=width)]
         leaks = sum(leak.equal for leak in self.leaks) + sum(lease.too_old for lease in self.leases)
         if leaks:
             lines += ["", f"{leaks} leaks are known"]
         return "\n".join(lines)
+
+    def __str__(self) -> str:
+        return self.describe()
 
     def __repr__(self) -> str:
         totals = self.totals
