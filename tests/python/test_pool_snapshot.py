@@ -476,6 +476,18 @@ def test_every_flame_graph_has_the_exact_bytes(make: Any, tmp_path: Path) -> Non
     assert loads_nothing(tmp_path / "pool.html")
 
 
+def test_what_an_owner_holds_is_side_by_side_in_speedscope(tmp_path: Path) -> None:
+    data = document()
+    owners = [{**data["owners"][0], "owner": name} for name in ("b", "a")]
+    lease = data["leases"][0]
+    leases = [{**lease, "id": n, "owner": "ab"[n % 2], "site": f"app.py:{n % 3}"} for n in range(12)]
+    snapshot_of(document(owners=owners, leases=leases)).to_flamegraph(tmp_path / "pool.json")
+    drawn = json.loads((tmp_path / "pool.json").read_text())
+    names = [frame["name"] for frame in drawn["shared"]["frames"]]
+    outermost = [names[sample[0]] for sample in drawn["profiles"][0]["samples"]]
+    assert outermost == sorted(outermost) and set(outermost) == {"a", "b"}
+
+
 def test_a_flame_graph_of_an_unknown_kind_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ironcliw.InvalidInput, match="svg"):
         snapshot_of(document()).to_flamegraph(tmp_path / "pool.png")
