@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import os
+import pickle
 import re
 import subprocess
 import sys
@@ -342,6 +343,8 @@ def broken() -> list[tuple[str, Any]]:
         ("totals", None),
         ("totals.live", -1),
         ("totals.live", 1.5),
+        ("totals.live_bytes", 10**400),
+        ("totals.live_bytes", 1 << 64),
         ("classes", {}),
         ("classes.0", 1),
         ("owners.0.owner", 5),
@@ -363,6 +366,8 @@ def broken() -> list[tuple[str, Any]]:
         ("stacks.frames.0.line", "3"),
         ("history.0.owners.0", ["python"]),
         ("history.0.owners.0", ["python", -1]),
+        ("history.0.owners.0", ["python", True]),
+        ("history.0.owners.0", ["python", 10**400]),
         ("marks.0.kind", "wedding"),
     ]
 
@@ -394,6 +399,46 @@ def test_keys_of_a_newer_version_are_left_alone() -> None:
     data = document(news={"a": 1})
     data["leases"][0]["news"] = 1
     assert snapshot_of(data).leases == snapshot_of(document()).leases
+
+
+def test_the_largest_figures_that_a_file_may_have_are_drawn(tmp_path: Path) -> None:
+    most = (1 << 64) - 1
+    data = document()
+    data["totals"] = dict.fromkeys(data["totals"], most)
+    data["leases"][0] |= {"bytes": most, "block_bytes": most, "weight": 1e15, "age_s": 1e11}
+    data["owners"][0]["classes"][0] |= {"live": most, "live_bytes": most, "unrecorded_bytes": most}
+    data["history"][0] |= {"held_bytes": most, "live_bytes": most, "owners": [["python", most]]}
+    snapshot = snapshot_of(data)
+    assert "EiB" in str(snapshot) and snapshot.sites() and str(snapshot.diff(snapshot_of(document())))
+    snapshot.to_html(tmp_path / "pool.html")
+    snapshot.to_chrome_trace(tmp_path / "trace.json")
+    for suffix in ("svg", "html", "folded", "json"):
+        snapshot.to_flamegraph(tmp_path / f"pool.{suffix}")
+
+
+def test_a_snapshot_goes_to_another_process(rt: ironcliw.Runtime) -> None:
+    held = rt.pool.try_allocate(5000, tracked=True)
+    snapshot = rt.pool.snapshot()
+    again = pickle.loads(pickle.dumps(snapshot))
+    assert type(again) is PoolSnapshot
+    assert (again.totals, again.leases, again.threads) == (snapshot.totals, snapshot.leases, snapshot.threads)
+    assert copy.deepcopy(snapshot).owners == snapshot.owners
+    held.release()
+
+
+@pytest.mark.parametrize("source", [None, "pool.json", {}, 5])
+def test_a_snapshot_of_something_else_is_refused(source: Any) -> None:
+    with pytest.raises(TypeError, match="from_json"):
+        PoolSnapshot(source)
+
+
+def test_an_owner_called_others_keeps_its_counter(tmp_path: Path) -> None:
+    data = document()
+    data["history"] = [{**data["history"][0], "owners": [["others", 4096], ["python", 1000]]}]
+    snapshot_of(data).to_chrome_trace(tmp_path / "trace.json")
+    events = json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
+    (counter,) = [event["args"] for event in events if event["name"] == "leased by owner"]
+    assert counter["others"] == 4096 and sorted(counter.values()) == [1000, 3096, 4096]
 
 
 def test_a_difference_names_what_grew(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-//! Taking a snapshot: counts, then records, then the sums.
+//! Taking a snapshot: records, then counts, then the sums.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -35,9 +35,10 @@ impl Observer {
     ///
     /// Waits for the ledger's lock, which the leak tracker holds for as long as it takes in events or looks for leaks.
     pub fn snapshot(&self, events: &[SupervisionEvent]) -> PoolSnapshot {
+        // Records first: whose lease is recorded, that owner and class are then among the counts.
+        let Records { held, leaks } = Records::copy(&self.tracker);
         let threads = threads::read(&self.pool);
         let stats = self.pool.stats();
-        let Records { held, leaks } = Records::copy(&self.tracker);
         let now = Instant::now();
         let cells = cells_of(&stats, &held);
         let (mut stacks, mut leases, mut waste) = (StackTable::default(), Vec::new(), HashMap::new());

@@ -220,6 +220,33 @@ fn sums_agree_while_threads_lease() {
     assert_eq!((after.totals.live, after.totals.live_bytes, after.leases.len()), (0, 0, 0));
 }
 
+#[test]
+fn no_recorded_lease_is_without_its_owner_and_class() {
+    let sizes: Vec<usize> = (0..14).map(|power| 64 << power).collect();
+    for round in 0..10 {
+        let (pool, observer) = observed(Level::Paranoid);
+        std::thread::scope(|scope| {
+            let worker = scope.spawn(|| {
+                let lease = |n: usize| {
+                    let owner = Owner::named(&format!("snapshot-test/new/{}", n % 20));
+                    pool.allocate(sizes[(n + round) % sizes.len()], owner).unwrap()
+                };
+                (0..sizes.len() * 20).map(lease).collect::<Vec<_>>()
+            });
+            while !worker.is_finished() {
+                let snapshot = observer.snapshot(&[]);
+                assert_sums_agree(&snapshot);
+                for lease in &snapshot.leases {
+                    let owner = snapshot.owners.iter().find(|of| of.owner == lease.owner);
+                    let held = owner.and_then(|of| of.classes.iter().find(|class| class.size == lease.size));
+                    assert!(held.is_some(), "{lease:?}");
+                    assert!(snapshot.classes.iter().any(|class| class.size == lease.size), "{lease:?}");
+                }
+            }
+        });
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 

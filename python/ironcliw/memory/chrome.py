@@ -40,13 +40,16 @@ def trace(document: Document) -> str:
         events.append(_event("M", process, 0, "process_sort_index", args={"sort_index": process}))
     # A counter has the same series at each moment.
     ever_large = list(dict.fromkeys(owner for sample in document.history for owner in sample.owners))
+    others = "others"
+    while others in ever_large:
+        others = f"all {others}"
     for sample in document.history:
         at = moment(sample.at)
         idle = max(sample.held_bytes - sample.live_bytes, 0)
         events.append(_event("C", POOL, at, "held", args={"leased": sample.live_bytes, "idle": idle}))
         rest = max(sample.live_bytes - sum(sample.owners.values()), 0)
         held = {owner: sample.owners.get(owner, 0) for owner in ever_large}
-        events.append(_event("C", POOL, at, "leased by owner", args={**held, "others": rest}))
+        events.append(_event("C", POOL, at, "leased by owner", args={**held, others: rest}))
     for mark in document.marks:
         events.append(_event("i", POOL, moment(mark.at), f"{mark.kind}: {mark.text}", cat=mark.kind, s="g"))
     end = moment(document.taken_at)

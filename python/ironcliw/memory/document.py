@@ -76,9 +76,9 @@ class Fields:
 
     def whole(self, key: str) -> int:
         value = self._values.get(key)
-        if type(value) is not int or value < 0:
-            raise self.wrong(key, "a whole number of 0 or more")
-        return value
+        if not _is_whole(value):
+            raise self.wrong(key, "a whole number of 0 or more, in 64 bits")
+        return cast(int, value)
 
     def whole_or_none(self, key: str) -> int | None:
         return None if self._values.get(key) is None else self.whole(key)
@@ -222,6 +222,11 @@ def _stacks(fields: Fields) -> list[tuple[Frame, ...]]:
     return stacks
 
 
+def _is_whole(value: object) -> bool:
+    # Not more than a `u64`: what is larger has no bytes, and may be too large for a float.
+    return type(value) is int and 0 <= value < 1 << 64
+
+
 def _is_place(value: object, length: int) -> bool:
     return type(value) is int and 0 <= value < length
 
@@ -269,7 +274,7 @@ def _sample(fields: Fields) -> Sample:
     owners: dict[str, int] = {}
     for pair in fields.sequence("owners"):
         match pair:
-            case [str(owner), int(held)] if held >= 0:
+            case [str(owner), int(held)] if _is_whole(held):
                 owners[_clean(owner)] = held
             case _:
                 raise fields.wrong("owners", "pairs of a name and a whole number")

@@ -38,7 +38,15 @@ class PoolSnapshot:
     """
 
     def __init__(self, source: TakenSnapshot | bytes, /) -> None:
+        if not isinstance(source, TakenSnapshot | bytes):
+            raise TypeError(
+                f"a snapshot is taken by rt.pool.snapshot() or read by PoolSnapshot.from_json(), "
+                f"not made of {type(source).__name__}"
+            )
         self._source = source
+
+    def __reduce__(self) -> tuple[type[Self], tuple[bytes]]:
+        return type(self), (self._json,)
 
     @cached_property
     def _json(self) -> bytes:
