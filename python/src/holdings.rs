@@ -3,6 +3,8 @@
 //! Taking it is fast; writing the document reads the program's symbols if there are stacks, which is slow the first time.
 //! So it is written when somebody looks.
 
+use std::collections::HashMap;
+
 use ironcliw_actors::snapshot::PoolSnapshot;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
@@ -34,9 +36,29 @@ pub(crate) fn take<'py>(py: Python<'py>, inner: &Inner) -> PyResult<Bound<'py, P
         inner.open()?;
     }
     bridge::settle(py);
-    let taken = py.detach(|| {
+    let mut taken = py.detach(|| {
         let (_, events) = inner.handle().events_after(0);
         inner.subsystems.observer.snapshot(&events)
     });
+    // The system knows Python's threads as `python` before 3.14, and by no more than 15 bytes after.
+    let names = thread_names(py).unwrap_or_default();
+    for thread in &mut taken.threads {
+        if let Some(name) = thread.id.and_then(|id| names.get(&id)) {
+            thread.name = Some(name.clone());
+        }
+    }
     py.import("ironcliw.memory")?.getattr("PoolSnapshot")?.call1((TakenSnapshot(taken),))
+}
+
+/// What `threading` calls its threads, by the system's numbers. An error where something else stands in its place.
+fn thread_names(py: Python<'_>) -> PyResult<HashMap<u64, String>> {
+    let threads = py.import("threading")?.call_method0("enumerate")?;
+    let mut names = HashMap::new();
+    for thread in threads.try_iter()? {
+        let thread = thread?;
+        if let Some(id) = thread.getattr("native_id")?.extract::<Option<u64>>()? {
+            names.insert(id, thread.getattr("name")?.extract()?);
+        }
+    }
+    Ok(names)
 }

@@ -5,10 +5,11 @@ from __future__ import annotations
 import copy
 import json
 import os
+import pickle
 import re
-import shutil
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 import xml.etree.ElementTree as ElementTree
@@ -21,7 +22,6 @@ import numpy as np
 import pytest
 from conftest import eventually
 from ironcliw import PoolSnapshot
-from ironcliw.cli import main
 
 NASTY = "<script>alert('<!--')</script>\"&;\n\x00 \u2028 ö"
 """A name that would do harm if it were taken for markup, a script or a separator."""
@@ -279,11 +279,54 @@ def test_a_file_has_all_of_it(rt: ironcliw.Runtime, tmp_path: Path) -> None:
     snapshot = rt.pool.snapshot()
     snapshot.to_json(tmp_path / "pool.json")
     again = PoolSnapshot.from_json(tmp_path / "pool.json")
-    figures, lists = ("taken_at", "pressure", "totals", "tracking"), ("classes", "owners", "leases", "leaks")
+    figures, lists = (
+        ("taken_at", "pressure", "totals", "tracking"),
+        ("classes", "owners", "leases", "leaks", "threads"),
+    )
     for name in (*figures, *lists, "history", "marks"):
         assert getattr(again, name) == getattr(snapshot, name)
     assert again.leases[0].site is not None
     held.release()
+
+
+def test_idle_blocks_are_shown_with_the_thread_that_keeps_them(rt: ironcliw.Runtime) -> None:
+    released, looked = threading.Event(), threading.Event()
+
+    def work() -> None:
+        held = [rt.pool.try_allocate(3000) for _ in range(2)] + [rt.pool.try_allocate(20_000)]
+        for buffer in held:
+            buffer.release()
+        released.set()
+        looked.wait(timeout=30)
+
+    worker = threading.Thread(target=work, name="a worker with a long name")
+    worker.start()
+    assert released.wait(timeout=30)
+    snapshot = rt.pool.snapshot()
+    looked.set()
+    worker.join()
+    (thread,) = snapshot.threads
+    assert {kept.size: kept.idle for kept in thread.classes} == {3072: 2, 20480: 1}
+    assert thread.idle_bytes == snapshot.totals.idle_bytes == 2 * 3072 + 20480
+    assert {each.size: each.idle_in_caches for each in snapshot.classes} == {3072: 2, 20480: 1}
+    if sys.platform == "linux":
+        assert (thread.name, thread.id) == (worker.name, worker.native_id)
+        assert str(thread) == f"{worker.name} ({worker.native_id})"
+    # A thread that ends leaves its blocks to all.
+    after = rt.pool.snapshot()
+    assert after.threads == () and after.totals.idle_bytes == thread.idle_bytes
+    assert {each.size: each.idle_on_shelf for each in after.classes} == {3072: 2, 20480: 1}
+
+
+def test_a_thread_is_called_by_what_is_known_of_it() -> None:
+    kept = {"idle_bytes": 64, "classes": [{"size": 64, "idle": 1}]}
+    named = [("worker", 7), ("worker", None), (None, 7), (None, None)]
+    threads = snapshot_of(document(threads=[{"name": name, "id": id, **kept} for name, id in named])).threads
+    assert [str(thread) for thread in threads] == ["worker (7)", "worker", "thread 7", "a thread"]
+
+
+def test_a_file_from_before_threads_were_told_of_is_read() -> None:
+    assert "threads" not in document() and snapshot_of(document()).threads == ()
 
 
 def broken() -> list[tuple[str, Any]]:
@@ -300,11 +343,17 @@ def broken() -> list[tuple[str, Any]]:
         ("totals", None),
         ("totals.live", -1),
         ("totals.live", 1.5),
+        ("totals.live_bytes", 10**400),
+        ("totals.live_bytes", 1 << 64),
         ("classes", {}),
         ("classes.0", 1),
         ("owners.0.owner", 5),
         ("owners.0.classes.0.size", None),
         ("tracking.level", "sometimes"),
+        ("threads", 5),
+        ("threads.0.id", -1),
+        ("threads.0.name", 1),
+        ("threads.0.classes.0.idle", None),
         ("leases.0.stack", 1),
         ("leases.0.weight", "many"),
         ("leases.0.weight", 1e300),
@@ -317,13 +366,16 @@ def broken() -> list[tuple[str, Any]]:
         ("stacks.frames.0.line", "3"),
         ("history.0.owners.0", ["python"]),
         ("history.0.owners.0", ["python", -1]),
+        ("history.0.owners.0", ["python", True]),
+        ("history.0.owners.0", ["python", 10**400]),
         ("marks.0.kind", "wedding"),
     ]
 
 
 @pytest.mark.parametrize("path, value", broken(), ids=str)
 def test_a_file_that_is_none_is_refused_with_the_place(tmp_path: Path, path: str, value: Any) -> None:
-    data = document()
+    threads = [{"id": 7, "name": "worker", "idle_bytes": 64, "classes": [{"size": 64, "idle": 1}]}]
+    data = document(threads=threads)
     *outer, last = [int(key) if key.isdigit() else key for key in path.split(".")]
     at: Any = data
     for key in outer:
@@ -347,6 +399,46 @@ def test_keys_of_a_newer_version_are_left_alone() -> None:
     data = document(news={"a": 1})
     data["leases"][0]["news"] = 1
     assert snapshot_of(data).leases == snapshot_of(document()).leases
+
+
+def test_the_largest_figures_that_a_file_may_have_are_drawn(tmp_path: Path) -> None:
+    most = (1 << 64) - 1
+    data = document()
+    data["totals"] = dict.fromkeys(data["totals"], most)
+    data["leases"][0] |= {"bytes": most, "block_bytes": most, "weight": 1e15, "age_s": 1e11}
+    data["owners"][0]["classes"][0] |= {"live": most, "live_bytes": most, "unrecorded_bytes": most}
+    data["history"][0] |= {"held_bytes": most, "live_bytes": most, "owners": [["python", most]]}
+    snapshot = snapshot_of(data)
+    assert "EiB" in str(snapshot) and snapshot.sites() and str(snapshot.diff(snapshot_of(document())))
+    snapshot.to_html(tmp_path / "pool.html")
+    snapshot.to_chrome_trace(tmp_path / "trace.json")
+    for suffix in ("svg", "html", "folded", "json"):
+        snapshot.to_flamegraph(tmp_path / f"pool.{suffix}")
+
+
+def test_a_snapshot_goes_to_another_process(rt: ironcliw.Runtime) -> None:
+    held = rt.pool.try_allocate(5000, tracked=True)
+    snapshot = rt.pool.snapshot()
+    again = pickle.loads(pickle.dumps(snapshot))
+    assert type(again) is PoolSnapshot
+    assert (again.totals, again.leases, again.threads) == (snapshot.totals, snapshot.leases, snapshot.threads)
+    assert copy.deepcopy(snapshot).owners == snapshot.owners
+    held.release()
+
+
+@pytest.mark.parametrize("source", [None, "pool.json", {}, 5])
+def test_a_snapshot_of_something_else_is_refused(source: Any) -> None:
+    with pytest.raises(TypeError, match="from_json"):
+        PoolSnapshot(source)
+
+
+def test_an_owner_called_others_keeps_its_counter(tmp_path: Path) -> None:
+    data = document()
+    data["history"] = [{**data["history"][0], "owners": [["others", 4096], ["python", 1000]]}]
+    snapshot_of(data).to_chrome_trace(tmp_path / "trace.json")
+    events = json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
+    (counter,) = [event["args"] for event in events if event["name"] == "leased by owner"]
+    assert counter["others"] == 4096 and sorted(counter.values()) == [1000, 3096, 4096]
 
 
 def test_a_difference_names_what_grew(tmp_path: Path) -> None:
@@ -429,6 +521,18 @@ def test_every_flame_graph_has_the_exact_bytes(make: Any, tmp_path: Path) -> Non
     assert loads_nothing(tmp_path / "pool.html")
 
 
+def test_what_an_owner_holds_is_side_by_side_in_speedscope(tmp_path: Path) -> None:
+    data = document()
+    owners = [{**data["owners"][0], "owner": name} for name in ("b", "a")]
+    lease = data["leases"][0]
+    leases = [{**lease, "id": n, "owner": "ab"[n % 2], "site": f"app.py:{n % 3}"} for n in range(12)]
+    snapshot_of(document(owners=owners, leases=leases)).to_flamegraph(tmp_path / "pool.json")
+    drawn = json.loads((tmp_path / "pool.json").read_text())
+    names = [frame["name"] for frame in drawn["shared"]["frames"]]
+    outermost = [names[sample[0]] for sample in drawn["profiles"][0]["samples"]]
+    assert outermost == sorted(outermost) and set(outermost) == {"a", "b"}
+
+
 def test_a_flame_graph_of_an_unknown_kind_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ironcliw.InvalidInput, match="svg"):
         snapshot_of(document()).to_flamegraph(tmp_path / "pool.png")
@@ -445,8 +549,8 @@ def test_a_trace_has_what_viewers_ask_for(tmp_path: Path) -> None:
             assert event["ph"] in "MCibe" and event["pid"] in processes and event["ts"] >= 0
             assert event["ph"] != "C" or all(type(value) is int for value in event["args"].values())
             assert event["ph"] != "i" or event["s"] == "g"
-        begun = {(event["id"], event["pid"]): event["ts"] for event in events if event["ph"] == "b"}
-        ended = {(event["id"], event["pid"]): event["ts"] for event in events if event["ph"] == "e"}
+        begun = {(event["id2"]["local"], event["pid"]): event["ts"] for event in events if event["ph"] == "b"}
+        ended = {(event["id2"]["local"], event["pid"]): event["ts"] for event in events if event["ph"] == "e"}
         assert len(begun) == len(snapshot.leases) and begun.keys() == ended.keys()
         assert all(begun[key] <= ended[key] for key in begun)
         counters = [event for event in events if event["ph"] == "C"]
@@ -487,85 +591,3 @@ def test_a_page_loads_nothing_and_runs_no_name(make: Any, tmp_path: Path) -> Non
     assert len(text) < 200_000
     notebook = snapshot._repr_html_()
     assert Page(notebook).tags == ["iframe"] and 'sandbox="allow-scripts"' in notebook
-
-
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-
-
-def shown(path: Path, *flags: str) -> str:
-    """The elements of a page once its scripts have run in a browser; a message on its console is an error."""
-    assert CHROMIUM is not None
-    done = subprocess.run(
-        [
-            CHROMIUM,
-            "--headless",
-            "--no-sandbox",
-            "--disable-gpu",
-            f"--user-data-dir={path.parent / 'browser'}",
-            "--enable-logging=stderr",
-            *flags,
-            "--dump-dom",
-            path.as_uri(),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "CONSOLE" not in done.stderr, done.stderr
-    return done.stdout
-
-
-@pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium")
-def test_a_complaint_of_the_browser_is_seen(tmp_path: Path) -> None:
-    (tmp_path / "page.html").write_text("<!doctype html><script>nothing.at.all()</script>")
-    with pytest.raises(AssertionError, match="CONSOLE"):
-        shown(tmp_path / "page.html")
-
-
-@pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium")
-@pytest.mark.parametrize("name", ["document", "nasty", "nothing", "numerous"])
-def test_a_browser_shows_the_page_without_complaint(name: str, tmp_path: Path) -> None:
-    made = {"document": document, "nasty": nasty, "nothing": nothing, "numerous": lambda: numerous(100_000)}
-    snapshot = snapshot_of(made[name]())
-    snapshot.to_html(tmp_path / "pool.html")
-    page = shown(tmp_path / "pool.html")
-    page = page.partition("<body>")[2].partition('<script type="application/json"')[0]
-    leases = page.partition('id="leases"')[2]
-    rows = len(re.findall("<tr", leases.partition("<tbody>")[2]))
-    assert rows == {"document": 2, "nasty": 2, "nothing": 0, "numerous": 2}[name]
-    assert ('class="layer"' in page) == (name != "nothing")
-    assert ("There is one sample so far" in page) == (name == "nothing")
-    assert ('class="tag"' in page) == (name in ("document", "nasty"))
-    assert page.count('class="mark ') == len(snapshot.marks)
-    if name == "nasty":
-        assert "&lt;script&gt;alert(" in page and "<script>alert(" not in page
-    for suffix in ("svg", "html"):
-        snapshot.to_flamegraph(tmp_path / f"flame.{suffix}")
-        assert 'class="box"' in shown(tmp_path / f"flame.{suffix}")
-
-
-def test_the_command_prints_and_draws(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = tmp_path / "pool.json"
-    path.write_text(json.dumps(document()))
-    assert main(["memory", str(path)]) == 0
-    assert "python" in capsys.readouterr().out
-    out = {name: str(tmp_path / name) for name in ("page.html", "trace.json", "flame.svg")}
-    drawn = ["--html", out["page.html"], "--trace", out["trace.json"], "--flamegraph", out["flame.svg"]]
-    assert main(["memory", str(path), *drawn]) == 0
-    assert all(Path(name).stat().st_size > 0 for name in out.values())
-    assert main(["memory", str(path), "--since", str(path)]) == 0
-    assert "leases" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(
-    "arguments", [["nowhere.json"], ["bad.json"], ["pool.json", "--flamegraph", "x.png"]]
-)
-def test_the_command_says_in_a_line_why_it_cannot(
-    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("pool.json").write_text(json.dumps(document()))
-    Path("bad.json").write_text("[1]")
-    assert main(["memory", *arguments]) == 2
-    assert capsys.readouterr().err.count("\n") == 1

@@ -386,4 +386,30 @@ mod tests {
             stop.wait();
         });
     }
+
+    #[test]
+    fn a_child_knows_which_cache_its_thread_has_and_which_nobody() {
+        let pool = Pool::new(PoolConfig::limited(4 << 20)).unwrap();
+        let owner = Owner::named("fork-test/a");
+        let me = || u64::from(rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs());
+        let (ready, stop) = (std::sync::Barrier::new(2), std::sync::Barrier::new(2));
+        drop(pool.allocate(1000, owner).unwrap());
+        std::thread::scope(|scope| {
+            let other = scope.spawn(|| {
+                drop(pool.allocate(5000, owner).unwrap());
+                ready.wait();
+                stop.wait();
+                me()
+            });
+            ready.wait();
+            let mine = me();
+            let of = |len: usize| pool.kept_by_thread().into_iter().find(|kept| kept.blocks[0].0.bytes() >= Some(len));
+            assert!(succeeds_in_a_child(|| me() != mine
+                && of(5000).is_some_and(|kept| kept.thread == 0)
+                && pool.kept_by_thread().iter().any(|kept| kept.thread == me())));
+            let kept: Vec<u64> = pool.kept_by_thread().iter().map(|kept| kept.thread).collect();
+            stop.wait();
+            assert_eq!(kept, [other.join().unwrap(), mine]);
+        });
+    }
 }

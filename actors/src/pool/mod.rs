@@ -397,9 +397,9 @@ impl Pool {
         &self.core.recorder
     }
 
-    /// Free blocks of `class` in the threads' caches.
-    pub(crate) fn kept_by_threads(&self, class: SizeClass) -> usize {
-        self.core.caches.kept(class)
+    /// Free blocks in the threads' caches.
+    pub(crate) fn kept_by_thread(&self) -> Vec<cache::Kept> {
+        self.core.caches.kept_by_thread()
     }
 
     /// Dropped explicit leases that no event told of, each handed out once.

@@ -28,6 +28,8 @@ pub struct PoolSnapshot {
     pub classes: Vec<ClassHolding>,
     /// The owners that ever leased.
     pub owners: Vec<OwnerHolding>,
+    /// The threads that keep free blocks for themselves, most bytes first.
+    pub threads: Vec<ThreadHolding>,
     /// How closely leases were watched.
     pub tracking: Tracking,
     /// The leases that carry a record and live, the oldest first.
@@ -79,7 +81,7 @@ pub struct ClassHolding {
     pub live: u64,
     /// Bytes of their blocks.
     pub live_bytes: u64,
-    /// Free blocks in the threads' caches.
+    /// Free blocks in the threads' caches: those of [`PoolSnapshot::threads`].
     pub idle_in_caches: u64,
     /// Free blocks on the class's shelf.
     pub idle_on_shelf: u64,
@@ -123,6 +125,28 @@ pub struct HeldClass {
     pub live_bytes: u64,
     /// Bytes of them for which no record stands.
     pub unrecorded_bytes: u64,
+}
+
+/// One thread that keeps free blocks in a cache of its own.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct ThreadHolding {
+    /// The system's number for it; `None` where that is not known (not on Linux), and of a thread that a fork left behind.
+    pub id: Option<u64>,
+    /// What it is called, if that can be known.
+    pub name: Option<String>,
+    /// Bytes of its free blocks.
+    pub idle_bytes: u64,
+    /// Its free blocks by class, smallest first.
+    pub classes: Vec<IdleClass>,
+}
+
+/// What a thread keeps of a class.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct IdleClass {
+    /// Bytes of a block.
+    pub size: usize,
+    /// Free blocks.
+    pub idle: u64,
 }
 
 /// How closely leases are watched, and what was lost.

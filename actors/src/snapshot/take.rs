@@ -1,4 +1,4 @@
-//! Taking a snapshot: counts, then records, then the sums.
+//! Taking a snapshot: records, then counts, then the sums.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -8,10 +8,12 @@ use ironcliw::SupervisionEvent;
 
 use super::history::{History, Mark, Sample};
 use super::model::{
-    ClassHolding, FORMAT, HeldClass, HeldLease, KnownLeak, OwnerHolding, PoolSnapshot, Totals, Tracking, VERSION,
+    ClassHolding, FORMAT, HeldClass, HeldLease, KnownLeak, OwnerHolding, PoolSnapshot, ThreadHolding, Totals, Tracking,
+    VERSION,
 };
 use super::records::{Held, Records};
 use super::stacks::StackTable;
+use super::threads;
 use super::weights::Cells;
 use crate::leak::{LeakReport, Lease, Stack, Tracker};
 use crate::pool::{Owner, Pool, PoolStats, SizeClass};
@@ -33,8 +35,10 @@ impl Observer {
     ///
     /// Waits for the ledger's lock, which the leak tracker holds for as long as it takes in events or looks for leaks.
     pub fn snapshot(&self, events: &[SupervisionEvent]) -> PoolSnapshot {
-        let stats = self.pool.stats();
+        // Records first: whose lease is recorded, that owner and class are then among the counts.
         let Records { held, leaks } = Records::copy(&self.tracker);
+        let threads = threads::read(&self.pool);
+        let stats = self.pool.stats();
         let now = Instant::now();
         let cells = cells_of(&stats, &held);
         let (mut stacks, mut leases, mut waste) = (StackTable::default(), Vec::new(), HashMap::new());
@@ -78,8 +82,9 @@ impl Observer {
             taken_at_unix_s: at_unix_s,
             pressure,
             totals: totals_of(&stats, &owners),
-            classes: self.classes_of(&stats, &owners, &cells, &waste),
+            classes: classes_of(&stats, &owners, &threads, &cells, &waste),
             owners,
+            threads,
             tracking: self.tracking(),
             leases,
             leaks,
@@ -98,47 +103,47 @@ impl Observer {
             dropped_events: recorder.dropped_events(),
         }
     }
+}
 
-    fn classes_of(
-        &self,
-        stats: &PoolStats,
-        owners: &[OwnerHolding],
-        cells: &Cells,
-        waste: &HashMap<SizeClass, f64>,
-    ) -> Vec<ClassHolding> {
-        let mut held = BTreeMap::<usize, (u64, u64)>::new();
-        for class in owners.iter().flat_map(|owner| &owner.classes) {
-            let (live, live_bytes) = held.entry(class.size).or_default();
-            *live += class.live;
-            *live_bytes += class.live_bytes;
-        }
-        let mut recorded = HashMap::<SizeClass, u64>::new();
-        cells.iter().for_each(|(_, class, cell)| *recorded.entry(class).or_default() += cell.recorded);
-        let classes = stats.classes.iter().map(|of| {
-            let class = class_of(of.size);
-            let (live, live_bytes) = held.get(&of.size).copied().unwrap_or_default();
-            let recorded = recorded.get(&class).copied().unwrap_or_default();
-            let idle = of.available as u64;
-            let idle_in_caches = (self.pool.kept_by_threads(class) as u64).min(idle);
-            let waste = waste.get(&class).map(|waste| waste.round() as u64);
-            ClassHolding {
-                size: of.size,
-                live,
-                live_bytes,
-                idle_in_caches,
-                idle_on_shelf: idle - idle_in_caches,
-                capacity: of.capacity,
-                high_water: of.high_water_mark,
-                allocations: of.allocations,
-                recorded,
-                waste_bytes: if live == 0 { Some(0) } else { waste.filter(|_| recorded > 0) },
-            }
-        });
-        let mut classes: Vec<_> = classes.collect();
-        // The huge class, of size 0, is the last.
-        classes.sort_by_key(|class| class.size.wrapping_sub(1));
-        classes
+fn classes_of(
+    stats: &PoolStats,
+    owners: &[OwnerHolding],
+    threads: &[ThreadHolding],
+    cells: &Cells,
+    waste: &HashMap<SizeClass, f64>,
+) -> Vec<ClassHolding> {
+    let mut held = BTreeMap::<usize, (u64, u64)>::new();
+    for class in owners.iter().flat_map(|owner| &owner.classes) {
+        let (live, live_bytes) = held.entry(class.size).or_default();
+        *live += class.live;
+        *live_bytes += class.live_bytes;
     }
+    let mut recorded = HashMap::<SizeClass, u64>::new();
+    cells.iter().for_each(|(_, class, cell)| *recorded.entry(class).or_default() += cell.recorded);
+    let kept = threads::idle_by_class(threads);
+    let classes = stats.classes.iter().map(|of| {
+        let class = class_of(of.size);
+        let (live, live_bytes) = held.get(&of.size).copied().unwrap_or_default();
+        let recorded = recorded.get(&class).copied().unwrap_or_default();
+        let idle_in_caches = kept.get(&class).copied().unwrap_or_default();
+        let waste = waste.get(&class).map(|waste| waste.round() as u64);
+        ClassHolding {
+            size: of.size,
+            live,
+            live_bytes,
+            idle_in_caches,
+            idle_on_shelf: (of.available as u64).saturating_sub(idle_in_caches),
+            capacity: of.capacity,
+            high_water: of.high_water_mark,
+            allocations: of.allocations,
+            recorded,
+            waste_bytes: if live == 0 { Some(0) } else { waste.filter(|_| recorded > 0) },
+        }
+    });
+    let mut classes: Vec<_> = classes.collect();
+    // The huge class, of size 0, is the last.
+    classes.sort_by_key(|class| class.size.wrapping_sub(1));
+    classes
 }
 
 /// The class whose blocks have `size` bytes; 0 is the huge one.

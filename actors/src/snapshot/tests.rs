@@ -29,11 +29,15 @@ fn b() -> Owner {
 
 /// Sums within a snapshot agree, whatever happened.
 fn assert_sums_agree(snapshot: &PoolSnapshot) {
-    let PoolSnapshot { totals, owners, classes, leases, .. } = snapshot;
+    let PoolSnapshot { totals, owners, classes, leases, threads, .. } = snapshot;
     assert_eq!(totals.live, owners.iter().map(|owner| owner.live).sum::<u64>());
     assert_eq!(totals.live_bytes, owners.iter().map(|owner| owner.live_bytes).sum::<u64>());
     assert_eq!(totals.live_bytes, classes.iter().map(|class| class.live_bytes).sum::<u64>());
     assert_eq!(totals.held_bytes, totals.live_bytes + totals.idle_bytes);
+    for class in classes {
+        let of_class = threads.iter().flat_map(|thread| &thread.classes).filter(|of| of.size == class.size);
+        assert_eq!(class.idle_in_caches, of_class.map(|of| of.idle).sum::<u64>(), "{class:?}");
+    }
     for owner in owners {
         assert_eq!(owner.live_bytes, owner.classes.iter().map(|class| class.live_bytes).sum::<u64>());
         for class in &owner.classes {
@@ -148,6 +152,48 @@ fn the_document_names_every_part() {
 }
 
 #[test]
+fn idle_blocks_are_shown_with_the_thread_that_keeps_them() {
+    let (pool, observer) = observed(Level::Disabled);
+    let (ready, is_ready) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        let (looked, has_looked) = std::sync::mpsc::channel::<()>();
+        let pool = &pool;
+        let worker = std::thread::Builder::new().name("keeps-two".to_owned());
+        let worker = worker
+            .spawn_scoped(scope, move || {
+                let held = [pool.allocate(1000, a()).unwrap(), pool.allocate(1000, a()).unwrap()];
+                drop((held, pool.allocate(5000, b()).unwrap()));
+                ready.send(()).unwrap();
+                _ = has_looked.recv();
+            })
+            .unwrap();
+        is_ready.recv().unwrap();
+        let snapshot = observer.snapshot(&[]);
+        assert_sums_agree(&snapshot);
+        let [thread] = &snapshot.threads[..] else { panic!("{:?}", snapshot.threads) };
+        let kept: Vec<_> = thread.classes.iter().map(|of| (of.size, of.idle)).collect();
+        assert_eq!((kept, thread.idle_bytes), (vec![(1024, 2), (5120, 1)], 2 * 1024 + 5120));
+        assert_eq!(snapshot.totals.idle_bytes, thread.idle_bytes);
+        if cfg!(target_os = "linux") {
+            assert_eq!(thread.name.as_deref(), Some("keeps-two"));
+        }
+        drop(looked);
+        worker.join().unwrap();
+    });
+    // A thread that ends gives what it kept to the shelves, and its cache, without its name, to the next one.
+    let after = observer.snapshot(&[]);
+    assert_eq!(after.threads, []);
+    assert_eq!(after.classes.iter().map(|class| class.idle_on_shelf).collect::<Vec<_>>(), [2, 1]);
+    drop(pool.allocate(1000, a()).unwrap());
+    let again = observer.snapshot(&[]);
+    let [thread] = &again.threads[..] else { panic!("{:?}", again.threads) };
+    assert_ne!(thread.name.as_deref(), Some("keeps-two"));
+    if cfg!(target_os = "linux") {
+        assert!(thread.id.is_some() && thread.name.is_some());
+    }
+}
+
+#[test]
 fn sums_agree_while_threads_lease() {
     let (pool, observer) = observed(Level::Paranoid);
     std::thread::scope(|scope| {
@@ -172,6 +218,33 @@ fn sums_agree_while_threads_lease() {
     });
     let after = observer.snapshot(&[]);
     assert_eq!((after.totals.live, after.totals.live_bytes, after.leases.len()), (0, 0, 0));
+}
+
+#[test]
+fn no_recorded_lease_is_without_its_owner_and_class() {
+    let sizes: Vec<usize> = (0..14).map(|power| 64 << power).collect();
+    for round in 0..10 {
+        let (pool, observer) = observed(Level::Paranoid);
+        std::thread::scope(|scope| {
+            let worker = scope.spawn(|| {
+                let lease = |n: usize| {
+                    let owner = Owner::named(&format!("snapshot-test/new/{}", n % 20));
+                    pool.allocate(sizes[(n + round) % sizes.len()], owner).unwrap()
+                };
+                (0..sizes.len() * 20).map(lease).collect::<Vec<_>>()
+            });
+            while !worker.is_finished() {
+                let snapshot = observer.snapshot(&[]);
+                assert_sums_agree(&snapshot);
+                for lease in &snapshot.leases {
+                    let owner = snapshot.owners.iter().find(|of| of.owner == lease.owner);
+                    let held = owner.and_then(|of| of.classes.iter().find(|class| class.size == lease.size));
+                    assert!(held.is_some(), "{lease:?}");
+                    assert!(snapshot.classes.iter().any(|class| class.size == lease.size), "{lease:?}");
+                }
+            }
+        });
+    }
 }
 
 proptest! {

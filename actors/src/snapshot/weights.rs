@@ -56,7 +56,7 @@ impl Cells {
         cell.recorded += 1;
     }
 
-    /// A lease may have begun after its owner's leases were counted: what is recorded was leased.
+    /// A lease may have ended before its owner's leases were counted: what is recorded was leased a moment before.
     pub(super) fn settle(&mut self) {
         for cell in self.0.values_mut() {
             cell.live_bytes = cell.live_bytes.max(cell.recorded_bytes());

@@ -4,20 +4,26 @@
 trains its network (`network`) or takes it from the cache. `ironcliw doctor` tells what the runtime sees of
 this machine. `ironcliw memory` looks at a pool's snapshot that a program wrote (`memory`).
 
-Exit codes: 0 all is well, 1 it ran and something was lost, 2 it could not run, 130 interrupted.
+Exit codes: 0 all is well, 1 it ran and something was lost, 2 it could not run, 130 interrupted, 141 nobody
+reads its output any more.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from .console import Complaint
+from .console import Complaint, discard_output
 
 INTERRUPTED = 130
 """What a shell expects of a program that Ctrl-C ended: 128 + SIGINT."""
+
+
+CLOSED_PIPE = 141
+"""What a shell expects of a program that wrote to a closed pipe: 128 + SIGPIPE."""
 
 
 def positive(text: str) -> int:
@@ -82,6 +88,9 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line and returns its exit code."""
+    if sys.stdout is None:
+        # It was closed, as `>&-` does.
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
     try:
         arguments = parser().parse_args(argv)
         if arguments.command == "doctor":
@@ -110,6 +119,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Complaint as complaint:
         print(f"ironcliw: {complaint}", file=sys.stderr)
         return 2
+    except BrokenPipeError:
+        # As of `ironcliw … | head`.
+        discard_output()
+        return CLOSED_PIPE
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
         return INTERRUPTED

@@ -6,6 +6,8 @@ lag is being measured, where a richer one would be most of that lag.
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
 import time
 from collections.abc import Iterable
@@ -76,3 +78,24 @@ def table(rows: Iterable[tuple[str, str]]) -> None:
     for name, value in rows:
         print(f"  {name:<{width}}   {value}")
     sys.stdout.flush()
+
+
+def say(text: str) -> None:
+    """Prints it. What the terminal has no letters for is written as escapes."""
+    encoding = sys.stdout.encoding or "utf-8"
+    try:
+        print(text.encode(encoding, "backslashreplace").decode(encoding), flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        discard_output()
+        raise Complaint(f"standard output: {error.strerror}") from error
+
+
+def discard_output() -> None:
+    """Lets what was not written go: Python would try again as it ends, and complain."""
+    # A stream of somebody's own has no descriptor, which is an OSError too.
+    with contextlib.suppress(OSError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)

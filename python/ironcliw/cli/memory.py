@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from ironcliw.errors import InvalidInput
-from ironcliw.memory import PoolSnapshot
+from ironcliw.memory import PoolSnapshot, flame
 
-from .console import Complaint
+from .console import Complaint, say
 
 
 def look(
@@ -15,24 +18,41 @@ def look(
 ) -> int:
     """Draws what it is asked to, and prints what was not drawn away; the exit code."""
     snapshot = read(path)
+    earlier = None if since is None else read(since)
+    pictures: list[tuple[Path | None, Callable[[Path], None]]] = [
+        (html, snapshot.to_html),
+        (trace, snapshot.to_chrome_trace),
+        (flamegraph, snapshot.to_flamegraph),
+    ]
+    asked = [(out, write) for out, write in pictures if out is not None]
+    # Before anything is written.
+    keep_apart([given for given in (path, since) if given is not None], [out for out, _ in asked])
     try:
-        for out, write in (
-            (html, snapshot.to_html),
-            (trace, snapshot.to_chrome_trace),
-            (flamegraph, snapshot.to_flamegraph),
-        ):
-            if out is not None:
-                write(out)
-                print(f"wrote {out}")
+        if flamegraph is not None:
+            flame.writer(flamegraph)
     except InvalidInput as error:
         raise Complaint(str(error)) from error
-    except OSError as error:
-        raise Complaint(f"{error.filename}: {error.strerror}") from error
-    if since is not None:
-        print(snapshot.diff(read(since)))
-    elif html is None and trace is None and flamegraph is None:
-        print(snapshot)
+    for out, write in asked:
+        try:
+            write(out)
+        except OSError as error:
+            raise Complaint(f"{out}: {error.strerror}") from error
+        say(f"wrote {out}")
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    if earlier is not None:
+        say(snapshot.diff(earlier).describe(width))
+    elif not asked:
+        say(snapshot.describe(width))
     return 0
+
+
+def keep_apart(given: list[Path], written: list[Path]) -> None:
+    """A complaint if a file would be written over one of those given, or twice."""
+    taken = {path.resolve() for path in given}
+    for out in written:
+        if out.resolve() in taken:
+            raise Complaint(f"{out}: would be written over a snapshot, or twice")
+        taken.add(out.resolve())
 
 
 def read(path: Path) -> PoolSnapshot:

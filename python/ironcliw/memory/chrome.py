@@ -2,7 +2,9 @@
 
 https://docs.google.com/document/d/1CvAClvFfyA5R-PhYUmn5OOQtYMH4h6I0nSsKchNAySU has the format; times are in
 microseconds. Each owner is a "process", so that a viewer groups its leases; a lease is an asynchronous slice
-from its beginning to the moment of the snapshot. The pool itself is process 0 and has the counters.
+from its beginning to the moment of the snapshot. Its id is the process's own (`id2.local`): slices whose ids
+are the whole trace's are drawn apart from the processes by Perfetto. The pool itself is process 1 and has the
+counters; 0 is the idle process of every system.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from . import text
 from .calls import Stacks
 from .document import Document
 
-POOL = 0
+POOL = 1
 
 
 def trace(document: Document) -> str:
@@ -38,13 +40,16 @@ def trace(document: Document) -> str:
         events.append(_event("M", process, 0, "process_sort_index", args={"sort_index": process}))
     # A counter has the same series at each moment.
     ever_large = list(dict.fromkeys(owner for sample in document.history for owner in sample.owners))
+    others = "others"
+    while others in ever_large:
+        others = f"all {others}"
     for sample in document.history:
         at = moment(sample.at)
         idle = max(sample.held_bytes - sample.live_bytes, 0)
         events.append(_event("C", POOL, at, "held", args={"leased": sample.live_bytes, "idle": idle}))
         rest = max(sample.live_bytes - sum(sample.owners.values()), 0)
         held = {owner: sample.owners.get(owner, 0) for owner in ever_large}
-        events.append(_event("C", POOL, at, "leased by owner", args={**held, "others": rest}))
+        events.append(_event("C", POOL, at, "leased by owner", args={**held, others: rest}))
     for mark in document.marks:
         events.append(_event("i", POOL, moment(mark.at), f"{mark.kind}: {mark.text}", cat=mark.kind, s="g"))
     end = moment(document.taken_at)
@@ -64,7 +69,7 @@ def trace(document: Document) -> str:
             args["task"] = lease.task
         if lease.frames:
             args["calls"] = stacks.shown(lease.frames)
-        shared: dict[str, Any] = {"cat": "lease", "id": hex(lease.id)}
+        shared: dict[str, Any] = {"cat": "lease", "id2": {"local": hex(lease.id)}}
         name = f"{text.size(lease.bytes)} {site}"
         process = processes[lease.owner]
         at = moment(document.taken_at - lease.age)

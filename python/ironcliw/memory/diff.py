@@ -47,10 +47,12 @@ class SnapshotDiff:
     classes: tuple[Change, ...]
     sites: tuple[Change, ...]
 
-    def __str__(self) -> str:
+    def describe(self, width: int | None = None) -> str:
+        """What changed, as `print` shows it; in `width` columns, as far as names can be shortened."""
         total = self.total
+        begin = "In" if self.seconds >= 0 else "Going back"
         lines = [
-            f"In {text.seconds(abs(self.seconds))}: {text.change(total.bytes)}, from "
+            f"{begin} {text.seconds(abs(self.seconds))}: {text.change(total.bytes)}, from "
             f"{text.size(total.before_bytes)} to {text.size(total.after_bytes)}; "
             f"{total.leases:+.0f} leases, from {total.before:.0f} to {total.after:.0f}."
         ]
@@ -66,10 +68,13 @@ class SnapshotDiff:
                     )
                     for each in changes[:ROWS_MAX]
                 ]
-                lines += ["", text.table((name, "grew by", "to", "leases", "to"), rows)]
+                lines += ["", text.table((name, "grew by", "to", "leases", "to"), rows, width=width)]
                 if len(changes) > ROWS_MAX:
                     lines.append(f"and {len(changes) - ROWS_MAX} more")
         return "\n".join(lines)
+
+    def __str__(self) -> str:
+        return self.describe()
 
     def __repr__(self) -> str:
         span = text.seconds(abs(self.seconds))

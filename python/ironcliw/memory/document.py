@@ -15,6 +15,7 @@ from .model import (
     ClassHolding,
     Frame,
     HeldClass,
+    IdleClass,
     Leak,
     Lease,
     LeaseKind,
@@ -22,6 +23,7 @@ from .model import (
     MarkKind,
     OwnerHolding,
     Sample,
+    ThreadHolding,
     Totals,
     Tracking,
 )
@@ -45,6 +47,7 @@ class Document:
     totals: Totals
     classes: tuple[ClassHolding, ...]
     owners: tuple[OwnerHolding, ...]
+    threads: tuple[ThreadHolding, ...]
     tracking: Tracking
     leases: tuple[Lease, ...]
     leaks: tuple[Leak, ...]
@@ -68,11 +71,14 @@ class Fields:
             f"{self._where}.{key}: {expected} is expected, not {_short(self._values.get(key))}"
         )
 
+    def has(self, key: str) -> bool:
+        return key in self._values
+
     def whole(self, key: str) -> int:
         value = self._values.get(key)
-        if type(value) is not int or value < 0:
-            raise self.wrong(key, "a whole number of 0 or more")
-        return value
+        if not _is_whole(value):
+            raise self.wrong(key, "a whole number of 0 or more, in 64 bits")
+        return cast(int, value)
 
     def whole_or_none(self, key: str) -> int | None:
         return None if self._values.get(key) is None else self.whole(key)
@@ -136,6 +142,8 @@ def read(data: bytes) -> Document:
         totals=_totals(top.part("totals")),
         classes=top.each("classes", _class),
         owners=top.each("owners", _owner),
+        # The first files had none.
+        threads=top.each("threads", _thread) if top.has("threads") else (),
         tracking=_tracking(top.part("tracking")),
         leases=top.each("leases", lambda fields: _lease(fields, stacks)),
         leaks=top.each("leaks", lambda fields: _leak(fields, stacks)),
@@ -183,6 +191,15 @@ def _owner(fields: Fields) -> OwnerHolding:
     )
 
 
+def _thread(fields: Fields) -> ThreadHolding:
+    return ThreadHolding(
+        id=fields.whole_or_none("id"),
+        name=fields.text_or_none("name"),
+        idle_bytes=fields.whole("idle_bytes"),
+        classes=fields.each("classes", lambda kept: IdleClass(kept.whole("size"), kept.whole("idle"))),
+    )
+
+
 def _tracking(fields: Fields) -> Tracking:
     return Tracking(
         level=cast(LeakLevel, fields.one_of("level", get_args(LeakLevel))),
@@ -203,6 +220,11 @@ def _stacks(fields: Fields) -> list[tuple[Frame, ...]]:
             raise fields.wrong("calls", "lists of places in frames")
         stacks.append(tuple(frames[place] for place in places))
     return stacks
+
+
+def _is_whole(value: object) -> bool:
+    # Not more than a `u64`: what is larger has no bytes, and may be too large for a float.
+    return type(value) is int and 0 <= value < 1 << 64
 
 
 def _is_place(value: object, length: int) -> bool:
@@ -252,7 +274,7 @@ def _sample(fields: Fields) -> Sample:
     owners: dict[str, int] = {}
     for pair in fields.sequence("owners"):
         match pair:
-            case [str(owner), int(held)] if held >= 0:
+            case [str(owner), int(held)] if _is_whole(held):
                 owners[_clean(owner)] = held
             case _:
                 raise fields.wrong("owners", "pairs of a name and a whole number")

@@ -7,13 +7,19 @@ space and the weight. Speedscope's format is https://www.speedscope.app/file-for
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
+
+from ironcliw.errors import InvalidInput
 
 from . import flame_svg, text
 from .calls import is_python, paths
 from .document import Document
 from .model import Frame
+
+PathLike = str | os.PathLike[str]
 
 SPEEDSCOPE = "https://www.speedscope.app/file-format-schema.json"
 
@@ -81,7 +87,9 @@ def speedscope(document: Document) -> str:
     for (owner, calls), held in _by_calls(document).items():
         sample = (place(owner), *map(place, calls))
         sums[sample] = sums.get(sample, 0) + held
-    kept = {sample: held for sample, held in sums.items() if held > 0}
+    # In the order of names, as the viewer's first view joins only neighbours.
+    ordered = sorted(sums, key=lambda sample: [frames[place]["name"] for place in sample])
+    kept = {sample: sums[sample] for sample in ordered if sums[sample] > 0}
     profile = {
         "type": "sampled",
         "name": "leased bytes",
@@ -119,3 +127,11 @@ WRITERS: dict[str, Callable[[Document], str]] = {
     ".json": speedscope,
 }
 """By suffix."""
+
+
+def writer(path: PathLike) -> Callable[[Document], str]:
+    """What makes the flame graph that a file of this name holds; `InvalidInput` if none does."""
+    suffix = Path(path).suffix.lower()
+    if suffix not in WRITERS:
+        raise InvalidInput(f"a flame graph ends in {', '.join(WRITERS)}, not in {suffix!r}")
+    return WRITERS[suffix]

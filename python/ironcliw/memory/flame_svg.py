@@ -86,7 +86,7 @@ def svg(sums: Mapping[tuple[str, ...], int]) -> str:
         f"<style>{style}</style>\n"
         f'<rect class="ground" width="{WIDTH}" height="{height}"/>\n'
         f'<text class="head" x="{PADDING}" y="24">{escape(text.size(root.bytes))} leased, by owner and by '
-        f"the calls that took it; click to zoom</text>\n"
+        f"the calls that took it; click to zoom, arrow keys and Enter do too</text>\n"
         f'<g class="boxes">\n{"".join(boxes)}</g>\n'
         f"<script><![CDATA[\n{script}]]></script>\n</svg>\n"
     )
@@ -95,12 +95,12 @@ def svg(sums: Mapping[tuple[str, ...], int]) -> str:
 def html(sums: Mapping[tuple[str, ...], int]) -> str:
     """A page with the picture in it."""
     # In HTML a script is no CDATA section, and this one holds nothing that would need one.
-    picture = svg(sums).replace("<![CDATA[", "").replace("]]>", "")
+    picture = svg(sums).replace("<script><![CDATA[", "<script>").replace("]]></script>", "</script>")
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>Leased memory by call</title>\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<meta name="color-scheme" content="light dark"><link rel="icon" href="data:,">\n'
-        "<style>body { margin: 0 }</style></head>\n"
+        "<style>body { margin: 0 } svg { min-width: 880px }</style></head>\n"
         f"<body>{picture}</body></html>\n"
     )
 
@@ -116,7 +116,8 @@ def _box(node: Node, left: float, row: int, width: float, owner: str, total: int
     letters = int((width - 6) / LETTER)
     shown = node.name if len(node.name) <= letters else f"{node.name[: letters - 1]}…" if letters > 2 else ""
     return (
-        f'<g class="box" data-x="{left:.3f}" data-w="{width:.3f}" data-row="{row}" '
+        f'<g class="box" role="button" tabindex="{0 if row == 0 else -1}" '
+        f'data-x="{left:.3f}" data-w="{width:.3f}" data-row="{row}" '
         f'data-name="{escape(node.name)}"><title>{title}</title><rect x="{x:.2f}" y="{y}" '
         f'width="{max(width - 0.4, 0.2):.2f}" height="{ROW - 1}" rx="2" fill="{fill}"/>'
         f'<text x="{x + 3:.2f}" y="{y + 12}">{escape(shown)}</text></g>\n'

@@ -80,6 +80,34 @@ class ClassHolding:
 
 
 @dataclass(frozen=True, slots=True)
+class IdleClass:
+    """What a thread keeps of a class."""
+
+    size: int
+    """Bytes of a block."""
+    idle: int
+    """Free blocks."""
+
+
+@dataclass(frozen=True, slots=True)
+class ThreadHolding:
+    """A thread that keeps free blocks in a cache of its own, to be leased again without asking anybody."""
+
+    id: int | None
+    """Its `threading.Thread.native_id`; None where that is not known, as everywhere but on Linux, and of a
+    thread that a fork left behind."""
+    name: str | None
+    """What Python calls it, or else the system."""
+    idle_bytes: int
+    classes: tuple[IdleClass, ...]
+
+    def __str__(self) -> str:
+        if self.name is None:
+            return "a thread" if self.id is None else f"thread {self.id}"
+        return self.name if self.id is None else f"{self.name} ({self.id})"
+
+
+@dataclass(frozen=True, slots=True)
 class HeldClass:
     """What an owner holds of a class."""
 

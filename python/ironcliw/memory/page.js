@@ -104,16 +104,19 @@
     const from = h.at[0], until = h.at[h.at.length - 1], span = until - from;
     if (!(span > 0)) { into.append(empty("There is one sample so far: a second later there is a curve.")); return; }
     const width = Math.max(into.clientWidth, 320), height = 260, left = 64, right = 14, top = 18, bottom = 40;
-    const limit = h.limit[h.limit.length - 1], peak = Math.max(...h.held, 1);
+    const limit = h.limit[h.limit.length - 1], peak = h.held.reduce((most, held) => Math.max(most, held), 1);
     const most = limit <= peak * 1.6 ? Math.max(limit, peak) * 1.03 : peak * 1.08;
     const x = (at) => left + (width - left - right) * (at - from) / span;
     const y = (bytes) => height - bottom - (height - bottom - top) * bytes / most;
-    const svg = draw("svg", { viewBox: `0 0 ${width} ${height}`, height, role: "img", "aria-label": "Bytes over time" });
+    const svg = draw("svg", { viewBox: `0 0 ${width} ${height}`, height, role: "img", tabindex: 0,
+      "aria-label": "Bytes over time; the arrow keys go through it" });
     for (const at of ticks(most)) {
       svg.append(draw("line", { class: "grid", x1: left, x2: width - right, y1: y(at), y2: y(at) }),
         draw("text", { x: left - 8, y: y(at) + 4, "text-anchor": "end", text: size(at) }));
     }
-    const every = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600].find((step) => span / step <= 8) || span / 8;
+    // No more words than have room beside each other.
+    const words = Math.min(Math.max(Math.floor((width - left - right) / 80), 2), 8);
+    const every = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600].find((step) => span / step <= words) || span / words;
     for (let ago = 0; ago <= span; ago += every) {
       svg.append(draw("text", { x: x(until - ago), y: height - 12, "text-anchor": ago ? "middle" : "end",
         text: ago === 0 ? "now" : "−" + seconds(ago).replace(".0 s", " s").replace(" 0 s", "") }));
@@ -148,26 +151,51 @@
       if (data.marks.some((mark) => mark.kind === kind))
         legend.append(make("span", null, make("i", { style: { background: kind === "crash" ? "var(--bad)" : "var(--warn)" } }), words));
     const cursor = draw("line", { class: "cursor", y1: top, y2: height - bottom, visibility: "hidden" });
-    const tip = make("div", { class: "tip", hidden: "" });
+    const tip = make("div", { class: "tip", role: "status", hidden: "" });
     svg.append(cursor);
-    svg.addEventListener("mousemove", (event) => {
-      const at = from + span * (event.offsetX - left) / (width - left - right);
-      let n = h.at.findIndex((each) => each >= at);
-      if (n < 0) n = h.at.length - 1;
-      if (n > 0 && at - h.at[n - 1] < h.at[n] - at) n--;
-      cursor.setAttribute("x1", x(h.at[n]));
-      cursor.setAttribute("x2", x(h.at[n]));
+    let chosen = null;
+    function choose(n) {
+      chosen = n;
+      const at = x(h.at[n]);
+      cursor.setAttribute("x1", at);
+      cursor.setAttribute("x2", at);
       cursor.setAttribute("visibility", "visible");
-      const near = data.marks.filter((mark) => Math.abs(x(mark.at) - x(h.at[n])) < 8).map((mark) => "\n" + mark.text);
+      const near = data.marks.filter((mark) => Math.abs(x(mark.at) - at) < 8).map((mark) => "\n" + mark.text);
       const held = layers.filter((layer) => layer.bytes[n] > 0).map((layer) => "\n" + layer.name + "  " + size(layer.bytes[n]));
       tip.textContent = "−" + seconds(until - h.at[n]) + "   held " + size(h.held[n]) + "   pressure " + h.pressure[n] +
         held.reverse().join("") + near.join("");
       tip.hidden = false;
-      const aside = x(h.at[n]) > width / 2;
-      tip.style.left = aside ? "" : x(h.at[n]) + 12 + "px";
-      tip.style.right = aside ? width - x(h.at[n]) + 12 + "px" : "";
+      // On the side that has more room, and no wider than that.
+      const place = at * into.clientWidth / width, aside = place > into.clientWidth / 2;
+      tip.style.left = aside ? "" : place + 12 + "px";
+      tip.style.right = aside ? into.clientWidth - place + 12 + "px" : "";
+      tip.style.maxWidth = (aside ? place : into.clientWidth - place) - 12 + "px";
+    }
+    function leave() {
+      chosen = null;
+      tip.hidden = true;
+      cursor.setAttribute("visibility", "hidden");
+    }
+    function point(event) {
+      const box = svg.getBoundingClientRect();
+      const at = from + span * ((event.clientX - box.left) * width / box.width - left) / (width - left - right);
+      let n = h.at.findIndex((each) => each >= at);
+      if (n < 0) n = h.at.length - 1;
+      if (n > 0 && at - h.at[n - 1] < h.at[n] - at) n--;
+      choose(n);
+    }
+    svg.addEventListener("pointermove", point);
+    svg.addEventListener("pointerdown", point);
+    svg.addEventListener("pointerleave", leave);
+    svg.addEventListener("blur", leave);
+    svg.addEventListener("keydown", (event) => {
+      const last = h.at.length - 1, now = chosen === null ? last + 1 : chosen;
+      const to = { ArrowLeft: now - 1, ArrowRight: now + 1, Home: 0, End: last }[event.key];
+      if (event.key === "Escape") leave();
+      else if (to === undefined || event.ctrlKey || event.altKey || event.metaKey) return;
+      else choose(Math.min(Math.max(to, 0), last));
+      event.preventDefault();
     });
-    svg.addEventListener("mouseleave", () => { tip.hidden = true; cursor.setAttribute("visibility", "hidden"); });
     into.append(svg, tip);
   }
 
@@ -221,7 +249,8 @@
         svg.append(draw("rect", { fill: colour(owner.owner), "fill-opacity": Math.max(1 - 0.07 * n, 0.72), x: inner.x, y: inner.y,
           width: inner.width, height: inner.height }, draw("title", { text: title })));
         const label = `${number(inner.item.live)} × ${className(inner.item.block)}`;
-        const at = inner.y + (n === 0 ? 34 : 16);
+        // Below the owner's name, which may reach over several fields of the top.
+        const at = inner.y + (inner.y < outer.y + 1 ? 34 : 16);
         if (fits(label, inner, 6) && at + 6 < inner.y + inner.height)
           svg.append(draw("text", { class: "small", x: inner.x + 7, y: at, text: label }));
       });
@@ -233,17 +262,24 @@
     into.append(svg);
   }
 
-  // A table whose heads sort it. A column: [name, cell's content, what it is sorted by, class].
-  function table(into, columns, rows, sorted, detail) {
+  // A table whose heads sort it. A column: [name, cell's content, what it is sorted by, class]; one without a name sorts
+  // nothing. Rows with a stack open below themselves, and stay open whatever is done to the table.
+  function table(into, columns, rows, sorted, told) {
     let order = { column: sorted, down: true }, limit = ROWS_AT_ONCE, kept = rows;
     const body = make("tbody"), heads = make("tr");
-    columns.forEach(([name, , , style], n) => {
-      const button = make("button", { type: "button", text: name });
-      button.addEventListener("click", () => {
-        order = { column: n, down: order.column === n ? !order.down : true };
-        fill();
-      });
-      heads.append(make("th", { class: style || "" }, button));
+    columns.forEach(([name, , by, style], n) => {
+      const head = make("th", { class: style || "", scope: "col" });
+      if (name) {
+        const button = make("button", { type: "button", text: name });
+        button.addEventListener("click", () => {
+          // Figures begin with the largest, words with A.
+          const down = rows.length > 0 && typeof by(rows[0]) === "number";
+          order = { column: n, down: order.column === n ? !order.down : down };
+          fill();
+        });
+        head.append(button);
+      }
+      heads.append(head);
     });
     function fill() {
       const by = columns[order.column][2], sign = order.down ? -1 : 1;
@@ -262,33 +298,46 @@
           line.append(cell);
         }
         body.append(line);
+        if (row.opened) open(row, line, columns.length);
       }
-      if (detail) detail({ total: rows.length, kept: kept.length, shown: Math.min(limit, kept.length) });
+      if (told) told({ total: rows.length, kept: kept.length, shown: Math.min(limit, kept.length) });
     }
     into.append(make("table", null, make("thead", null, heads), body));
     fill();
     return { keep(test) { kept = rows.filter(test); limit = ROWS_AT_ONCE; fill(); }, more() { limit += ROWS_AT_ONCE; fill(); } };
   }
 
-  // A button that opens a row with a stack below its own.
+  // The stack of a row, in one of its own below it.
+  function open(row, line, columns) {
+    const list = make("ol", { class: "stack" });
+    for (const place of data.stacks[row.stack]) {
+      const [call, ...where] = data.frames[place].split(" at ");
+      list.append(make("li", null, call, make("span", { class: "at", text: where.length ? "  " + where.join(" at ") : "" })));
+    }
+    line.classList.add("open");
+    line.after(make("tr", { class: "detail" }, make("td", { class: "left", colspan: columns }, list)));
+  }
+
+  // The button that does so.
   function opener(row, line, columns) {
     if (row.stack === null) return make("span");
-    const button = make("button", { type: "button", "aria-expanded": "false", "aria-label": "calls", text: "▸" });
+    const button = make("button", { type: "button", "aria-label": "calls" });
+    const show = () => {
+      button.textContent = row.opened ? "▾" : "▸";
+      button.setAttribute("aria-expanded", String(Boolean(row.opened)));
+    };
     button.addEventListener("click", () => {
-      const opened = line.classList.toggle("open");
-      button.textContent = opened ? "▾" : "▸";
-      button.setAttribute("aria-expanded", String(opened));
-      if (!opened) { line.nextSibling.remove(); return; }
-      const list = make("ol", { class: "stack" });
-      for (const place of data.stacks[row.stack]) {
-        const [call, ...where] = data.frames[place].split(" at ");
-        list.append(make("li", null, call, make("span", { class: "at", text: where.length ? "  " + where.join(" at ") : "" })));
-      }
-      line.after(make("tr", { class: "detail" }, make("td", { class: "left", colspan: columns }, list)));
+      row.opened = !row.opened;
+      show();
+      if (row.opened) { open(row, line, columns); return; }
+      line.classList.remove("open");
+      line.nextSibling.remove();
     });
+    show();
     return button;
   }
-  const key = (owner) => make("span", null, make("i", { class: "key", style: { background: colour(owner) } }), owner);
+  const key = (owner) => make("span", { class: "name" }, make("i", { class: "key", style: { background: colour(owner) } }),
+    make("span", { text: owner }));
   const mono = (text) => make("span", { class: "mono", text });
 
   function owners() {
@@ -318,6 +367,28 @@
       ["most", (row) => number(row.high_water), (row) => row.high_water],
       ["unused", (row) => wasted(row) < 0 ? "–" : (row.recorded < row.live ? "≈ " : "") + percent(row.waste_bytes, row.live_bytes), wasted],
     ], data.classes, 2);
+  }
+
+  // Who keeps the idle blocks: the threads for themselves, the shelves for anybody.
+  function idle() {
+    const into = part("idle", ".scroll"), sum = (rows, by) => rows.reduce((all, row) => all + by(row), 0);
+    const onShelf = data.classes.filter((each) => each.idle_on_shelf > 0 && each.size > 0);
+    const rows = data.threads.map((each) => ({ name: each.name, bytes: each.bytes, classes: each.classes }));
+    if (onShelf.length > 0) {
+      rows.push({ name: "the shelves, for any thread", classes: onShelf.map((each) => [each.size, each.idle_on_shelf]),
+        bytes: sum(onShelf, (each) => each.size * each.idle_on_shelf) });
+    }
+    if (rows.length === 0) { into.append(empty("No block lies idle.")); return; }
+    const most = rows.reduce((all, row) => Math.max(all, row.bytes), 1);
+    table(into, [
+      ["kept by", (row) => row.name, (row) => row.name, "left wide"],
+      ["blocks", (row) => number(sum(row.classes, (of) => of[1])), (row) => sum(row.classes, (of) => of[1])],
+      ["bytes", (row) => size(row.bytes), (row) => row.bytes],
+      ["", (row) => make("i", { class: "bar", style: { width: 70 * row.bytes / most + "px", background: "var(--dim)" } }),
+        (row) => row.bytes, "left"],
+      ["by size class, most bytes first", (row) => row.classes.slice().sort((a, b) => b[0] * b[1] - a[0] * a[1])
+        .map(([block, count]) => number(count) + " × " + className(block)).join(", "), (row) => row.classes.length, "left wide"],
+    ], rows, 2);
   }
 
   function leaks() {
@@ -377,7 +448,7 @@
     });
   }
 
-  [head, figures, curve, map, owners, classes, leaks, leases].forEach((each) => each());
+  [head, figures, curve, map, owners, classes, idle, leaks, leases].forEach((each) => each());
   let width = window.innerWidth;
   window.addEventListener("resize", () => {
     if (window.innerWidth !== width) { width = window.innerWidth; curve(); map(); }

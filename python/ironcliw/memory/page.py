@@ -104,6 +104,14 @@ def _data(document: Document) -> dict[str, Any]:
             }
             for each in sorted(document.owners, key=lambda each: (-each.live_bytes, each.owner))
         ],
+        "threads": [
+            {
+                "name": str(each),
+                "bytes": each.idle_bytes,
+                "classes": [[kept.size, kept.idle] for kept in each.classes],
+            }
+            for each in document.threads
+        ],
         "history": _history(document),
         "marks": [{"at": mark.at, "kind": mark.kind, "text": mark.text} for mark in document.marks],
         "leaks": leaks,

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-import os
 from functools import cached_property
 from pathlib import Path
 from typing import Self
 
 from ironcliw._native import TakenSnapshot
-from ironcliw.errors import InvalidInput
 from ironcliw.types import Pressure
 
 from . import calls, chrome, document, flame, page, text
 from .diff import SnapshotDiff, diff
-from .model import ClassHolding, Leak, Lease, Mark, OwnerHolding, Sample, Site, Totals, Tracking
-
-PathLike = str | os.PathLike[str]
+from .flame import PathLike
+from .model import (
+    ClassHolding,
+    Leak,
+    Lease,
+    Mark,
+    OwnerHolding,
+    Sample,
+    Site,
+    ThreadHolding,
+    Totals,
+    Tracking,
+)
 
 
 class PoolSnapshot:
@@ -30,7 +38,15 @@ class PoolSnapshot:
     """
 
     def __init__(self, source: TakenSnapshot | bytes, /) -> None:
+        if not isinstance(source, TakenSnapshot | bytes):
+            raise TypeError(
+                f"a snapshot is taken by rt.pool.snapshot() or read by PoolSnapshot.from_json(), "
+                f"not made of {type(source).__name__}"
+            )
         self._source = source
+
+    def __reduce__(self) -> tuple[type[Self], tuple[bytes]]:
+        return type(self), (self._json,)
 
     @cached_property
     def _json(self) -> bytes:
@@ -64,6 +80,12 @@ class PoolSnapshot:
     def owners(self) -> tuple[OwnerHolding, ...]:
         """The owners that ever leased, and what they held of each class."""
         return self._document.owners
+
+    @property
+    def threads(self) -> tuple[ThreadHolding, ...]:
+        """The threads that keep free blocks, and which, most bytes first. Read while they go on: a block that
+        changes hands meanwhile may be missed, or be there twice."""
+        return self._document.threads
 
     @property
     def tracking(self) -> Tracking:
@@ -125,16 +147,14 @@ class PoolSnapshot:
     def to_flamegraph(self, path: PathLike, /) -> None:
         """Writes what is leased by the calls that led to it. The suffix says how: `.svg` or `.html` to look
         at, `.folded` for flame graph tools, `.json` for speedscope. Widths are bytes."""
-        suffix = Path(path).suffix.lower()
-        writer = flame.WRITERS.get(suffix)
-        if writer is None:
-            raise InvalidInput(f"a flame graph ends in {', '.join(flame.WRITERS)}, not in {suffix!r}")
+        writer = flame.writer(path)
         Path(path).write_text(writer(self._document), encoding="utf-8")
 
     def _repr_html_(self) -> str:
         return page.frame(self._document)
 
-    def __str__(self) -> str:
+    def describe(self, width: int | None = None) -> str:
+        """Who holds what, as `print` shows it; in `width` columns, as far as names can be shortened."""
         totals = self.totals
         lines = [
             f"{text.size(totals.live_bytes)} in {totals.live} leases, {text.size(totals.idle_bytes)} idle, "
@@ -146,11 +166,14 @@ class PoolSnapshot:
             (owner, text.class_name(of.size), str(of.live), text.size(of.live_bytes)) for owner, of in held
         ]
         if rows:
-            lines += ["", text.table(("owner", "class", "leases", "bytes"), rows)]
+            lines += ["", text.table(("owner", "class", "leases", "bytes"), rows, width=width)]
         leaks = sum(leak.equal for leak in self.leaks) + sum(lease.too_old for lease in self.leases)
         if leaks:
             lines += ["", f"{leaks} leaks are known"]
         return "\n".join(lines)
+
+    def __str__(self) -> str:
+        return self.describe()
 
     def __repr__(self) -> str:
         totals = self.totals

@@ -44,15 +44,36 @@ def seconds(span: float) -> str:
     return f"{hours} h {minutes} min"
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> str:
-    """Columns under their names; the first `left` of them begin at the left, the others end at the right."""
-    lines = [head, *rows]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
+NAME_MIN = 16
+"""Columns that a name keeps, however narrow the terminal is."""
+
+
+def printable(words: str) -> str:
+    """Without what would move a terminal's cursor or change its colours: names are from anywhere."""
+    if words.isprintable():
+        return words
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in words
+    )
+
+
+def shortened(words: str, width: int) -> str:
+    """In so many columns: begin and end are what tells a path from another."""
+    if len(words) <= width:
+        return words
+    end = (width - 1) * 2 // 3
+    return f"{words[: width - 1 - end]}…{words[len(words) - end :]}"
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], width: int | None = None) -> str:
+    """Columns under their names; the first begins at the left, the others end at the right. The first is made
+    narrower where the table is wider than `width`."""
+    lines = [[printable(cell) for cell in line] for line in (head, *rows)]
+    first, *others = (max(len(line[column]) for line in lines) for column in range(len(head)))
+    if width is not None:
+        first = min(first, max(width - sum(others) - 2 * len(others), NAME_MIN))
     shown = []
-    for line in lines:
-        cells = [
-            cell.ljust(width) if column < left else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ]
-        shown.append("  ".join(cells).rstrip())
+    for name, *cells in lines:
+        figures = (cell.rjust(space) for cell, space in zip(cells, others, strict=True))
+        shown.append("  ".join((shortened(name, first).ljust(first), *figures)).rstrip())
     return "\n".join(shown)

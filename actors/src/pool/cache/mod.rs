@@ -25,7 +25,7 @@ mod tests;
 
 pub(crate) use bin::{Magazine, magazine_of};
 pub(crate) use local::enter;
-pub(crate) use roster::Roster;
+pub(crate) use roster::{Kept, Roster};
 
 use self::bin::Bin;
 use self::gate::Gate;
@@ -38,7 +38,7 @@ use super::owner::Owner;
 use super::shelf::Shelf;
 use crate::leak::Countdown;
 use std::sync::Weak;
-use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicPtr, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicPtr, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 /// Bytes that one thread keeps at most, of all classes: a handful of frames.
 const THREAD_BYTES_MAX: usize = 64 << 20;
@@ -50,6 +50,8 @@ pub(crate) struct ThreadCache {
     gate: Gate,
     /// Whether a living thread has it; the shared one is nobody's.
     owned: AtomicBool,
+    /// The thread that has it, by the system's number for it; 0: unknown, or none. For who looks at the pool only.
+    thread: AtomicU64,
     countdown: Countdown,
     cached: AtomicUsize,
     allowance: AtomicUsize,
@@ -67,6 +69,7 @@ impl ThreadCache {
         Self {
             gate: Gate::new(attention),
             owned: AtomicBool::new(true),
+            thread: AtomicU64::new(0),
             countdown: Countdown::new(),
             cached: AtomicUsize::new(0),
             allowance: AtomicUsize::new(0),

@@ -31,6 +31,23 @@ pub(crate) struct Roster {
     needed: AtomicBool,
 }
 
+/// What one thread keeps.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Kept {
+    /// The system's number for the thread, which Python calls its `native_id`. 0: unknown, or a thread that a fork left behind.
+    pub(crate) thread: u64,
+    /// Free blocks by class, where there are any.
+    pub(crate) blocks: Vec<(SizeClass, usize)>,
+}
+
+/// The system's number for the calling thread, 0 where that is not known.
+fn current_thread() -> u64 {
+    #[cfg(target_os = "linux")]
+    return rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs().into();
+    #[cfg(not(target_os = "linux"))]
+    return 0;
+}
+
 impl Roster {
     pub(crate) fn new() -> Self {
         let shared = Box::new(ThreadCache::new(Weak::new(), 0));
@@ -65,12 +82,15 @@ impl Roster {
         let is_unowned = |cache: &NonNull<ThreadCache>| unsafe { !cache.as_ref().owned.swap(true, Ordering::Acquire) };
         if let Some(cache) = self.places().find(is_unowned) {
             // SAFETY: the list's caches are all from `Counted::into_raw`, save the shared one, which is never unowned.
-            return Some(unsafe { Counted::again(cache) });
+            let cache = unsafe { Counted::again(cache) };
+            cache.thread.store(current_thread(), Ordering::Relaxed);
+            return Some(cache);
         }
         // As all the others have it.
         let strict = if self.strict.load(Ordering::Relaxed) { STRICT } else { 0 };
         let attention = strict | if core.is_closed() { CLOSED } else { 0 };
         let cache = Counted::try_new(ThreadCache::new(Arc::downgrade(core), attention))?;
+        cache.thread.store(current_thread(), Ordering::Relaxed);
         cache.next.store(self.newest.load(Ordering::Acquire), Ordering::Relaxed);
         self.newest.store(cache.clone().into_raw().as_ptr(), Ordering::Release);
         Some(cache)
@@ -81,6 +101,7 @@ impl Roster {
         // Against visitors; against its owner it need not be guarded, who is here.
         let _visiting = lock(&self.visiting);
         empty(&Inside { cache, by_gate: false, keeps: true });
+        cache.thread.store(0, Ordering::Relaxed);
         cache.owned.store(false, Ordering::Release);
     }
 
@@ -233,6 +254,16 @@ impl Roster {
         self.iter().map(|cache| cache.bins[class.index()].len()).sum()
     }
 
+    /// What each thread keeps, without those that keep nothing. Each number is one that there was at its moment; nobody is
+    /// stopped meanwhile, so that a block on its way may be missed or met twice.
+    pub(crate) fn kept_by_thread(&self) -> Vec<Kept> {
+        let kept = self.iter().map(|cache| {
+            let blocks = SizeClass::all().map(|class| (class, cache.bins[class.index()].len()));
+            Kept { thread: cache.thread.load(Ordering::Relaxed), blocks: blocks.filter(|&(_, len)| len > 0).collect() }
+        });
+        kept.filter(|kept| !kept.blocks.is_empty()).collect()
+    }
+
     /// How many caches there are.
     pub(crate) fn count(&self) -> usize {
         self.iter().count()
@@ -298,7 +329,12 @@ impl Roster {
                 cache.abandon();
                 self.abandoned.fetch_add(1, Ordering::Relaxed);
             }
+            cache.thread.store(0, Ordering::Relaxed);
             cache.owned.store(false, Ordering::Relaxed);
+        }
+        // The system numbers the thread anew.
+        for cache in self.iter().filter(|cache| local::is_mine(cache)) {
+            cache.thread.store(current_thread(), Ordering::Relaxed);
         }
     }
 
