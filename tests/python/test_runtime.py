@@ -346,8 +346,8 @@ def test_the_snapshot_costs_no_message(rt: ironcliw.Runtime, photo: np.ndarray) 
     for _ in range(100):
         rt.snapshot()
     assert not any(call.done() for call in busy)
+    assert all(call.cancel() for call in busy)
     for call in busy:
-        call.cancel()
         call.released().result(timeout=60)
 
 
@@ -364,9 +364,9 @@ def test_heavy_work_leaves_the_loop_free(rt: ironcliw.Runtime) -> None:
                 beats += 1
 
         beating = asyncio.create_task(beat())
-        await asyncio.gather(*[rt.images.texture(big) for _ in range(100)])
+        await asyncio.gather(*[rt.images.texture(big) for _ in range(20)])
         beating.cancel()
-        # A loop that was blocked would come to one or two, on a machine of any speed.
-        assert beats >= 5
+        # A loop that was blocked would come to one, on a machine of any speed.
+        assert beats >= 3
 
     asyncio.run(main())
