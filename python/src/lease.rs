@@ -93,7 +93,7 @@ impl Lease {
         // Before the lock is taken: it calls Python.
         let site = caller::site(py);
         if let Some(buffer) = &self.state.lock().buffer {
-            buffer.touch_at(hint, || site);
+            buffer.touch_at(caller::cut(hint), || site);
         }
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import ctypes
 import gc
@@ -114,6 +115,20 @@ def test_a_stream_that_refuses_a_report_says_so(rt: ironcliw.Runtime) -> None:
         rt.leaks.report(stream=Full())  # type: ignore[arg-type]
     with pytest.raises(AttributeError):
         rt.leaks.report(stream="path")  # type: ignore[arg-type]
+
+
+def test_a_report_keeps_no_more_of_a_text_than_people_read() -> None:
+    async def main() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        task.set_name("ä" * 1_000_000)
+        rt.pool.try_allocate(100, tracked=True).touch("ö" * 1_000_000)
+
+    with ironcliw.Runtime(leak_level="paranoid") as rt:
+        asyncio.run(main())
+        (report,) = rt.leaks.check().result(timeout=10)
+        assert report.task == "ä" * 128
+        assert [touch["hint"] for touch in report.touches] == ["ö" * 128]
 
 
 # Objects
