@@ -171,14 +171,14 @@ class Runtime:
     use.
     `pin`: keep threads on cores of their own. `niceness`: of the computing threads, 0 to 19, where the
     system has it; above 0 the event loop, which they serve, goes first. `spin`: seconds for which a thread
-    without work looks for more before it sleeps; 0 turns that off, for awaits too. `memory_limit`: the most
-    bytes that the pool holds. `memory_watermarks`: shares of it; when more than the first is held, idle
-    memory goes back to the system until no more than the second is, and leases go on. `purge_after`:
-    seconds after which memory that was of no use goes back; `None`: it stays. `memory_reservations`: bytes
-    that are kept for an owner, as `Pool.reserve` keeps them. `leak_age`: seconds after which a lease is too
-    old, None for never, or one of these by kind. `leak_growth`: in so many windows of so many seconds the
-    live leases of a class must have risen to be called growing; None is never. `endpoint`: `"127.0.0.1:0"` to
-    serve the supervision endpoint.
+    without work looks for more before it sleeps, at most 0.1; 0 turns that off, for awaits too.
+    `memory_limit`: the most bytes that the pool holds. `memory_watermarks`: shares of it; when more than the
+    first is held, idle memory goes back to the system until no more than the second is, and leases go on.
+    `purge_after`: seconds after which memory that was of no use goes back; `None`: it stays.
+    `memory_reservations`: bytes that are kept for an owner, as `Pool.reserve` keeps them. `leak_age`: seconds
+    after which a lease is too old, None for never, or one of these by kind. `leak_growth`: in so many windows
+    of so many seconds the live leases of a class must have risen to be called growing; None is never.
+    `endpoint`: `"127.0.0.1:0"` to serve the supervision endpoint.
     """
 
     def __new__(

@@ -86,11 +86,14 @@ class DecodeError(Error, ValueError):
 
 class LeakError(Error, AssertionError):
     """Buffers were still out at the end of a leak scope. The message is the report; `reports` has its
-    entries."""
+    entries. Pickled, for another process, it is the message alone."""
 
     def __init__(self, message: str, reports: list[LeakReport]) -> None:
         super().__init__(message, reports)
         self.reports = reports
+
+    def __reduce__(self) -> tuple[type[LeakError], tuple[str, list[LeakReport]]]:
+        return type(self), (str(self), [])
 
     def __str__(self) -> str:
         return str(self.args[0])

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import math
 import time
 from collections.abc import Iterator
 from types import TracebackType
 from typing import Self, final
 
 from ironcliw._native import LeakReport, _describe_leaks, _Scope
-from ironcliw.errors import LeakError
+from ironcliw.errors import InvalidInput, LeakError
 
 __all__ = ["LeakScope"]
 
@@ -61,10 +62,12 @@ class LeakScope:
 
     def _pauses(self, timeout: float) -> Iterator[float]:
         """How long to wait before the next look, until it is clean or the time is over."""
+        until = time.monotonic() + timeout
+        if math.isnan(until):
+            raise InvalidInput(f"timeout must be a number of seconds, not {timeout}")
         if self._scope.is_clean():
             return
         gc.collect()
-        until = time.monotonic() + timeout
         while not self._scope.is_clean():
             if time.monotonic() >= until:
                 reports = self._scope.check()

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import math
 import time
 from collections import deque
 from typing import Any, Generic, TypeVar, overload
 
 from ironcliw._native import ActorRef, Call, Runtime, Supervisor
 from ironcliw.actor import Actor
+from ironcliw.errors import InvalidInput
 
 __all__ = ["Probe", "assert_clean", "crash", "fail_on", "probe"]
 
@@ -101,6 +103,8 @@ def assert_clean(rt: Runtime, *, timeout: float = 5.0) -> None:
     What is on its way out gets `timeout` seconds. Actors need their event loop to end: stop them before.
     """
     until = time.monotonic() + timeout
+    if math.isnan(until):
+        raise InvalidInput(f"timeout must be a number of seconds, not {timeout}")
     while left := _left(rt):
         if time.monotonic() > until:
             raise AssertionError("left behind: " + ", ".join(left))

@@ -8,6 +8,9 @@ use pyo3::prelude::*;
 
 use crate::errors::to_py_err;
 
+/// Bytes of an argument that a message repeats.
+const SHOWN_MAX: usize = 100;
+
 /// An `InvalidInput` with this message.
 pub(crate) fn invalid(message: impl Into<String>) -> PyErr {
     to_py_err(Error::invalid(message))
@@ -20,12 +23,26 @@ pub(crate) fn count(object: &Bound<'_, PyAny>, name: &str, at_least: usize) -> P
         Ok(value) if value >= at_least => Ok(value),
         Ok(value) => Err(invalid(format!("{name} must be at least {at_least}, not {value}"))),
         Err(error) if error.is_instance_of::<PyOverflowError>(object.py()) => {
-            Err(invalid(format!("{name} must be between {at_least} and 2**63, not {}", object.repr()?)))
+            Err(invalid(format!("{name} must be between {at_least} and 2**63, not {}", shown(object))))
         }
-        Err(_) => {
-            let kind = object.get_type().qualname()?;
-            Err(PyTypeError::new_err(format!("{name} must be an int, not {kind}")))
-        }
+        Err(error) => Err(not_an_int(object, name, error)),
+    }
+}
+
+/// The error of something that is no int; what its `__index__` raised passes through.
+pub(crate) fn not_an_int(object: &Bound<'_, PyAny>, name: &str, error: PyErr) -> PyErr {
+    if !error.is_instance_of::<PyTypeError>(object.py()) {
+        return error;
+    }
+    let kind = object.get_type().qualname();
+    kind.map_or_else(|error| error, |kind| PyTypeError::new_err(format!("{name} must be an int, not {kind}")))
+}
+
+/// How an argument reads in a message. Python itself refuses to write an int of thousands of digits.
+pub(crate) fn shown(object: &Bound<'_, PyAny>) -> String {
+    match object.repr().map(|text| text.to_string()) {
+        Ok(text) if text.len() <= SHOWN_MAX => text,
+        _ => object.get_type().qualname().map_or_else(|_| "that".to_owned(), |kind| format!("a very long {kind}")),
     }
 }
 

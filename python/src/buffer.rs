@@ -197,7 +197,7 @@ impl Buffer {
     /// Called by the interpreter, with a view to fill in.
     unsafe fn __getbuffer__(slf: Bound<'_, Self>, view: *mut ffi::Py_buffer, flags: c_int) -> PyResult<()> {
         // SAFETY: as said.
-        unsafe { slf.get().0.fill(slf.as_any(), view, flags) }?;
+        unsafe { slf.get().0.fill(slf.as_any(), view, flags, slf.get().0.enter()) }?;
         slf.get().lease().note(slf.py(), "view");
         Ok(())
     }

@@ -27,6 +27,8 @@ const OURS: [&str; 2] = ["ironcliw", "jarvis_rust_core"];
 /// Places that are remembered, about 300 bytes each, and the code objects that they are in. When there are more, all are
 /// forgotten: a program that makes up code as it runs must not keep it all.
 const PLACES_MAX: usize = 8192;
+/// Bytes of a task's name or of what a buffer is said to be used for, as many as of an owner's name.
+const TEXT_MAX: usize = 256;
 /// Frames that are looked at for one of the program's own.
 const DEPTH_MAX: usize = 64;
 
@@ -85,10 +87,15 @@ pub(crate) fn site(py: Python<'_>) -> Option<Arc<str>> {
     site
 }
 
+/// A text of the program's, at the length that a record keeps: one that keeps anything would be a leak itself.
+pub(crate) fn cut(text: &str) -> &str {
+    &text[..text.floor_char_boundary(TEXT_MAX)]
+}
+
 /// The name of the asyncio task that runs here.
 fn task(py: Python<'_>) -> Option<Arc<str>> {
     let name: String = current_task(py)?.call_method0(intern!(py, "get_name")).ok()?.extract().ok()?;
-    Some(name.into())
+    Some(cut(&name).into())
 }
 
 /// The asyncio task that runs here.

@@ -31,10 +31,7 @@ impl TakenSnapshot {
 
 /// An `ironcliw.PoolSnapshot` of this moment. A closed runtime shows what is still held of it.
 pub(crate) fn take<'py>(py: Python<'py>, inner: &Inner) -> PyResult<Bound<'py, PyAny>> {
-    if !inner.is_closed() {
-        // In a forked child the lock of the ledger may be held by a thread that is not here.
-        inner.open()?;
-    }
+    inner.here()?;
     bridge::settle(py);
     let mut taken = py.detach(|| {
         let (_, events) = inner.handle().events_after(0);

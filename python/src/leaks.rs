@@ -7,7 +7,7 @@ use std::time::Duration;
 use ironcliw_actors::leak::{self, AgeLimits, Check, GrowthConfig, Level};
 use ironcliw_actors::pool::Owner;
 use parking_lot::Mutex;
-use pyo3::exceptions::PyTypeError;
+use pyo3::exceptions::{PyOverflowError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
@@ -35,7 +35,8 @@ impl Leaks {
 
     #[getter]
     fn age_limit<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let limits = py.detach(|| self.0.in_its_process().map(|subsystems| subsystems.tracker.age_limits()))?;
+        self.0.here()?;
+        let limits = py.detach(|| self.0.subsystems.tracker.age_limits());
         let dict = PyDict::new(py);
         dict.set_item("plain", limits.plain.map(|limit| limit.as_secs_f64()))?;
         dict.set_item("tracked", limits.explicit.map(|limit| limit.as_secs_f64()))?;
@@ -44,7 +45,8 @@ impl Leaks {
 
     #[setter]
     fn set_age_limit(&self, py: Python<'_>, limit: &Bound<'_, PyAny>) -> PyResult<()> {
-        let tracker = &self.0.in_its_process()?.tracker;
+        self.0.here()?;
+        let tracker = &self.0.subsystems.tracker;
         let limits = parse_ages(limit, py.detach(|| tracker.age_limits()))?;
         py.detach(|| tracker.set_age_limits(limits));
         Ok(())
@@ -115,7 +117,7 @@ fn parse_ages(limit: &Bound<'_, PyAny>, mut limits: AgeLimits) -> PyResult<AgeLi
             _ => {
                 return Err(invalid(format!(
                     "an age limit is for \"plain\" or \"tracked\" leases, not {}",
-                    kind.repr()?
+                    args::shown(&kind)
                 )));
             }
         }
@@ -127,7 +129,13 @@ fn parse_age(limit: &Bound<'_, PyAny>) -> PyResult<Option<Duration>> {
     if limit.is_none() {
         return Ok(None);
     }
-    let seconds: f64 = limit.extract().map_err(|_| {
+    let seconds: f64 = limit.extract().map_err(|error: PyErr| {
+        if error.is_instance_of::<PyOverflowError>(limit.py()) {
+            return invalid(format!("leak_age must be a number of seconds, not {}", args::shown(limit)));
+        }
+        if !error.is_instance_of::<PyTypeError>(limit.py()) {
+            return error;
+        }
         let kind = limit.get_type().qualname().map_or_else(|_| "something else".to_owned(), |name| name.to_string());
         PyTypeError::new_err(format!("an age limit must be a number of seconds, None or a dict, not {kind}"))
     })?;
@@ -213,8 +221,8 @@ impl Scope {
     }
 
     fn end(&self, py: Python<'_>) {
-        // In the child of a fork there is nothing to settle: the loops that would have something are the parent's.
-        if self.inner.in_its_process().is_err() {
+        // A forked child that leaves the block has nothing to look at.
+        if self.inner.here().is_err() {
             return;
         }
         bridge::settle(py);
@@ -232,7 +240,7 @@ impl Scope {
 
 impl Scope {
     fn with<T: Send>(&self, py: Python<'_>, look: impl FnOnce(&leak::Scope) -> T + Send) -> PyResult<T> {
-        self.inner.in_its_process()?;
+        self.inner.here()?;
         bridge::settle(py);
         let looked = py.detach(|| self.scope.lock().as_ref().map(look));
         looked.ok_or_else(|| invalid("this leak scope was not entered: use `with` or `async with`"))

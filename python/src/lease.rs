@@ -107,7 +107,7 @@ impl Lease {
         // Before the lock is taken: it calls Python.
         let site = caller::site(py);
         if let Some(buffer) = &self.state.lock().buffer {
-            buffer.touch_at(hint, || site);
+            buffer.touch_at(caller::cut(hint), || site);
         }
     }
 
@@ -154,9 +154,9 @@ impl Lease {
         Ok(())
     }
 
-    /// A view begins. Where the buffer's bytes are, and whether they must not be written; `None` when there are none. What
-    /// views a view may do so after the release.
-    fn enter(&self, reads_only: bool, is_of_view: bool) -> Option<(*mut u8, bool)> {
+    /// A view begins, which [`Lease::leave`] ends; `None` when there is nothing to view. What views a view may do so after the
+    /// release.
+    fn enter(&self, reads_only: bool, is_of_view: bool) -> Option<Entered> {
         let mut state = self.state.lock();
         let start = match &state.buffer {
             Some(buffer) if is_of_view || !state.released => buffer.data_ptr().as_ptr(),
@@ -165,7 +165,7 @@ impl Lease {
         let reads_only = reads_only || state.frozen;
         state.views += 1;
         state.writers += usize::from(!reads_only);
-        Some((start, reads_only))
+        Some(Entered { start, reads_only })
     }
 
     /// A view has died.
@@ -180,6 +180,12 @@ impl Lease {
             buffer.release();
         }
     }
+}
+
+/// A view that has begun: where the buffer's bytes are, and whether they must not be written.
+pub(crate) struct Entered {
+    start: *mut u8,
+    reads_only: bool,
 }
 
 /// Bytes of a lease that an object stands for. Its methods are what the protocols ask of the object.
@@ -230,7 +236,7 @@ impl Drop for Pin {
 impl Part {
     /// Keeps the bytes in place.
     pub(crate) fn pin(&self) -> PyResult<Pin> {
-        let (start, reads_only) = self.lease.enter(self.reads_only, self.is_view).ok_or_else(|| self.lease.gone())?;
+        let Entered { start, reads_only } = self.enter().ok_or_else(|| self.lease.gone())?;
         // SAFETY: a part lies within its lease.
         let start = unsafe { start.add(self.offset) };
         Ok(Pin { lease: Arc::clone(&self.lease), start, len: self.len, reads_only })
@@ -242,7 +248,12 @@ impl Part {
         py.detach(move || pin.copy()).map_err(to_py_err)
     }
 
-    /// `__getbuffer__` of `object`. What it fills in is ended by [`Lease::leave`].
+    /// A view of the part begins: see [`Lease::enter`].
+    pub(crate) fn enter(&self) -> Option<Entered> {
+        self.lease.enter(self.reads_only, self.is_view)
+    }
+
+    /// `__getbuffer__` of `object`, of a view that has `entered`, if it could. What it fills in is ended by [`Lease::leave`].
     ///
     /// # Safety
     /// `view` comes from the interpreter, to be filled in.
@@ -251,15 +262,19 @@ impl Part {
         object: &Bound<'_, PyAny>,
         view: *mut ffi::Py_buffer,
         flags: c_int,
+        entered: Option<Entered>,
     ) -> PyResult<()> {
-        if view.is_null() {
-            return Err(PyBufferError::new_err("there is no view to fill in"));
-        }
-        let Some((start, reads_only)) = self.lease.enter(self.reads_only, self.is_view) else {
-            // SAFETY: `view` is not null; the protocol wants `obj` null after an error.
-            unsafe { (*view).obj = std::ptr::null_mut() };
+        let Some(Entered { start, reads_only }) = entered else {
+            if !view.is_null() {
+                // SAFETY: `view` is not null; the protocol wants `obj` null after an error.
+                unsafe { (*view).obj = std::ptr::null_mut() };
+            }
             return Err(self.lease.gone());
         };
+        if view.is_null() {
+            self.lease.leave(reads_only);
+            return Err(PyBufferError::new_err("there is no view to fill in"));
+        }
         // SAFETY: `view` is the interpreter's to fill; a part lies within its lease, whose memory is valid, writable unless it
         // says that it is not, and kept by the view: the lease is not ended while a view is counted.
         let filled = unsafe {
@@ -269,6 +284,8 @@ impl Part {
         };
         if filled != 0 {
             self.lease.leave(reads_only);
+            // SAFETY: as above.
+            unsafe { (*view).obj = std::ptr::null_mut() };
             return Err(PyErr::fetch(object.py()));
         }
         Ok(())
@@ -323,9 +340,10 @@ impl Part {
             return Err(to_py_err(ironcliw_actors::Error::BufferReleased { id: self.lease.id }));
         }
         let numpy = object.py().import("numpy")?;
+        let dtype = dtype.map(|dtype| numpy.call_method1("dtype", (dtype,))).transpose()?;
         let array = numpy.call_method1("frombuffer", (PyMemoryView::from(object)?, "uint8"))?;
         match (dtype, copy) {
-            (Some(dtype), copy) if !dtype.eq(numpy.getattr("uint8")?)? => {
+            (Some(dtype), copy) if !dtype.eq(array.getattr("dtype")?)? => {
                 if copy == Some(false) {
                     return Err(invalid(format!("a Buffer is uint8: {dtype} needs a copy")));
                 }

@@ -29,6 +29,9 @@ const DEFAULT_NICENESS: i32 = 10;
 /// keeps a conversation of short calls awake on both sides.
 const DEFAULT_SPIN: f64 = 75e-6;
 
+/// Longer would be no moment any more: a thread that spins does not see that it should end.
+const SPIN_MAX: Duration = Duration::from_millis(100);
+
 /// Seconds after which memory that was of no use goes back to the system.
 const PURGE_AFTER: f64 = 10.0;
 
@@ -62,18 +65,18 @@ impl Inner {
 
     /// The subsystems, unless the runtime was closed or belongs to another process.
     pub(crate) fn open(&self) -> PyResult<&Subsystems> {
-        self.in_its_process()?;
+        self.here()?;
         if self.is_closed() { Err(to_py_err(ironcliw::Error::RuntimeClosed)) } else { Ok(&self.subsystems) }
     }
 
-    /// The subsystems, unless the runtime belongs to another process; it may be closed.
-    pub(crate) fn in_its_process(&self) -> PyResult<&Subsystems> {
-        if !self.process.is_current() {
-            let message =
-                "this runtime was made before the process forked: its threads are the parent's; make another one";
-            return Err(errors::classes::RuntimeClosed::new_err(message));
+    /// Whether this is the process that made it. In a forked child what is not kept whole for it (locks of the leak tracker
+    /// and of the actors) may be held by threads that are not there: it is left alone.
+    pub(crate) fn here(&self) -> PyResult<()> {
+        if self.process.is_current() {
+            return Ok(());
         }
-        Ok(&self.subsystems)
+        let message = "this runtime was made before the process forked: its threads are the parent's; make another one";
+        Err(errors::classes::RuntimeClosed::new_err(message))
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -200,6 +203,13 @@ impl Runtime {
             builder = builder.niceness(niceness);
         }
         let spin = args::span(spin, "spin")?;
+        if spin > SPIN_MAX {
+            return Err(invalid(format!(
+                "spin must be at most {} seconds, not {}",
+                SPIN_MAX.as_secs_f64(),
+                spin.as_secs_f64()
+            )));
+        }
         builder = builder.spin(spin);
         bridge::allow_spin(!spin.is_zero());
         let mut config = Config { pin, niceness, leak_level: leaks::parse_level(leak_level)?, ..Config::default() };

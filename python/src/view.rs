@@ -4,11 +4,12 @@ use std::ffi::c_int;
 
 use ironcliw_actors::pool::Misuse;
 use parking_lot::Mutex;
-use pyo3::exceptions::{PyOverflowError, PyTypeError};
+use pyo3::exceptions::PyOverflowError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyMemoryView, PyTuple};
 
+use crate::args;
 use crate::buffer::Buffer;
 use crate::dlpack;
 use crate::errors::{classes, to_py_err};
@@ -25,8 +26,8 @@ pub(crate) struct BufferView {
 fn place(object: &Bound<'_, PyAny>, name: &str) -> PyResult<Result<usize, String>> {
     match object.extract::<usize>() {
         Ok(at) => Ok(Ok(at)),
-        Err(error) if error.is_instance_of::<PyOverflowError>(object.py()) => Ok(Err(object.repr()?.to_string())),
-        Err(_) => Err(PyTypeError::new_err(format!("{name} must be an int, not {}", object.get_type().qualname()?))),
+        Err(error) if error.is_instance_of::<PyOverflowError>(object.py()) => Ok(Err(args::shown(object))),
+        Err(error) => Err(args::not_an_int(object, name, error)),
     }
 }
 
@@ -238,17 +239,11 @@ impl BufferView {
     /// # Safety
     /// Called by the interpreter, with a view to fill in.
     unsafe fn __getbuffer__(slf: Bound<'_, Self>, view: *mut ffi::Py_buffer, flags: c_int) -> PyResult<()> {
-        // Held until the new view pins the lease itself.
-        let pin = slf.get().pin.lock();
-        if pin.is_none() && !view.is_null() {
-            // SAFETY: `view` is not null; the protocol wants `obj` null after an error.
-            unsafe { (*view).obj = std::ptr::null_mut() };
-            return Err(slf.get().part.lease.gone());
-        }
+        let Self { part, pin } = slf.get();
+        // Under the lock, so that the lease stays pinned; what follows may call Python, and a finalizer may release this.
+        let entered = pin.lock().as_ref().and_then(|_| part.enter());
         // SAFETY: the interpreter's view.
-        unsafe { slf.get().part.fill(slf.as_any(), view, flags) }?;
-        // Calls Python: not under a lock.
-        drop(pin);
+        unsafe { part.fill(slf.as_any(), view, flags, entered) }?;
         slf.get().lease().note(slf.py(), "view");
         Ok(())
     }

@@ -122,7 +122,7 @@ async def main():
 rt = asyncio.run(main())
 began = time.monotonic()
 rt.close().result()
-assert time.monotonic() - began < 3, time.monotonic() - began
+assert time.monotonic() - began < 5, "it waited for as long as closing may"
 """
     code, _, err = finish(start(ACTORS + program))
     assert (code, err) == (0, "")

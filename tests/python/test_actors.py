@@ -390,9 +390,9 @@ def test_cancelling_an_ask_cancels_its_handler() -> None:
         ref = await rt.spawn(Counter)
         began = time.monotonic()
         with pytest.raises(TimeoutError):
-            await asyncio.wait_for(ref.ask(5.0), 0.02)
+            await asyncio.wait_for(ref.ask(100.0), 0.02)
         assert await ref.ask(1) == 1
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 50
         assert ref.status()["failures"] == 0
 
     run(main)
@@ -456,7 +456,8 @@ def test_messages_to_oneself_later_end_with_the_instance() -> None:
         ref = await rt.spawn(Timed, backoff=NONE)
         with pytest.raises(ironcliw.ActorPanicked):
             await testing.crash(ref)
-        await asyncio.sleep(0.1)
+        await asyncio.to_thread(eventually, lambda: heard)
+        await asyncio.sleep(0.02)
         assert heard == [("tick", 1)]
         timer = await ref.ask(None)
         assert timer is None
@@ -836,7 +837,7 @@ def test_when_its_loop_closes_an_actor_stops_and_whoever_waits_is_told() -> None
 
         assert asyncio.run(again()) == 4
         began = time.monotonic()
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 5, "it waited for as long as closing may"
 
 
 def test_closing_the_runtime_drains_its_actors() -> None:

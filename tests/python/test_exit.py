@@ -131,7 +131,7 @@ def test_sys_exit_in_a_context_keeps_its_code() -> None:
     program = """
 async def main():
     async with ironcliw.Runtime() as rt:
-        calls = [rt.images.denoise(image, 0.5) for _ in range(50)]
+        calls = [rt.images.denoise(image[:180, :320], 0.5) for _ in range(20)]
         sys.exit(7)
 asyncio.run(main())
 """
@@ -142,7 +142,7 @@ posix = pytest.mark.skipif(sys.platform == "win32", reason="signals are sent the
 
 
 def interrupted(program: str) -> tuple[int, str, str]:
-    """Sends Ctrl-C half a second after the program says `ready`."""
+    """Sends Ctrl-C a moment after the program says `ready`."""
     process = start(program)
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n", process.communicate()
@@ -155,16 +155,15 @@ def interrupted(program: str) -> tuple[int, str, str]:
 def test_ctrl_c_interrupts_a_blocking_result() -> None:
     program = """
 rt = ironcliw.Runtime(); go = threading.Event()
-call = rt.scheduler.run(go.wait, 3)
-print("ready", flush=True)
-begin = time.monotonic()
+call = rt.scheduler.run(go.wait)
 try:
+    print("ready", flush=True)
     call.result()
 except KeyboardInterrupt:
-    print("interrupted", time.monotonic() - begin < 2)
+    print("interrupted", call.done())
 go.set()
 """
-    assert interrupted(program) == (0, "interrupted True\n", "")
+    assert interrupted(program) == (0, "interrupted False\n", "")
 
 
 @posix

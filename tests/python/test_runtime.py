@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
-import time
 
 import ironcliw
 import numpy as np
@@ -185,11 +184,10 @@ def test_result_blocks_only_where_it_can_end(rt: ironcliw.Runtime) -> None:
 
 def test_result_gives_up_after_its_timeout_and_the_work_goes_on(rt: ironcliw.Runtime) -> None:
     go = threading.Event()
-    call = rt.scheduler.run(go.wait, 10)
-    begin = time.monotonic()
+    call = rt.scheduler.run(go.wait, 60)
     with pytest.raises(TimeoutError):
         call.result(timeout=0.05)
-    assert time.monotonic() - begin < 5
+    assert not call.done()
     go.set()
     assert call.result(timeout=10) is True
 
@@ -341,30 +339,34 @@ def test_the_snapshot_has_the_keys_that_its_types_name(rt: ironcliw.Runtime) -> 
     assert (snapshot["lost_threads"], snapshot["deadlocks_seen"]) == (0, 0)
 
 
-def test_the_snapshot_costs_no_message(rt: ironcliw.Runtime) -> None:
-    # The call that is made while every image worker is busy answers at once.
-    begin = time.monotonic()
-    for _ in range(1000):
+def test_the_snapshot_costs_no_message(rt: ironcliw.Runtime, photo: np.ndarray) -> None:
+    # A message would wait behind work that lasts until it is cancelled.
+    pipeline = ironcliw.Pipeline().resize((8, 8))
+    busy = [rt.images.run(pipeline, [photo] * 200_000) for _ in range(4)]
+    for _ in range(100):
         rt.snapshot()
-    assert time.monotonic() - begin < 5
+    assert not any(call.done() for call in busy)
+    assert all(call.cancel() for call in busy)
+    for call in busy:
+        call.released().result(timeout=60)
 
 
 def test_heavy_work_leaves_the_loop_free(rt: ironcliw.Runtime) -> None:
     big = np.random.default_rng(0).integers(0, 255, (1080, 1920, 3), dtype=np.uint8)
 
     async def main() -> None:
-        lags: list[float] = []
+        beats = 0
 
         async def beat() -> None:
+            nonlocal beats
             while True:
-                begin = time.perf_counter()
                 await asyncio.sleep(0.001)
-                lags.append(time.perf_counter() - begin - 0.001)
+                beats += 1
 
         beating = asyncio.create_task(beat())
-        await asyncio.gather(*[rt.images.convolve(big, "gaussian_3x3") for _ in range(20)])
+        await asyncio.gather(*[rt.images.texture(big) for _ in range(20)])
         beating.cancel()
-        # A loop that was blocked would be late by the whole work; a busy machine is late by a slice or two.
-        assert np.median(lags) < 0.02
+        # A loop that was blocked would come to one, on a machine of any speed.
+        assert beats >= 3
 
     asyncio.run(main())

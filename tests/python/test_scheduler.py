@@ -664,11 +664,10 @@ def test_a_child_forked_while_a_function_runs_does_not_wait_for_it() -> None:
     program = """
 import warnings; warnings.simplefilter("ignore", DeprecationWarning)
 begun = threading.Event(); call = rt.scheduler.run(until_cancelled, begun); begun.wait()
-begin = time.monotonic()
 child = os.fork()
 if child == 0: sys.exit(4)
-code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-print(code, time.monotonic() - begin < 4, flush=True)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 call.cancel()
 """
-    assert finish(program) == (0, "4 True\nended\n", "")
+    # One that had waited would have complained of the function.
+    assert finish(program) == (0, "4\nended\n", "")
