@@ -18,10 +18,10 @@ use crate::sections;
 use crate::snapshot::Observer;
 use crate::{Crash, Error, Result};
 
-/// The arbiter of the actors that only coordinate.
 /// What the jobs of a worker get when it is stopped, unless whoever stops it sets a tighter bound: closing a runtime does.
 pub(crate) const DRAIN: Duration = Duration::from_secs(24 * 3600);
 
+/// The arbiter of the actors that only coordinate.
 const CONTROL: Placement = Placement::Shared("control");
 
 /// Restarts that the supervisor of the image workers bears. A worker meets files and frames from outside, so it may crash

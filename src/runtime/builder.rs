@@ -19,6 +19,9 @@ use crate::threads::{ThreadSettings, Threads};
 use crate::watchdog::Watchdog;
 use crate::{Error, clock, panics, watchdog};
 
+/// The longest that a thread spins.
+const SPIN_MAX: Duration = Duration::from_millis(100);
+
 /// Called when the root has given up.
 pub(super) type OnRootFailure = Arc<dyn Fn(Snapshot) + Send + Sync>;
 
@@ -65,9 +68,10 @@ impl Builder {
 
     /// How long a thread whose actors have nothing to do looks for more before it waits for the system to wake it. What comes
     /// meanwhile is handled at once, and its sender needs no call to the system. Zero turns it off. It pauses by itself
-    /// where it is of no use, no more threads spin than there are cores, and on a single core none does. Default: 20 µs.
+    /// where it is of no use, no more threads spin than there are cores, and on a single core none does. Default: 20 µs;
+    /// more than 0.1 s is taken for 0.1 s, as a thread that spins hears of its end only when it rests.
     pub fn spin(mut self, spin: Duration) -> Self {
-        self.threads.spin = spin;
+        self.threads.spin = spin.min(SPIN_MAX);
         self
     }
 

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use super::{Builder, Handle, State};
 use crate::Error;
 use crate::arbiters::{SystemThread, allowed_cores};
-use crate::supervision::GRACE;
+use crate::supervision::LEAVING;
 use crate::threads::ThreadSettings;
 
 /// Threads, a tree of supervised actors, and the one who may end them.
@@ -109,8 +109,8 @@ impl Runtime {
         });
         // Nothing is ever sent: the task's end, of whatever kind, hangs up.
         let _ = drained.recv();
-        let abandoned = self.handle.shared.threads.join_all(Instant::now() + GRACE);
-        system.stop(Instant::now() + GRACE);
+        let abandoned = self.handle.shared.threads.join_all(Instant::now() + LEAVING);
+        system.stop(Instant::now() + LEAVING);
         self.handle.shared.state.store(State::Closed as u8, Ordering::Release);
         if abandoned.is_empty() { Ok(()) } else { Err(Error::Abandoned { actors: abandoned, after: asked.elapsed() }) }
     }

@@ -18,7 +18,7 @@ mod spec;
 mod step;
 mod supervisor;
 
-pub(crate) use bounds::GRACE;
+pub(crate) use bounds::LEAVING;
 pub(crate) use command::{Command, Report};
 pub use exit::ExitReason;
 pub use reference::SupervisorRef;

@@ -236,22 +236,25 @@ impl Core {
         PressureSubscription { core: Arc::downgrade(self), id }
     }
 
-    /// Nobody watches any more: nothing is refused for it, and the callbacks are dropped.
+    /// Nobody watches any more: nothing is short as far as anybody knows, and the callbacks are dropped.
     pub(crate) fn release_pressure(&self) {
-        self.pressure.refusal.set_critical(false, 0);
-        self.budget.squeeze(0);
-        drop(self.pressure.end_changes());
+        drop(self.forget_readings());
     }
 
     /// In the child of a fork, which has no thread that watches: what the parent had begun is undone, and the callbacks are
     /// kept for ever, as what they hold belongs to its threads.
     pub(in super::super) fn forget_pressure(&self) {
+        std::mem::forget(self.forget_readings());
+    }
+
+    /// Undoes what was read and done. Returns the callbacks.
+    fn forget_readings(&self) -> impl Sized + use<> {
         let board = &self.pressure;
         board.published.set(Pressure::Low);
         board.by_cause.iter().for_each(|level| level.store(Pressure::Low as u8, Relaxed));
         board.refusal.set_critical(false, 0);
         self.budget.squeeze(0);
-        std::mem::forget(board.end_changes());
+        board.end_changes()
     }
 }
 
