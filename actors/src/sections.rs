@@ -58,6 +58,8 @@ impl Section for Memory {
                 "level": recorder.level().as_str(),
                 "recorded_leases": recorder.recorded_leases(),
                 "dropped_events": recorder.dropped_events(),
+                "lost_records": recorder.lost_records(),
+                "lost_stacks": recorder.lost_stacks(),
                 "open_scopes": recorder.scopes(),
                 "by_kind": to_value(self.tracker.counts()),
             },
@@ -70,7 +72,7 @@ impl Section for Memory {
     }
 
     fn metrics(&self) -> Vec<Metric> {
-        let stats = self.pool.stats();
+        let (stats, recorder) = (self.pool.stats(), self.pool.recorder());
         let reservations: Vec<_> =
             stats.reservations.iter().map(|reservation| (reservation.name.clone(), reservation.clone())).collect();
         let owners: Vec<_> = stats.owners.iter().map(|owner| (owner.owner.name().to_owned(), owner.clone())).collect();
@@ -143,7 +145,17 @@ impl Section for Memory {
             Metric::counter(
                 "leak_dropped_events",
                 "Events the full channel dropped",
-                self.pool.recorder().dropped_events() as f64,
+                recorder.dropped_events() as f64,
+            ),
+            Metric::counter(
+                "leak_lost_records",
+                "Leases without the record they should carry, for want of memory",
+                recorder.lost_records() as f64,
+            ),
+            Metric::counter(
+                "leak_lost_stacks",
+                "Records without the calls they should carry, for want of memory",
+                recorder.lost_stacks() as f64,
             ),
             self.leaks_by_kind(),
             of_each(Metric::gauge("pool_owner_live_bytes", "Bytes leased, by owner", 0.0), "owner", &owners, |owner| {

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 from collections.abc import Iterator
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import ironcliw
@@ -50,6 +52,13 @@ def test_metrics_are_prometheus_text(served: ironcliw.Runtime) -> None:
     samples = [line for line in lines if line and not line.startswith("#")]
     assert samples and all(line.startswith("ironcliw_") for line in samples)
     assert all(line.rsplit(" ", 1)[1].replace(".", "").replace("-", "").isalnum() for line in samples)
+
+
+def test_every_metric_is_in_its_documentation(served: ironcliw.Runtime) -> None:
+    families = re.findall(r"^# TYPE ironcliw_(\w+)", get(served, "/metrics")[2].decode(), re.MULTILINE)
+    documented = (Path(__file__).parents[2] / "docs" / "endpoint.md").read_text()
+    names = {name.removesuffix("_total") for name in re.findall(r"`(\w+)(?:\{\w+\})?`", documented)}
+    assert families and [name for name in families if name.removesuffix("_total") not in names] == []
 
 
 def test_the_snapshot_is_that_of_the_runtime(served: ironcliw.Runtime) -> None:
