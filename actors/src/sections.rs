@@ -142,11 +142,7 @@ impl Section for Memory {
                 "Buffers that had to be released and were only dropped",
                 stats.dropped_unreleased as f64,
             ),
-            Metric::counter(
-                "leak_dropped_events",
-                "Events the full channel dropped",
-                recorder.dropped_events() as f64,
-            ),
+            Metric::counter("leak_dropped_events", "Events the full channel dropped", recorder.dropped_events() as f64),
             Metric::counter(
                 "leak_lost_records",
                 "Leases without the record they should carry, for want of memory",
