@@ -78,7 +78,8 @@ impl Runtime {
     }
 
     /// Stops everything: each actor takes no more messages, handles those it has, and ends, the last started first; then
-    /// the threads end. Blocks, for `bound` and a little more at the most. A later call waits until the first is done, no
+    /// the threads end. Blocks for `bound` at the most, and then until the threads have ended: at once, unless one is held by
+    /// foreign work or the machine is very busy, and 5 s at the most. A later call waits until the first is done, no
     /// longer than its own bound, and has nothing to say.
     ///
     /// # Errors
@@ -109,8 +110,9 @@ impl Runtime {
         });
         // Nothing is ever sent: the task's end, of whatever kind, hangs up.
         let _ = drained.recv();
-        let abandoned = self.handle.shared.threads.join_all(Instant::now() + LEAVING);
-        system.stop(Instant::now() + LEAVING);
+        let limit = Instant::now() + LEAVING;
+        let abandoned = self.handle.shared.threads.join_all(limit);
+        system.stop(limit);
         self.handle.shared.state.store(State::Closed as u8, Ordering::Release);
         if abandoned.is_empty() { Ok(()) } else { Err(Error::Abandoned { actors: abandoned, after: asked.elapsed() }) }
     }

@@ -63,8 +63,8 @@ pub(crate) struct Admission {
     pub(super) groups: Groups,
     /// Bytes leased or about to be, of those for whom nothing is reserved.
     common: usize,
-    /// Leases that were granted and have not begun: until they have, the pool stays strict.
-    pending: usize,
+    /// Leases that were granted and have not begun: until they have, the pool stays strict. No more than there are threads.
+    pending: Vec<(Owner, usize)>,
     first: Option<First>,
     /// Requests that wait.
     waiting: usize,
@@ -84,7 +84,7 @@ impl Admission {
     }
 
     pub(crate) fn may_stop(&self) -> bool {
-        !self.is_needed() && self.pending == 0
+        !self.is_needed() && self.pending.is_empty()
     }
 
     /// Whether nothing is leased, granted or waited for, as far as this knows.
@@ -94,12 +94,16 @@ impl Admission {
         self.may_stop() && (is_free || !self.strict)
     }
 
-    /// Begins to count, from what every owner has.
+    /// Begins to count, from what every owner has, and what was granted besides.
     pub(crate) fn start(&mut self, live: impl Iterator<Item = (Owner, usize)>) {
         self.strict = true;
         self.common = 0;
         self.groups.forget_live();
         for (owner, bytes) in live {
+            self.add(owner, bytes);
+        }
+        for at in 0..self.pending.len() {
+            let (owner, bytes) = self.pending[at];
             self.add(owner, bytes);
         }
     }
@@ -112,7 +116,8 @@ impl Admission {
 
     /// In the child of a fork: nobody waits, and what was granted will not begin. The counts are to be taken anew.
     pub(crate) fn forget_waiters(&mut self) {
-        (self.pending, self.first, self.waiting, self.told) = (0, None, 0, false);
+        self.pending.clear();
+        (self.first, self.waiting, self.told) = (None, 0, false);
     }
 
     fn add(&mut self, owner: Owner, bytes: usize) {
@@ -174,17 +179,26 @@ impl Admission {
     /// what was saved it has.
     pub(crate) fn grant(&mut self, owner: Owner, bytes: usize, limit: usize, turn: Turn) -> Result<usize, Refusal> {
         self.judge(owner, bytes, limit, turn)?;
+        // Without memory for this there is none for a lease.
+        self.pending.try_reserve(1).map_err(|_| Refusal::Room { kept: 0 })?;
         let first = self.first.as_mut().filter(|_| turn == Turn::First);
         let saved = first.map_or(0, |first| std::mem::take(&mut first.saved));
         self.add(owner, bytes);
-        self.pending += 1;
+        self.pending.push((owner, bytes));
         Ok(saved)
+    }
+
+    /// A granted lease has begun or will not.
+    fn settle(&mut self, owner: Owner, bytes: usize) {
+        let granted = self.pending.iter().position(|&granted| granted == (owner, bytes));
+        debug_assert!(granted.is_some(), "a lease that was not granted");
+        granted.map(|at| self.pending.swap_remove(at));
     }
 
     /// A granted lease does not begin: the system has no memory, say. What it had of what was `saved` is saved again, as
     /// much of it as becomes free.
     pub(crate) fn cancel(&mut self, owner: Owner, bytes: usize, saved: usize) {
-        self.pending = self.pending.saturating_sub(1);
+        self.settle(owner, bytes);
         let before = self.committed();
         self.sub(owner, bytes);
         let freed = before - self.committed();
@@ -195,7 +209,7 @@ impl Admission {
 
     /// A granted lease begins. `fresh`: with a new block.
     pub(crate) fn begin(&mut self, owner: Owner, bytes: usize, fresh: bool) {
-        self.pending = self.pending.saturating_sub(1);
+        self.settle(owner, bytes);
         self.scopes.iter_mut().for_each(|scope| scope.begin(owner, bytes, fresh));
     }
 
@@ -315,6 +329,20 @@ mod tests {
         assert!(lease(&mut admission, b, 30, 100));
         assert!(!admission.can_ever(a, 71, 100) && admission.can_ever(a, 70, 100));
         assert!(!admission.can_ever(b, 91, 100) && admission.can_ever(b, 90, 100));
+    }
+
+    #[test]
+    fn what_was_granted_and_has_not_begun_is_counted_anew_with_the_rest() {
+        let [a, _, b, c] = owners();
+        let mut admission = admission(&[], 100);
+        admission.grant(b, 40, 100, Turn::None).unwrap();
+        // A reservation comes meanwhile, and everything is counted again: nothing has begun.
+        admission.groups.set(Reservation { name: "admission-a".to_owned(), bytes: 50, cap: None }, 100).unwrap();
+        admission.start(std::iter::empty());
+        assert_eq!(admission.judge(c, 11, 100, Turn::None), Err(Refusal::Room { kept: 50 }));
+        admission.begin(b, 40, true);
+        assert!(lease(&mut admission, a, 50, 100) && lease(&mut admission, c, 10, 100));
+        assert!(!admission.end(b, 40, 100) && lease(&mut admission, c, 40, 100) && !lease(&mut admission, c, 1, 100));
     }
 
     proptest! {

@@ -20,11 +20,12 @@ use super::fork;
 use super::memory;
 use super::misuse::MisuseCounter;
 use super::owner::Owner;
+use super::patience::Patience;
 use super::pressure::Board;
 use super::shelf::Shelf;
 use super::slots::SlotTable;
 use super::strict::{Bell, Permit};
-use super::sync::{Mutex, pause};
+use super::sync::Mutex;
 use super::waiting::WaitCounts;
 use crate::leak::Recorder;
 use crate::{Error, Result};
@@ -37,9 +38,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 /// From this size a block is looked for in the other threads' caches before the system is asked for one: about where the
 /// system's page faults begin to cost more than a visit to them.
 const BORROWED_BYTES_MIN: usize = 64 << 10;
-
-/// How often a lease that was granted looks for idle blocks again which other threads have in their hands at that moment.
-const LOOKS: usize = 8;
 
 /// What is written now and then stands on lines of its own: the rest is read at every lease.
 #[derive(Debug)]
@@ -183,7 +181,7 @@ impl Core {
             None => return Err(self.exhausted(len, owner)),
         }
         self.relax();
-        let (mut permit, mut looks) = (None, 0);
+        let (mut permit, mut patience) = (None, Patience::new());
         let (mut is_admitted, mut is_recalled) = (false, false);
         loop {
             let is_over_limit = self.budget.is_over_limit();
@@ -228,12 +226,9 @@ impl Core {
                 self.put_away(block);
             } else if permit.is_none() && ceiling < limit {
                 self.be_strict();
-            } else if !self.make_room(bytes) {
-                looks += 1;
-                if permit.is_none() || looks == LOOKS {
-                    return Err(self.exhausted(len, owner));
-                }
-                pause(false);
+            } else if !self.make_room(bytes, &mut patience) && (permit.is_none() || !patience.wait()) {
+                // One that was granted waits also for what others hold that have not begun.
+                return Err(self.exhausted(len, owner));
             }
         }
     }

@@ -49,6 +49,7 @@ mod measure;
 mod memory;
 mod misuse;
 mod owner;
+mod patience;
 mod pressure;
 mod purge;
 mod queue;

@@ -7,17 +7,13 @@ use super::class::SizeClass;
 use super::core::Core;
 use super::decay::{ByClass, Sample};
 use super::owner::Owner;
-use super::sync::{nap, pause, try_lock};
+use super::patience::Patience;
+use super::sync::try_lock;
 use crate::Result;
 use std::mem::ManuallyDrop;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
-
-/// How often a request at the limit looks again for blocks that are on their way: after it has let other threads go first,
-/// and after it has slept a little, for one that was taken off its core (a tenth of a second in all).
-const YIELDS: u32 = 100;
-const NAPS: u32 = 1000;
 
 /// Blocks of other classes that one release frees at most, so that no release takes long.
 const EVICTIONS_PER_RELEASE: usize = 8;
@@ -28,8 +24,8 @@ impl Core {
     ///
     /// What is idle and not to be found is in the hands of a thread that moves it, or unmaps it: it is waited for, so that
     /// nobody is refused for what nobody has leased. A thread that does not come back with it is given up after a while.
-    pub(super) fn make_room(self: &Arc<Self>, bytes: usize) -> bool {
-        for turn in 0..YIELDS + NAPS {
+    pub(super) fn make_room(self: &Arc<Self>, bytes: usize, patience: &mut Patience) -> bool {
+        loop {
             let Some(target) = self.budget.limit().checked_sub(bytes) else { return false };
             let is_short = || self.budget.held() > target;
             if !is_short() {
@@ -38,12 +34,21 @@ impl Core {
             if self.live() > target {
                 return false;
             }
-            if self.free_largest_first(is_short) > 0 || self.gather() + self.free_largest_first(is_short) > 0 {
+            if self.free_largest_first(is_short) > 0 {
                 return true;
             }
-            if turn < YIELDS { pause(false) } else { nap() }
+            if patience.visits && self.caches.cached() > 0 {
+                let (freed, all) = self.gather_of_all();
+                // Who waited in vain for a thread to come out of its cache does not wait for it again.
+                patience.visits = all;
+                if freed + self.free_largest_first(is_short) > 0 {
+                    return true;
+                }
+            }
+            if !patience.wait() {
+                return false;
+            }
         }
-        false
     }
 
     /// Frees idle blocks until at most `idle_bytes` of them remain. Returns the bytes freed.
@@ -185,12 +190,17 @@ impl Core {
 
     /// Moves what all threads keep to the shelves. Returns the bytes that found no room there and were freed.
     pub(super) fn gather(self: &Arc<Self>) -> usize {
+        self.gather_of_all().0
+    }
+
+    /// The same, and whether every thread came out of its cache.
+    fn gather_of_all(self: &Arc<Self>) -> (usize, bool) {
         let mut freed = 0;
-        self.caches.visit(|inside| {
+        let all = self.caches.visit(|inside| {
             freed += self.empty(inside);
             inside.allow_nothing();
         });
-        freed
+        (freed, all)
     }
 
     fn empty(self: &Arc<Self>, inside: &Inside<'_>) -> usize {

@@ -121,7 +121,8 @@ impl Bin {
         }
     }
 
-    /// Takes `count` blocks, or as many as there are, from below: those that were used longest ago.
+    /// Takes `count` blocks, or as many as there are, from below: those that were used longest ago, but for what is left of a
+    /// magazine, which lies the other way round ([`Magazine::pop_oldest`]).
     pub(super) fn take_oldest(&self, count: usize) -> Magazine {
         let len = self.len();
         let count = count.min(len).min(MAGAZINE);

@@ -84,6 +84,7 @@ impl ThreadCache {
     /// Forgets what is in it: nobody knows what was being done to it.
     fn abandon(&self) {
         self.bins.iter().for_each(Bin::abandon);
+        self.tallies.forget_last();
         self.cached.store(0, Relaxed);
         self.allowance.store(0, Relaxed);
         self.low.store(0, Relaxed);

@@ -150,17 +150,22 @@ impl Roster {
         work(&inside, admission)
     }
 
-    /// Visits every thread's cache. Those threads do without for about a microsecond.
-    pub(crate) fn visit(&self, mut each: impl FnMut(&Inside<'_>)) {
+    /// Visits every thread's cache. Those threads do without for about a microsecond. False if one of them was stopped inside
+    /// its own, which was left alone.
+    pub(crate) fn visit(&self, mut each: impl FnMut(&Inside<'_>)) -> bool {
         let _visiting = lock(&self.visiting);
         self.iter().for_each(|cache| cache.gate.raise(VISITED));
         fence_for_visitors();
+        let mut all = true;
         for cache in self.iter().filter(|cache| !std::ptr::eq(*cache, &*self.shared)) {
             if cache.gate.wait() {
                 each(&Inside { cache, by_gate: false, keeps: true });
+            } else {
+                all = false;
             }
         }
         self.iter().for_each(|cache| cache.gate.lower(VISITED));
+        all
     }
 
     /// Every thread's next lease asks anew whether it is one to be recorded.

@@ -83,6 +83,11 @@ impl Tallies {
         }
     }
 
+    /// Where a thread may have been stopped between the two.
+    pub(super) fn forget_last(&self) {
+        self.last_owner.store(u32::MAX, Ordering::Relaxed);
+    }
+
     /// For the thread that counts. `None` before [`Tallies::open`].
     #[inline(always)]
     pub(super) fn of(&self, owner: Owner) -> Option<&OfOwner> {
