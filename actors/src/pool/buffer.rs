@@ -39,12 +39,13 @@ impl Buffer {
         origin: impl FnOnce(Level) -> Option<Origin>,
     ) -> Result<Self> {
         let mut found = core.lease(len, owner)?;
-        if terms.zeroed && !found.zeroed {
+        if terms.zeroed && !found.zeroed() {
             found.block.clear(len);
         }
         found.block.slot().open(len, owner, terms.kind);
+        let is_sample = found.is_sample();
         let buffer = Self { block: ManuallyDrop::new(found.block) };
-        if found.is_sample || terms.record || terms.kind == LeaseKind::Explicit {
+        if is_sample || terms.record || terms.kind == LeaseKind::Explicit {
             buffer.record(core, origin);
         }
         Ok(buffer)
@@ -62,12 +63,13 @@ impl Buffer {
     ) -> Result<Self> {
         let mut found = core.find(len, owner, turn)?;
         let terms = LeaseTerms::of(&options);
-        if terms.zeroed && !found.zeroed {
+        if terms.zeroed && !found.zeroed() {
             found.block.clear(len);
         }
         found.block.slot().open(len, owner, terms.kind);
+        let is_sample = found.is_sample();
         let buffer = Self { block: ManuallyDrop::new(found.block) };
-        if found.is_sample || terms.record || terms.kind == LeaseKind::Explicit {
+        if is_sample || terms.record || terms.kind == LeaseKind::Explicit {
             buffer.record(core, |_| Some(options.into_origin(Origin::default)));
         }
         Ok(buffer)

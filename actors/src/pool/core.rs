@@ -63,12 +63,34 @@ pub(crate) struct Core {
     closed: AtomicBool,
 }
 
-/// A block for a lease, counted as leased, and whether its bytes are still the zeros it was made with.
+/// A block for a lease, counted as leased, and what is to be known of it.
 pub(crate) struct Found {
     pub(crate) block: Block,
-    pub(crate) zeroed: bool,
-    /// Whether sampling wants the lease recorded.
-    pub(crate) is_sample: bool,
+    /// A word, as it comes through memory from `find`: two bytes, read as one, would have to wait until every store before
+    /// them was done, those to other threads' lines included.
+    marks: usize,
+}
+
+/// Its bytes are still the zeros it was made with.
+const ZEROED: usize = 1;
+/// Sampling wants the lease recorded.
+const SAMPLE: usize = 2;
+
+impl Found {
+    #[inline(always)]
+    fn new(block: Block, zeroed: bool, is_sample: bool) -> Self {
+        Self { block, marks: if zeroed { ZEROED } else { 0 } | if is_sample { SAMPLE } else { 0 } }
+    }
+
+    #[inline(always)]
+    pub(crate) fn zeroed(&self) -> bool {
+        self.marks & ZEROED != 0
+    }
+
+    #[inline(always)]
+    pub(crate) fn is_sample(&self) -> bool {
+        self.marks & SAMPLE != 0
+    }
 }
 
 impl Drop for Core {
@@ -155,7 +177,7 @@ impl Core {
             && let Some(block) = inside.lease(class, owner)
         {
             let is_sample = inside.is_sample(|| self.recorder.pace());
-            return Ok(Found { block, zeroed: false, is_sample });
+            return Ok(Found::new(block, false, is_sample));
         }
         self.find(len, owner, Turn::None)
     }
@@ -177,7 +199,7 @@ impl Core {
         };
         match self.caches.open(self, owner, again) {
             Some(None) => {}
-            Some(Some((block, is_sample))) => return Ok(Found { block, zeroed: false, is_sample }),
+            Some(Some((block, is_sample))) => return Ok(Found::new(block, false, is_sample)),
             None => return Err(self.exhausted(len, owner)),
         }
         self.relax();
@@ -196,7 +218,7 @@ impl Core {
                 // What is left is leased, or on its way.
             } else if let Some(magazine) = self.shelf(class).take() {
                 match self.lease_from(magazine, class, owner, &mut permit) {
-                    Some((block, is_sample)) => return Ok(Found { block, zeroed: false, is_sample }),
+                    Some((block, is_sample)) => return Ok(Found::new(block, false, is_sample)),
                     None => continue,
                 }
             } else if bytes >= BORROWED_BYTES_MIN && self.borrow(class) {
@@ -220,7 +242,7 @@ impl Core {
                 let block = self.make(class, bytes).ok_or_else(|| self.exhausted(len, owner))?;
                 self.keep_soft_limit();
                 if let Some(is_sample) = self.begin_fresh(class, bytes, owner, &mut permit) {
-                    return Ok(Found { block, zeroed: true, is_sample });
+                    return Ok(Found::new(block, true, is_sample));
                 }
                 // The pool has become strict.
                 self.put_away(block);
@@ -259,33 +281,30 @@ impl Core {
 
     fn lease_from(
         self: &Arc<Self>,
-        magazine: Magazine,
+        mut magazine: Magazine,
         class: SizeClass,
         owner: Owner,
         permit: &mut Option<Permit<'_>>,
     ) -> Option<(Block, bool)> {
         magazine.prefetch();
         let bytes = class.bytes().unwrap_or(0);
-        let (block, rest) = self.caches.with_count(self, owner, |inside, admission| {
+        let leased = self.caches.with_count(self, owner, |inside, admission| {
             if magazine.len() == 0 || !may_begin(admission, permit, owner, bytes, false) {
-                return (None, magazine);
+                return None;
             }
-            let (block, rest) = inside.lease_from(magazine, class, &self.budget.shelved);
-            let leased = block.map(|block| {
-                inside.begin(owner, class, bytes);
-                (block, inside.is_sample(|| self.recorder.pace()))
-            });
-            (leased, rest)
+            let block = inside.lease_from(&mut magazine, class, &self.budget.shelved)?;
+            inside.begin(owner, class, bytes);
+            Some((block, inside.is_sample(|| self.recorder.pace())))
         });
-        if block.is_some()
+        if leased.is_some()
             && let Some(permit) = permit.take()
         {
             permit.used();
         }
-        if let Err(rest) = self.shelf(class).put(rest) {
+        if let Err(rest) = self.shelf(class).put(magazine) {
             self.free_shelved(rest);
         }
-        block
+        leased
     }
 
     /// A new block, in room that was reserved for it.

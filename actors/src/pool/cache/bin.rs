@@ -40,12 +40,11 @@ impl Magazine {
         self.blocks.iter().take_while(|block| block.is_some()).count()
     }
 
-    /// Takes the block that was put in first. Whoever leases a magazine's blocks in the order in which they were returned
-    /// keeps that order, in which their headers lie side by side, and the CPU fetches the next ones by itself.
-    pub(crate) fn pop_oldest(&mut self) -> Option<Block> {
-        let block = self.blocks[0].take();
-        self.blocks.rotate_left(1);
-        block
+    /// Takes the block that was put in last, but not the first. Whoever leases the first and then the others from a bin leases
+    /// them in the order in which they were returned. Then their headers stay side by side, and the CPU fetches the next one by
+    /// itself.
+    pub(super) fn pop_but_first(&mut self) -> Option<Block> {
+        self.blocks[1..].iter_mut().rev().find_map(Option::take)
     }
 
     pub(crate) fn pop(&mut self) -> Option<Block> {
@@ -122,7 +121,7 @@ impl Bin {
     }
 
     /// Takes `count` blocks, or as many as there are, from below: those that were used longest ago, but for what is left of a
-    /// magazine, which lies the other way round ([`Magazine::pop_oldest`]).
+    /// magazine, which lies the other way round ([`Magazine::pop_but_first`]).
     pub(super) fn take_oldest(&self, count: usize) -> Magazine {
         let len = self.len();
         let count = count.min(len).min(MAGAZINE);

@@ -215,25 +215,18 @@ impl Inside<'_> {
         moved
     }
 
-    /// Leases from a shelf's magazine and keeps the rest of it, which makes this bin one that is leased from. The rest
-    /// comes back if it cannot be kept. The caller counts the lease.
-    pub(crate) fn lease_from(
-        &self,
-        mut magazine: Magazine,
-        class: SizeClass,
-        shelved: &Shelved,
-    ) -> (Option<Block>, Magazine) {
-        let Some(block) = magazine.pop_oldest() else {
-            return (None, magazine);
-        };
+    /// Leases from a shelf's magazine and keeps the rest of it, which makes this bin one that is leased from. What cannot be
+    /// kept stays in the magazine, which is not moved, as its copy would be read before it is all written. The caller counts
+    /// the lease.
+    pub(crate) fn lease_from(&self, magazine: &mut Magazine, class: SizeClass, shelved: &Shelved) -> Option<Block> {
         let bytes = class.bytes().unwrap_or(0);
         let cache = self.cache;
         let bin = &cache.bins[class.index()];
         let mut kept = 0;
-        if self.keeps && cache.cached.load(Relaxed) + magazine.len() * bytes <= THREAD_BYTES_MAX {
+        if self.keeps && cache.cached.load(Relaxed) + magazine_of(class) * bytes <= THREAD_BYTES_MAX {
             bin.widen(class);
             while !bin.is_full()
-                && let Some(block) = magazine.pop()
+                && let Some(block) = magazine.pop_but_first()
             {
                 match bin.push(block) {
                     Ok(()) => kept += bytes,
@@ -244,6 +237,7 @@ impl Inside<'_> {
                 }
             }
         }
+        let block = magazine.pop()?;
         // In this order: see `take_oldest`.
         let cached = cache.cached.load(Relaxed) + kept;
         cache.cached.store(cached, Relaxed);
@@ -252,7 +246,7 @@ impl Inside<'_> {
         let low = cache.low.load(Relaxed) + (kept + bytes) as isize;
         cache.low.store(low.min(cached as isize), Relaxed);
         cache.allowance.store(cache.allowance.load(Relaxed).max(cached + bytes), Relaxed);
-        (Some(block), magazine)
+        Some(block)
     }
 
     /// Lets the cache keep `bytes` more than it does, and if it can `extra`, within what one thread may.
