@@ -107,6 +107,9 @@ unsafe impl<T: Send + Sync> Sync for OnceBox<T> {}
 // SAFETY: likewise.
 unsafe impl<T: Send> Send for OnceBox<T> {}
 
+/// References at most: some threads may each count one more before they see that.
+const REFERENCES_MAX: usize = isize::MAX as usize;
+
 /// A counted reference that can be made where there is no memory for it: an `Arc` without weak ones.
 pub(crate) struct Counted<T>(NonNull<Counter<T>>);
 
@@ -156,8 +159,12 @@ impl<T> Counted<T> {
 
 impl<T> Clone for Counted<T> {
     fn clone(&self) -> Self {
-        // SAFETY: it lives while we do. Nobody has more than a few references, so that the count does not overflow.
-        unsafe { self.0.as_ref() }.references.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: it lives while we do.
+        let before = unsafe { self.0.as_ref() }.references.fetch_add(1, Ordering::Relaxed);
+        // References may be forgotten, so that there is no end to them. A count that overflows would free what is in use.
+        if before > REFERENCES_MAX {
+            std::process::abort();
+        }
         Self(self.0)
     }
 }
@@ -224,5 +231,46 @@ mod tests {
         // SAFETY: it was `into_raw` above.
         drop(unsafe { Counted::<Arc<()>>::from_raw(raw) });
         assert_eq!(Arc::strong_count(&value), 1);
+    }
+
+    /// Runs `program` in a child process, which is the test of this name once more, on its first thread; how that ended and
+    /// what it wrote. Nothing in the child.
+    #[cfg(target_os = "linux")]
+    fn in_child(name: &str, program: fn()) -> Option<(std::process::ExitStatus, String)> {
+        const CHILD: &str = "IRONCLIW_TEST_FALLIBLE";
+        if std::env::var_os(CHILD).is_some() {
+            program();
+            return None;
+        }
+        let name = format!("{}::{name}", module_path!().split_once("::").unwrap().1);
+        let output = std::process::Command::new(std::env::current_exe().unwrap())
+            .args([&name, "--exact", "--nocapture", "--test-threads=1"])
+            .envs([(CHILD, "1"), ("MALLOC_ARENA_MAX", "1")])
+            .output()
+            .unwrap();
+        let said = [output.stdout, output.stderr].map(|said| String::from_utf8_lossy(&said).into_owned()).concat();
+        Some((output.status, said))
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    #[cfg_attr(miri, ignore = "it starts a process")]
+    fn a_count_that_would_overflow_ends_the_process_before_a_value_is_freed_that_somebody_has() {
+        use std::os::unix::process::ExitStatusExt;
+        fn program() {
+            let first = Counted::try_new(()).unwrap();
+            // SAFETY: it lives while `first` does.
+            let references = unsafe { &first.0.as_ref().references };
+            references.store(REFERENCES_MAX, Ordering::Relaxed);
+            std::mem::forget(first.clone());
+            println!("one fits");
+            std::mem::forget(first.clone());
+            println!("too many");
+            references.store(1, Ordering::Relaxed);
+        }
+        let name = "a_count_that_would_overflow_ends_the_process_before_a_value_is_freed_that_somebody_has";
+        let Some((status, said)) = in_child(name, program) else { return };
+        assert_eq!(status.signal(), Some(libc::SIGABRT), "{said}");
+        assert!(said.contains("one fits") && !said.contains("too many"), "{said}");
     }
 }
