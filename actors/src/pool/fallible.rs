@@ -38,13 +38,25 @@ pub(crate) fn try_text(text: &str) -> Option<Box<str>> {
     Some(copy.into_boxed_str())
 }
 
-/// Whether the system has this much memory right now: for code of others that cannot be refused. What is taken and given back
-/// here is what it then finds, if it asks at once and on the same thread.
+/// Bytes of a small request, which allocators serve from a heap. For a large one glibc asks the system apart, from 128 KiB on
+/// unless it was told otherwise: that there is room for it says nothing of small ones where a heap cannot grow.
+const PIECE: usize = 64 << 10;
+
+/// Whether the system has this much memory right now: for code of others that cannot be refused. It is asked for in small
+/// pieces, all held together and then given back: small requests find it there, if they come at once and on the same thread, and
+/// larger ones where pieces lay side by side or went back to the system.
+///
+/// That is likely and not promised: another thread may take first what is given back, and how an allocator divides it is its
+/// own affair.
 pub(crate) fn has_room(bytes: usize) -> bool {
-    let mut room = Vec::<u8>::new();
-    let has_room = room.try_reserve_exact(bytes).is_ok();
-    // Or the compiler may leave out both, as nobody looks at what was asked for.
-    std::hint::black_box(&mut room);
+    let (count, mut pieces) = (bytes.div_ceil(PIECE), Vec::<Vec<u8>>::new());
+    let has_room = pieces.try_reserve_exact(count).is_ok()
+        && (0..count).all(|_| {
+            let mut piece = Vec::new();
+            piece.try_reserve_exact(PIECE).map(|()| pieces.push(piece)).is_ok()
+        });
+    // Or the compiler may leave it all out, as nobody looks at what was asked for.
+    std::hint::black_box(&mut pieces);
     has_room
 }
 
@@ -272,5 +284,53 @@ mod tests {
         let Some((status, said)) = in_child(name, program) else { return };
         assert_eq!(status.signal(), Some(libc::SIGABRT), "{said}");
         assert!(said.contains("one fits") && !said.contains("too many"), "{said}");
+    }
+
+    /// Where the heap cannot grow, glibc asks the system for a mebibyte on behalf of a small request, and for a large one for
+    /// what it takes.
+    #[test]
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    #[cfg_attr(miri, ignore = "it starts a process")]
+    fn what_there_is_said_to_be_room_for_small_requests_get() {
+        const ROOM: usize = 200 << 10;
+        const SMALL: usize = 1 << 10;
+        fn program() {
+            // SAFETY: it only asks.
+            let page = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap();
+            let mut held: Vec<Vec<u8>> = Vec::with_capacity(1 << 16);
+            let mut take = |bytes: usize| {
+                let mut piece = Vec::new();
+                let has_it = piece.try_reserve_exact(bytes).is_ok();
+                held.push(piece);
+                has_it
+            };
+            // SAFETY: the page after the heap is nobody's, or the call fails; and the limit is read from a structure.
+            unsafe {
+                let end = libc::sbrk(0).map_addr(|end| end.next_multiple_of(page));
+                let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE;
+                // Where there is something, the heap cannot grow anyway.
+                libc::mmap(end, page, libc::PROT_NONE, flags, -1, 0);
+                let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
+                let most = pages.split(' ').next().unwrap().parse::<usize>().unwrap() * page + (900 << 10);
+                let limit = libc::rlimit { rlim_cur: most as u64, rlim_max: most as u64 };
+                assert_eq!(libc::setrlimit(libc::RLIMIT_AS, &raw const limit), 0);
+            }
+            while take(SMALL) {}
+            let (is_said, for_a_large_one) = (has_room(ROOM), Vec::<u8>::new().try_reserve_exact(ROOM).is_ok());
+            let is_so = (0..ROOM / SMALL).all(|_| take(SMALL));
+            // What it takes to say what is wrong.
+            held.truncate(1);
+            assert!(!is_said, "has_room");
+            assert!(for_a_large_one && !is_so, "the system is not as it should be here");
+            drop(held);
+            let is_said = has_room(ROOM);
+            let all: Vec<_> = (0..ROOM / SMALL).map(|_| try_box([0_u8; SMALL])).collect();
+            assert!(is_said && all.iter().all(Option::is_some));
+            println!("done");
+        }
+        let Some((status, said)) = in_child("what_there_is_said_to_be_room_for_small_requests_get", program) else {
+            return;
+        };
+        assert!(status.success() && said.contains("done"), "{said}");
     }
 }
