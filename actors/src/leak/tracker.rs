@@ -21,6 +21,7 @@ use crate::pool::{Owner, Pool};
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
 /// What is called a leak.
@@ -55,6 +56,8 @@ struct Inner {
     /// As configured: what is known where the ledger's may not be asked.
     ages: AgeLimits,
     ledger: Mutex<Ledger>,
+    /// Records that the ledger did not take in.
+    refused: Arc<AtomicU64>,
     growth: Option<Mutex<Growth>>,
     survivors: Mutex<Survivors>,
     /// What the log was told of, and how often.
@@ -76,10 +79,12 @@ impl Tracker {
     /// [`Error::InvalidInput`](crate::Error::InvalidInput) for a configuration that cannot be.
     pub fn new(pool: Pool, config: TrackerConfig) -> Result<Self> {
         let growth = config.growth.map(GrowthConfig::checked).transpose()?;
+        let ledger = Ledger::new(config.ages);
         Ok(Self(Arc::new(Inner {
             pool,
             ages: config.ages,
-            ledger: Mutex::new(Ledger::new(config.ages)),
+            refused: ledger.refusals(),
+            ledger: Mutex::new(ledger),
             growth: growth.map(|config| Mutex::new(Growth::new(config))),
             survivors: Mutex::default(),
             logged: Mutex::default(),
@@ -144,7 +149,6 @@ impl Tracker {
             Total { owner, class_size: class.bytes().unwrap_or(0), count: live, bytes: live_bytes }
         };
         let recorder = self.0.pool.recorder();
-        let refused = self.lock(&self.0.ledger).map_or(0, |ledger| ledger.refused());
         Table {
             totals: self.0.pool.live_tallies().into_iter().map(total).collect(),
             leaks,
@@ -152,7 +156,7 @@ impl Tracker {
             sample_every: recorder.sample_every().get(),
             scopes: recorder.scopes(),
             lost_events: recorder.dropped_events(),
-            lost_records: recorder.lost_records() + refused,
+            lost_records: self.lost_records(),
             lost_stacks: recorder.lost_stacks(),
         }
     }
@@ -170,6 +174,11 @@ impl Tracker {
         let Some(ledger) = self.told_ledger() else { return Vec::new() };
         // The event of a lease's end may be lost or on its way: the pool's table decides.
         ledger.outstanding().filter(|record| self.0.pool.is_live(record.lease.id)).map(copy).collect()
+    }
+
+    /// Leases that should have a record and have none, as the system had no memory for it or there were too many, ever.
+    pub fn lost_records(&self) -> u64 {
+        self.0.pool.recorder().unrecorded_leases() + self.0.refused.load(Relaxed)
     }
 
     /// Leaks by kind, of those kinds of which there were any when somebody looked last.
@@ -288,6 +297,7 @@ impl Tracker {
 mod tests {
     use super::*;
     use crate::pool::PoolConfig;
+    use crate::snapshot::{History, Observer};
     use std::sync::mpsc;
     use std::time::Duration;
 
@@ -318,5 +328,19 @@ mod tests {
             asked.send(()).unwrap();
         });
         answer.recv_timeout(Duration::from_secs(60)).expect("something waits, or is not as it should be");
+    }
+
+    #[test]
+    fn lost_records_are_those_of_the_recorder_and_of_the_ledger_wherever_they_are_told() {
+        let pool = Pool::new(PoolConfig::limited(1 << 20)).unwrap();
+        let tracker = Tracker::new(pool.clone(), TrackerConfig::default()).unwrap();
+        let observer = Observer::new(pool, tracker.clone(), Arc::<History>::default());
+        // As of a ledger that is full.
+        tracker.0.ledger.lock().refusals().fetch_add(3, Relaxed);
+        assert_eq!(tracker.0.ledger.lock().refused(), 3);
+        let snapshot = observer.snapshot(&[]).tracking;
+        let table = tracker.table();
+        assert_eq!((tracker.lost_records(), table.lost_records, snapshot.lost_records), (3, 3, 3));
+        assert_eq!((table.lost_stacks, snapshot.lost_stacks), (0, 0));
     }
 }

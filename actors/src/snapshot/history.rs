@@ -199,7 +199,7 @@ mod tests {
         let _theirs = history.kept.lock();
         pool.recorder().forget_channel();
         let (taken, answer) = mpsc::channel();
-        std::thread::spawn(move || taken.send(observer.snapshot(&[])));
+        std::thread::spawn(move || _ = taken.send(observer.snapshot(&[])));
         let snapshot = answer.recv_timeout(Duration::from_secs(60)).expect("it waits");
         assert_eq!((snapshot.totals.live_bytes, snapshot.history.len(), snapshot.leases.len()), (5120, 1, 0));
     }

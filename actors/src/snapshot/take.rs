@@ -103,6 +103,8 @@ impl Observer {
             sample_every: recorder.sample_every().get(),
             recorded_leases: recorder.recorded_leases(),
             dropped_events: recorder.dropped_events(),
+            lost_records: self.tracker.lost_records(),
+            lost_stacks: recorder.lost_stacks(),
         }
     }
 }
