@@ -58,7 +58,7 @@ impl Section for Memory {
                 "level": recorder.level().as_str(),
                 "recorded_leases": recorder.recorded_leases(),
                 "dropped_events": recorder.dropped_events(),
-                "lost_records": recorder.lost_records(),
+                "lost_records": self.tracker.lost_records(),
                 "lost_stacks": recorder.lost_stacks(),
                 "open_scopes": recorder.scopes(),
                 "by_kind": to_value(self.tracker.counts()),
@@ -145,8 +145,8 @@ impl Section for Memory {
             Metric::counter("leak_dropped_events", "Events the full channel dropped", recorder.dropped_events() as f64),
             Metric::counter(
                 "leak_lost_records",
-                "Leases without the record they should carry, for want of memory",
-                recorder.lost_records() as f64,
+                "Leases without the record they should carry, for want of memory or as there were too many",
+                self.tracker.lost_records() as f64,
             ),
             Metric::counter(
                 "leak_lost_stacks",

@@ -4,7 +4,7 @@
 #![cfg(target_os = "linux")]
 
 use ironcliw_actors::Error;
-use ironcliw_actors::leak::{Ledger, Level, RecorderConfig};
+use ironcliw_actors::leak::{Event, Ledger, Level, Record, RecorderConfig};
 use ironcliw_actors::pool::{Buffer, Owner, Pool, PoolConfig, Reservation};
 use std::alloc::{Layout, alloc, dealloc};
 use std::io::Write;
@@ -198,28 +198,43 @@ fn tracked_child() {
         recorder.set_level(Level::Paranoid);
         waiting.extend((0..LEASES).map(|_| pool.allocate(1000, owner).unwrap()));
         warm_up(pool);
-        assert_eq!((recorder.lost_records(), recorder.lost_stacks()), (0, 0));
+        assert_eq!((recorder.unrecorded_leases(), recorder.lost_stacks()), (0, 0));
+        let record = Layout::new::<Record>();
+        // SAFETY: the layout is not empty.
+        let room_for_a_record = NonNull::new(unsafe { alloc(record) }).unwrap();
         limit_address_space();
         let all = All::take();
         let mine = lease_and_touch(pool, owner);
-        let lost = (recorder.lost_records(), recorder.lost_stacks());
+        let lost = (recorder.unrecorded_leases(), recorder.lost_stacks());
+        // SAFETY: it was allocated above with this layout.
+        unsafe { dealloc(room_for_a_record.as_ptr(), record) };
+        let bare = lease_and_touch(pool, owner);
+        let lost_with_room = (recorder.unrecorded_leases(), recorder.lost_stacks(), recorder.dropped_events());
         // The ledger has no room for those that wait.
-        ledger.absorb(recorder.drain());
+        let mut known = None;
+        ledger.absorb(recorder.drain().inspect(|event| match event {
+            Event::Acquired(record) if record.lease.id == bare.id() => {
+                known = Some((record.stack.is_some(), record.touches.newest_first().count(), record.touches.dropped()));
+            }
+            _ => {}
+        }));
         empty.wait();
         over.wait();
         drop(all);
-        assert_eq!(lost, (1, 1));
+        assert_eq!(lost, (1, 0), "a lease without a record has no stack that could be lost");
+        assert_eq!(lost_with_room, (1, 1, 0));
+        assert_eq!(known, Some((false, 0, 1)), "a record without a stack, and a use that is only counted");
         let other = other.join().unwrap();
-        assert_eq!((recorder.lost_records(), recorder.lost_stacks()), (2, 2));
-        assert_eq!((ledger.refused(), ledger.outstanding().len()), (LEASES as u64, 0));
+        assert_eq!((recorder.unrecorded_leases(), recorder.lost_stacks()), (2, 1));
+        assert_eq!((ledger.refused(), ledger.outstanding().len()), (LEASES as u64 + 1, 0));
         ledger.absorb(recorder.drain());
         let told: Vec<_> = ledger.outstanding().map(|record| record.lease.id).collect();
         assert_eq!(told, [other.id()], "with memory there are records again, and with stacks");
         assert!(
             ledger.outstanding().all(|record| record.stack.is_some() && record.touches.newest_first().count() == 1)
         );
-        assert_eq!(pool.stats().live_count, LEASES as u64 + 2, "counts are exact");
-        drop((mine, other));
+        assert_eq!(pool.stats().live_count, LEASES as u64 + 3, "counts are exact");
+        drop((mine, bare, other));
     });
     drop(waiting);
     assert_eq!((pool.stats().live_count, pool.stats().live_bytes), (0, 0));

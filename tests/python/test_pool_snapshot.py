@@ -274,6 +274,15 @@ sys.exit(code)
     assert done.returncode == 7
 
 
+def test_what_was_lost_is_read_and_nothing_was_in_a_file_that_does_not_say() -> None:
+    data = document()
+    before = snapshot_of(data).tracking
+    assert (before.lost_records, before.lost_stacks) == (0, 0)
+    data["tracking"] |= {"lost_records": 3, "lost_stacks": 2}
+    told = snapshot_of(data).tracking
+    assert (told.lost_records, told.lost_stacks) == (3, 2)
+
+
 def test_a_file_has_all_of_it(rt: ironcliw.Runtime, tmp_path: Path) -> None:
     held = rt.pool.try_allocate(5000, tracked=True)
     snapshot = rt.pool.snapshot()

@@ -58,8 +58,8 @@ pub enum Event {
     Touched {
         /// The lease.
         id: LeaseId,
-        /// How.
-        touch: Touch,
+        /// How; `None`: there was no memory to say it, and it is only counted.
+        touch: Option<Touch>,
     },
     /// A lease that the ledger heard of ended, or any that was dropped unreleased. Sent after its slot was closed.
     Released {

@@ -11,6 +11,7 @@ use super::report::{LeakKind, LeakReport};
 use crate::pool::{LeaseId, LeaseKind, Owner, Pool, SizeClass};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 /// Records kept at most: some 150 MB of them.
@@ -64,7 +65,7 @@ pub struct Ledger {
     outstanding: HashMap<LeaseId, Outstanding>,
     dropped: BTreeMap<Key, Group>,
     closed_quietly: u64,
-    refused: u64,
+    refused: Arc<AtomicU64>,
     checked_at: Option<Instant>,
 }
 
@@ -106,7 +107,7 @@ impl Ledger {
 
     fn open(&mut self, record: Record) {
         if self.outstanding.len() >= RECORDS_MAX || self.outstanding.try_reserve(1).is_err() {
-            self.refused += 1;
+            self.refused.fetch_add(1, Relaxed);
             return;
         }
         self.outstanding.insert(record.lease.id, Outstanding { record, reported: false });
@@ -228,6 +229,11 @@ impl Ledger {
 
     /// Records not taken in because there were too many already, or no memory for one more, ever.
     pub fn refused(&self) -> u64 {
-        self.refused
+        self.refused.load(Relaxed)
+    }
+
+    /// The same as it grows, for those who must not wait for the ledger.
+    pub(super) fn refusals(&self) -> Arc<AtomicU64> {
+        self.refused.clone()
     }
 }

@@ -64,8 +64,8 @@ pub struct Recorder {
     receiver: Receiver<Event>,
     recorded: CachePadded<AtomicU64>,
     dropped: CachePadded<AtomicU64>,
-    /// For want of memory: records, and stacks of records.
-    lost_records: AtomicU64,
+    /// For want of memory: records, and stacks of those that there are.
+    unrecorded: AtomicU64,
     lost_stacks: AtomicU64,
 }
 
@@ -103,7 +103,7 @@ impl Recorder {
             receiver,
             recorded: CachePadded::default(),
             dropped: CachePadded::default(),
-            lost_records: AtomicU64::new(0),
+            unrecorded: AtomicU64::new(0),
             lost_stacks: AtomicU64::new(0),
         };
         recorder.change(|_| ());
@@ -176,14 +176,15 @@ impl Recorder {
         self.recorded.load(Relaxed)
     }
 
-    /// Events dropped because the channel was full, and touches for which the system had no memory, ever.
+    /// Events dropped because the channel was full, ever.
     pub fn dropped_events(&self) -> u64 {
         self.dropped.load(Relaxed)
     }
 
-    /// Leases that should carry a record for which the system had no memory, ever. They are counted as all are.
-    pub fn lost_records(&self) -> u64 {
-        self.lost_records.load(Relaxed)
+    /// Leases that should carry a record for which the system had no memory as they began, ever. They are counted as all are.
+    /// Further records are lost where the ledger takes them: [`Tracker::lost_records`](super::Tracker::lost_records) is all.
+    pub fn unrecorded_leases(&self) -> u64 {
+        self.unrecorded.load(Relaxed)
     }
 
     /// Records without the stack that they should carry, for which the system had no memory, ever.
@@ -218,23 +219,21 @@ impl Recorder {
     pub(crate) fn acquired(&self, level: Level, lease: Lease, origin: Origin) -> bool {
         let Origin { site, task, frames } = origin;
         let stack = if level >= Level::Advanced { Stack::capture(&frames) } else { None };
-        if level >= Level::Advanced && stack.is_none() {
-            self.lost_stacks.fetch_add(1, Relaxed);
-        }
+        let lacks_stack = level >= Level::Advanced && stack.is_none();
         let record = Record { lease, site, task, at: Instant::now(), stack, touches: Touches::default() };
         // A record that the system has no memory for is none.
         let kept = try_box(record).is_some_and(|record| self.waiting.put(lease.id.slot(), record));
-        let count = if kept { &*self.recorded } else { &self.lost_records };
+        let count = if kept { &*self.recorded } else { &self.unrecorded };
         count.fetch_add(1, Relaxed);
+        if kept && lacks_stack {
+            self.lost_stacks.fetch_add(1, Relaxed);
+        }
         kept
     }
 
     /// Takes down what is done with a recorded lease's buffer.
     pub(crate) fn touched(&self, id: LeaseId, hint: &str, site: Option<Site>) {
-        let Some(touch) = Touch::try_now(hint, site) else {
-            self.dropped.fetch_add(1, Relaxed);
-            return;
-        };
+        let touch = Touch::try_now(hint, site);
         match self.waiting.take(id.slot()) {
             Some(mut record) => {
                 record.touches.push(touch);

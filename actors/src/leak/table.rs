@@ -92,7 +92,10 @@ impl Table {
             ),
         });
         if self.lost_events > 0 {
-            lines.push(format!("{} events were lost: their leases are known by count alone.", self.lost_events));
+            lines.push(format!(
+                "{} events were lost: of their leases a use may be missing, or all that a record says.",
+                self.lost_events
+            ));
         }
         if self.lost_records > 0 {
             lines.push(format!(

@@ -54,7 +54,12 @@ pub struct Touches {
 }
 
 impl Touches {
-    pub(crate) fn push(&mut self, touch: Touch) {
+    /// Keeps one more; `None` is one for which the system had no memory.
+    pub(crate) fn push(&mut self, touch: Option<Touch>) {
+        let Some(touch) = touch else {
+            self.dropped += 1;
+            return;
+        };
         if self.latest.len() >= TOUCHES_MAX {
             self.latest.pop_front();
             self.dropped += 1;
@@ -118,7 +123,7 @@ mod tests {
     fn the_latest_are_kept_in_order_and_the_others_counted() {
         let (mut touches, at) = (Touches::default(), Instant::now());
         for step in 0..TOUCHES_MAX + 3 {
-            touches.push(Touch { hint: step.to_string().into(), site: None, at });
+            touches.push(Some(Touch { hint: step.to_string().into(), site: None, at }));
         }
         let hints: Vec<_> = touches.newest_first().map(|touch| &*touch.hint).collect();
         assert_eq!(hints, ["10", "9", "8", "7", "6", "5", "4", "3"]);

@@ -3,8 +3,8 @@
 //! The actor drives it; whoever wants to know something asks it directly. Its locks are held for the time of a look at what
 //! is recorded, never while symbols are read or a report is written.
 //!
-//! In the child of a fork the tracker is the parent's, and its locks may be held by threads that are not there: it takes none,
-//! and knows what the pool's table says and nothing else.
+//! In the child of a fork the tracker is the parent's, and its locks may be held by threads that are not there: it takes none
+//! (`Tracker::lock`), and knows how it was made and what the pool's table says, and nothing else.
 
 use super::event::{Lease, Record};
 use super::group::{Finding, Group, Groups, Key};
@@ -18,9 +18,10 @@ use super::survivors::Survivors;
 use super::table::{Table, Total};
 use crate::Result;
 use crate::pool::{Owner, Pool};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
 /// What is called a leak.
@@ -52,7 +53,11 @@ pub struct Tracker(Arc<Inner>);
 
 struct Inner {
     pool: Pool,
+    /// As configured: what is known where the ledger's may not be asked.
+    ages: AgeLimits,
     ledger: Mutex<Ledger>,
+    /// Records that the ledger did not take in.
+    refused: Arc<AtomicU64>,
     growth: Option<Mutex<Growth>>,
     survivors: Mutex<Survivors>,
     /// What the log was told of, and how often.
@@ -74,9 +79,12 @@ impl Tracker {
     /// [`Error::InvalidInput`](crate::Error::InvalidInput) for a configuration that cannot be.
     pub fn new(pool: Pool, config: TrackerConfig) -> Result<Self> {
         let growth = config.growth.map(GrowthConfig::checked).transpose()?;
+        let ledger = Ledger::new(config.ages);
         Ok(Self(Arc::new(Inner {
             pool,
-            ledger: Mutex::new(Ledger::new(config.ages)),
+            ages: config.ages,
+            refused: ledger.refusals(),
+            ledger: Mutex::new(ledger),
             growth: growth.map(|config| Mutex::new(Growth::new(config))),
             survivors: Mutex::default(),
             logged: Mutex::default(),
@@ -89,18 +97,32 @@ impl Tracker {
     }
 
     /// Whether this is the child of a fork, and the tracker was made before.
-    fn is_parents(&self) -> bool {
+    pub(crate) fn is_parents(&self) -> bool {
         self.0.pool.recorder().is_orphan()
     }
 
-    /// How old leases may get.
-    pub fn age_limits(&self) -> AgeLimits {
-        self.0.ledger.lock().limits()
+    /// The only way to what is behind the locks; `None` in the child of a fork.
+    fn lock<'a, T>(&self, mutex: &'a Mutex<T>) -> Option<MutexGuard<'a, T>> {
+        (!self.is_parents()).then(|| mutex.lock())
     }
 
-    /// Changes that, for the leases that live as well.
+    /// The ledger, with all that the pool has to tell.
+    fn told_ledger(&self) -> Option<MutexGuard<'_, Ledger>> {
+        let mut ledger = self.lock(&self.0.ledger)?;
+        ledger.take_in(&self.0.pool);
+        Some(ledger)
+    }
+
+    /// How old leases may get. In the child of a fork what was configured, where nothing is held to it.
+    pub fn age_limits(&self) -> AgeLimits {
+        self.lock(&self.0.ledger).map_or(self.0.ages, |ledger| ledger.limits())
+    }
+
+    /// Changes that, for the leases that live as well. Nothing changes in the child of a fork.
     pub fn set_age_limits(&self, limits: AgeLimits) {
-        self.0.ledger.lock().set_limits(limits);
+        if let Some(mut ledger) = self.lock(&self.0.ledger) {
+            ledger.set_limits(limits);
+        }
     }
 
     /// Begins a scope, which looks at everybody's leases or at one owner's.
@@ -127,7 +149,6 @@ impl Tracker {
             Total { owner, class_size: class.bytes().unwrap_or(0), count: live, bytes: live_bytes }
         };
         let recorder = self.0.pool.recorder();
-        let refused = if self.is_parents() { 0 } else { self.0.ledger.lock().refused() };
         Table {
             totals: self.0.pool.live_tallies().into_iter().map(total).collect(),
             leaks,
@@ -135,7 +156,7 @@ impl Tracker {
             sample_every: recorder.sample_every().get(),
             scopes: recorder.scopes(),
             lost_events: recorder.dropped_events(),
-            lost_records: recorder.lost_records() + refused,
+            lost_records: self.lost_records(),
             lost_stacks: recorder.lost_stacks(),
         }
     }
@@ -150,42 +171,45 @@ impl Tracker {
 
     /// Copies what is wanted of the records of leases that live.
     pub(crate) fn copy_records<T>(&self, copy: impl Fn(&Record) -> T) -> Vec<T> {
-        if self.is_parents() {
-            return Vec::new();
-        }
-        let mut ledger = self.0.ledger.lock();
-        ledger.take_in(&self.0.pool);
+        let Some(ledger) = self.told_ledger() else { return Vec::new() };
         // The event of a lease's end may be lost or on its way: the pool's table decides.
         ledger.outstanding().filter(|record| self.0.pool.is_live(record.lease.id)).map(copy).collect()
     }
 
+    /// Leases that should have a record and have none, as the system had no memory for it or there were too many, ever.
+    pub fn lost_records(&self) -> u64 {
+        self.0.pool.recorder().unrecorded_leases() + self.0.refused.load(Relaxed)
+    }
+
     /// Leaks by kind, of those kinds of which there were any when somebody looked last.
     pub fn counts(&self) -> BTreeMap<LeakKind, u64> {
-        self.0.counts.lock().clone()
+        self.lock(&self.0.counts).map(|counts| counts.clone()).unwrap_or_default()
     }
 
     /// What counts as told is marked under the lock under which it was found: what others take in meanwhile is not.
     fn find(&self, now: Instant, purpose: Purpose) -> Vec<Finding> {
-        if self.is_parents() {
-            return Vec::new();
-        }
+        self.find_if_ours(now, purpose).unwrap_or_default()
+    }
+
+    /// `None` in the child of a fork.
+    fn find_if_ours(&self, now: Instant, purpose: Purpose) -> Option<Vec<Finding>> {
         let pool = &self.0.pool;
         let is_told = purpose == Purpose::Tell;
-        let mut known_survivors = self.0.survivors.lock();
+        let mut known_survivors = self.lock(&self.0.survivors)?;
         let survivors = known_survivors.find(now, pool);
         if is_told {
             known_survivors.mark_told(now);
         }
         drop(known_survivors);
         let mut growing = Vec::new();
-        if let Some(mut growth) = self.0.growth.as_ref().map(|growth| growth.lock()) {
+        if let Some(mut growth) = self.0.growth.as_ref().and_then(|growth| self.lock(growth)) {
             growing = growth.find();
             if is_told {
                 growth.mark_told();
             }
         }
         let known: HashSet<_> = survivors.iter().map(|survivor| survivor.lease.id).collect();
-        let mut ledger = self.0.ledger.lock();
+        let mut ledger = self.lock(&self.0.ledger)?;
         let mut findings = ledger.find(now, pool, &known);
         if is_told {
             ledger.mark_told();
@@ -203,38 +227,31 @@ impl Tracker {
         for Finding { kind, group, .. } in &findings {
             *counts.entry(*kind).or_default() += group.count;
         }
-        *self.0.counts.lock() = counts;
-        findings
+        *self.lock(&self.0.counts)? = counts;
+        Some(findings)
     }
 
     /// Leases in groups, with what their records say.
     pub(super) fn describe(&self, leases: &[Lease], now: Instant) -> Groups {
         let mut groups = Groups::default();
-        if self.is_parents() {
-            leases.iter().for_each(|lease| groups.add_live(lease, None, now, None, true));
-            return groups;
-        }
-        let mut ledger = self.0.ledger.lock();
-        ledger.take_in(&self.0.pool);
-        leases.iter().for_each(|lease| groups.add_live(lease, ledger.record(lease.id), now, None, true));
+        let ledger = self.told_ledger();
+        let record = |lease: &Lease| ledger.as_ref()?.record(lease.id);
+        leases.iter().for_each(|lease| groups.add_live(lease, record(lease), now, None, true));
         groups
     }
 
     /// The leases dropped unreleased that are known by now.
     pub(super) fn dropped(&self) -> BTreeMap<Key, Group> {
-        if self.is_parents() {
-            return BTreeMap::new();
-        }
-        let mut ledger = self.0.ledger.lock();
-        ledger.take_in(&self.0.pool);
-        ledger.dropped().clone()
+        self.told_ledger().map(|ledger| ledger.dropped().clone()).unwrap_or_default()
     }
 
     /// Takes the pool's events and looks whether something grows. Several times a second.
     pub(super) fn absorb(&self, now: Instant) {
         let pool = &self.0.pool;
-        self.0.ledger.lock().absorb(pool.recorder().drain());
-        let Some(mut growth) = self.0.growth.as_ref().map(|growth| growth.lock()) else { return };
+        let Some(mut ledger) = self.lock(&self.0.ledger) else { return };
+        ledger.absorb(pool.recorder().drain());
+        drop(ledger);
+        let Some(mut growth) = self.0.growth.as_ref().and_then(|growth| self.lock(growth)) else { return };
         if growth.is_due(now) {
             let live = pool.live_tallies().into_iter();
             growth.look(
@@ -246,18 +263,15 @@ impl Tracker {
 
     /// How many recorded leases are not known to have ended.
     pub(super) fn outstanding(&self) -> usize {
-        if self.is_parents() {
-            return 0;
-        }
-        let mut ledger = self.0.ledger.lock();
-        ledger.take_in(&self.0.pool);
-        ledger.outstanding().len()
+        self.told_ledger().map_or(0, |ledger| ledger.outstanding().len())
     }
 
     /// An incarnation of the actor at `path` has crashed; its state is gone, and the next one has not begun.
     pub(crate) fn crashed(&self, path: &str, incarnation: u64) {
-        if let Some(owner) = Owner::known(path) {
-            self.0.survivors.lock().crashed(Instant::now(), owner, incarnation, &self.0.pool);
+        if let Some(owner) = Owner::known(path)
+            && let Some(mut survivors) = self.lock(&self.0.survivors)
+        {
+            survivors.crashed(Instant::now(), owner, incarnation, &self.0.pool);
         }
     }
 
@@ -265,7 +279,7 @@ impl Tracker {
     /// has doubled.
     pub(super) fn find_unlogged(&self, now: Instant) -> Vec<(Finding, u64)> {
         let findings = self.find(now, Purpose::Look);
-        let mut logged = self.0.logged.lock();
+        let Some(mut logged) = self.lock(&self.0.logged) else { return Vec::new() };
         let before = std::mem::take(&mut *logged);
         let unlogged = findings.into_iter().filter_map(|finding| {
             let key = (finding.kind, finding.key.clone());
@@ -276,5 +290,57 @@ impl Tracker {
             is_due.then(|| (finding, count.saturating_sub(known)))
         });
         unlogged.collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pool::PoolConfig;
+    use crate::snapshot::{History, Observer};
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    #[test]
+    fn in_a_child_nothing_that_is_asked_waits_for_what_the_parents_threads_had_locked() {
+        let pool = Pool::new(PoolConfig::limited(1 << 20)).unwrap();
+        let ages = AgeLimits { plain: None, explicit: Some(Duration::from_secs(7)) };
+        let tracker = Tracker::new(pool.clone(), TrackerConfig { ages, ..TrackerConfig::default() }).unwrap();
+        let owner = Owner::named("tracker-test/child");
+        let _held = pool.allocate(1000, owner).unwrap();
+        let Inner { ledger, growth, survivors, logged, counts, .. } = &*tracker.0;
+        // As if a thread had been in all of it at the fork.
+        let _theirs = (ledger.lock(), growth.as_ref().map(Mutex::lock), survivors.lock(), logged.lock(), counts.lock());
+        pool.recorder().forget_channel();
+        let (asked, answer) = mpsc::channel();
+        let of_child = tracker.clone();
+        std::thread::spawn(move || {
+            let (tracker, now) = (of_child, Instant::now());
+            tracker.absorb(now);
+            tracker.crashed(owner.name(), 1);
+            tracker.set_age_limits(AgeLimits::default());
+            assert_eq!(tracker.age_limits(), ages);
+            assert!(tracker.check().is_empty() && tracker.leaks_unread().is_empty() && tracker.counts().is_empty());
+            assert!(tracker.find_unlogged(now).is_empty() && tracker.copy_records(|_| ()).is_empty());
+            assert!(tracker.dropped().is_empty() && tracker.outstanding() == 0);
+            let table = tracker.table();
+            assert_eq!((table.totals.len(), table.totals[0].count, table.lost_records), (1, 1, 0));
+            asked.send(()).unwrap();
+        });
+        answer.recv_timeout(Duration::from_secs(60)).expect("something waits, or is not as it should be");
+    }
+
+    #[test]
+    fn lost_records_are_those_of_the_recorder_and_of_the_ledger_wherever_they_are_told() {
+        let pool = Pool::new(PoolConfig::limited(1 << 20)).unwrap();
+        let tracker = Tracker::new(pool.clone(), TrackerConfig::default()).unwrap();
+        let observer = Observer::new(pool, tracker.clone(), Arc::<History>::default());
+        // As of a ledger that is full.
+        tracker.0.ledger.lock().refusals().fetch_add(3, Relaxed);
+        assert_eq!(tracker.0.ledger.lock().refused(), 3);
+        let snapshot = observer.snapshot(&[]).tracking;
+        let table = tracker.table();
+        assert_eq!((tracker.lost_records(), table.lost_records, snapshot.lost_records), (3, 3, 3));
+        assert_eq!((table.lost_stacks, snapshot.lost_stacks), (0, 0));
     }
 }

@@ -38,13 +38,25 @@ pub(crate) fn try_text(text: &str) -> Option<Box<str>> {
     Some(copy.into_boxed_str())
 }
 
-/// Whether the system has this much memory right now: for code of others that cannot be refused. What is taken and given back
-/// here is what it then finds, if it asks at once and on the same thread.
+/// Bytes of a small request, which allocators serve from a heap. For a large one glibc asks the system apart, from 128 KiB on
+/// unless it was told otherwise: that there is room for it says nothing of small ones where a heap cannot grow.
+const PIECE: usize = 64 << 10;
+
+/// Whether the system has this much memory right now: for code of others that cannot be refused. It is asked for in small
+/// pieces, all held together and then given back: small requests find it there, if they come at once and on the same thread, and
+/// larger ones where pieces lay side by side or went back to the system.
+///
+/// That is likely and not promised: another thread may take first what is given back, and how an allocator divides it is its
+/// own affair.
 pub(crate) fn has_room(bytes: usize) -> bool {
-    let mut room = Vec::<u8>::new();
-    let has_room = room.try_reserve_exact(bytes).is_ok();
-    // Or the compiler may leave out both, as nobody looks at what was asked for.
-    std::hint::black_box(&mut room);
+    let (count, mut pieces) = (bytes.div_ceil(PIECE), Vec::<Vec<u8>>::new());
+    let has_room = pieces.try_reserve_exact(count).is_ok()
+        && (0..count).all(|_| {
+            let mut piece = Vec::new();
+            piece.try_reserve_exact(PIECE).map(|()| pieces.push(piece)).is_ok()
+        });
+    // Or the compiler may leave it all out, as nobody looks at what was asked for.
+    std::hint::black_box(&mut pieces);
     has_room
 }
 
@@ -107,6 +119,9 @@ unsafe impl<T: Send + Sync> Sync for OnceBox<T> {}
 // SAFETY: likewise.
 unsafe impl<T: Send> Send for OnceBox<T> {}
 
+/// References at most: some threads may each count one more before they see that.
+const REFERENCES_MAX: usize = isize::MAX as usize;
+
 /// A counted reference that can be made where there is no memory for it: an `Arc` without weak ones.
 pub(crate) struct Counted<T>(NonNull<Counter<T>>);
 
@@ -156,8 +171,12 @@ impl<T> Counted<T> {
 
 impl<T> Clone for Counted<T> {
     fn clone(&self) -> Self {
-        // SAFETY: it lives while we do. Nobody has more than a few references, so that the count does not overflow.
-        unsafe { self.0.as_ref() }.references.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: it lives while we do.
+        let before = unsafe { self.0.as_ref() }.references.fetch_add(1, Ordering::Relaxed);
+        // References may be forgotten, so that there is no end to them. A count that overflows would free what is in use.
+        if before > REFERENCES_MAX {
+            std::process::abort();
+        }
         Self(self.0)
     }
 }
@@ -224,5 +243,94 @@ mod tests {
         // SAFETY: it was `into_raw` above.
         drop(unsafe { Counted::<Arc<()>>::from_raw(raw) });
         assert_eq!(Arc::strong_count(&value), 1);
+    }
+
+    /// Runs `program` in a child process, which is the test of this name once more, on its first thread; how that ended and
+    /// what it wrote. Nothing in the child.
+    #[cfg(target_os = "linux")]
+    fn in_child(name: &str, program: fn()) -> Option<(std::process::ExitStatus, String)> {
+        const CHILD: &str = "IRONCLIW_TEST_FALLIBLE";
+        if std::env::var_os(CHILD).is_some() {
+            program();
+            return None;
+        }
+        let name = format!("{}::{name}", module_path!().split_once("::").unwrap().1);
+        let output = std::process::Command::new(std::env::current_exe().unwrap())
+            .args([&name, "--exact", "--nocapture", "--test-threads=1"])
+            .envs([(CHILD, "1"), ("MALLOC_ARENA_MAX", "1")])
+            .output()
+            .unwrap();
+        let said = [output.stdout, output.stderr].map(|said| String::from_utf8_lossy(&said).into_owned()).concat();
+        Some((output.status, said))
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    #[cfg_attr(miri, ignore = "it starts a process")]
+    fn a_count_that_would_overflow_ends_the_process_before_a_value_is_freed_that_somebody_has() {
+        use std::os::unix::process::ExitStatusExt;
+        fn program() {
+            let first = Counted::try_new(()).unwrap();
+            // SAFETY: it lives while `first` does.
+            let references = unsafe { &first.0.as_ref().references };
+            references.store(REFERENCES_MAX, Ordering::Relaxed);
+            std::mem::forget(first.clone());
+            println!("one fits");
+            std::mem::forget(first.clone());
+            println!("too many");
+            references.store(1, Ordering::Relaxed);
+        }
+        let name = "a_count_that_would_overflow_ends_the_process_before_a_value_is_freed_that_somebody_has";
+        let Some((status, said)) = in_child(name, program) else { return };
+        assert_eq!(status.signal(), Some(libc::SIGABRT), "{said}");
+        assert!(said.contains("one fits") && !said.contains("too many"), "{said}");
+    }
+
+    /// Where the heap cannot grow, glibc asks the system for a mebibyte on behalf of a small request, and for a large one for
+    /// what it takes.
+    #[test]
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    #[cfg_attr(miri, ignore = "it starts a process")]
+    fn what_there_is_said_to_be_room_for_small_requests_get() {
+        const ROOM: usize = 200 << 10;
+        const SMALL: usize = 1 << 10;
+        fn program() {
+            // SAFETY: it only asks.
+            let page = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap();
+            let mut held: Vec<Vec<u8>> = Vec::with_capacity(1 << 16);
+            let mut take = |bytes: usize| {
+                let mut piece = Vec::new();
+                let has_it = piece.try_reserve_exact(bytes).is_ok();
+                held.push(piece);
+                has_it
+            };
+            // SAFETY: the page after the heap is nobody's, or the call fails; and the limit is read from a structure.
+            unsafe {
+                let end = libc::sbrk(0).map_addr(|end| end.next_multiple_of(page));
+                let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE;
+                // Where there is something, the heap cannot grow anyway.
+                libc::mmap(end, page, libc::PROT_NONE, flags, -1, 0);
+                let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
+                let most = pages.split(' ').next().unwrap().parse::<usize>().unwrap() * page + (900 << 10);
+                let limit = libc::rlimit { rlim_cur: most as u64, rlim_max: most as u64 };
+                assert_eq!(libc::setrlimit(libc::RLIMIT_AS, &raw const limit), 0);
+            }
+            while take(SMALL) {}
+            let (is_said, for_a_large_one) = (has_room(ROOM), Vec::<u8>::new().try_reserve_exact(ROOM).is_ok());
+            let is_so = (0..ROOM / SMALL).all(|_| take(SMALL));
+            // What it takes to say what is wrong.
+            held.truncate(1);
+            assert!(!is_said, "has_room");
+            assert!(for_a_large_one && !is_so, "the system is not as it should be here");
+            drop(held);
+            let is_said = has_room(ROOM);
+            let all: Vec<_> = (0..ROOM / SMALL).map(|_| try_box([0_u8; SMALL])).collect();
+            assert!(is_said && all.iter().all(Option::is_some));
+            println!("done");
+        }
+        let Some((status, said)) = in_child("what_there_is_said_to_be_room_for_small_requests_get", program) else {
+            return;
+        };
+        assert!(status.success() && said.contains("done"), "{said}");
     }
 }

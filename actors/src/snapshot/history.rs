@@ -159,8 +159,11 @@ fn push<T>(ring: &mut VecDeque<T>, most: usize, item: T) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Observer;
     use super::*;
+    use crate::leak::{Tracker, TrackerConfig};
     use crate::pool::PoolConfig;
+    use std::sync::{Arc, mpsc};
 
     #[test]
     fn a_sample_is_taken_each_second_and_the_oldest_are_forgotten() {
@@ -182,6 +185,23 @@ mod tests {
         let (samples, _) = history.read();
         assert_eq!(samples.len(), SAMPLES_MAX);
         assert!(samples.iter().all(|sample| sample.live_bytes == 0 && sample.owners.is_empty()));
+    }
+
+    #[test]
+    fn a_snapshot_in_a_child_waits_for_no_thread_that_the_parent_had_in_the_history() {
+        let pool = Pool::new(PoolConfig::limited(1 << 20)).unwrap();
+        let tracker = Tracker::new(pool.clone(), TrackerConfig::default()).unwrap();
+        let history = Arc::<History>::default();
+        history.note(Instant::now(), &pool, Pressure::Low);
+        let observer = Observer::new(pool.clone(), tracker, history.clone());
+        let _buffer = pool.allocate(5000, Owner::named("history-test/child")).unwrap();
+        // As if one had been in it at the fork.
+        let _theirs = history.kept.lock();
+        pool.recorder().forget_channel();
+        let (taken, answer) = mpsc::channel();
+        std::thread::spawn(move || _ = taken.send(observer.snapshot(&[])));
+        let snapshot = answer.recv_timeout(Duration::from_secs(60)).expect("it waits");
+        assert_eq!((snapshot.totals.live_bytes, snapshot.history.len(), snapshot.leases.len()), (5120, 1, 0));
     }
 
     #[test]

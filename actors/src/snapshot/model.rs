@@ -160,6 +160,10 @@ pub struct Tracking {
     pub recorded_leases: u64,
     /// Events dropped because the tracker did not keep up, ever.
     pub dropped_events: u64,
+    /// Leases that should have a record and have none, as there was no memory for it or there were too many, ever.
+    pub lost_records: u64,
+    /// Records without the calls that they should have, for want of memory, ever.
+    pub lost_stacks: u64,
 }
 
 /// A lease that carries a record and lives.

@@ -33,7 +33,8 @@ impl Observer {
 
     /// What the pool holds now. Failures among `events` are marked in the history: [`ironcliw::Snapshot::events`].
     ///
-    /// Waits for the ledger's lock, which the leak tracker holds for as long as it takes in events or looks for leaks.
+    /// Waits for the ledger's lock, which the leak tracker holds for as long as it takes in events or looks for leaks. In the
+    /// child of a fork there is no record and no history, and it waits for nobody.
     pub fn snapshot(&self, events: &[SupervisionEvent]) -> PoolSnapshot {
         // Records first: whose lease is recorded, that owner and class are then among the counts.
         let Records { held, leaks } = Records::copy(&self.tracker);
@@ -69,7 +70,8 @@ impl Observer {
         let leaks = leaks.into_iter().map(known).collect();
         let pressure = self.pool.pressure().get();
         let at_unix_s = self.history.unix_seconds(now);
-        let (mut history, mut marks) = self.history.read();
+        // In the child of a fork a thread that is not there may have its lock.
+        let (mut history, mut marks) = if self.tracker.is_parents() { Default::default() } else { self.history.read() };
         let since = self.history.since_unix_s(&history);
         history.push(Sample::of(&stats, pressure, at_unix_s));
         marks.extend(Mark::of_failures(events));
@@ -101,6 +103,8 @@ impl Observer {
             sample_every: recorder.sample_every().get(),
             recorded_leases: recorder.recorded_leases(),
             dropped_events: recorder.dropped_events(),
+            lost_records: self.tracker.lost_records(),
+            lost_stacks: recorder.lost_stacks(),
         }
     }
 }

@@ -206,6 +206,9 @@ def _tracking(fields: Fields) -> Tracking:
         sample_every=fields.whole("sample_every"),
         recorded_leases=fields.whole("recorded_leases"),
         dropped_events=fields.whole("dropped_events"),
+        # The first files had neither.
+        lost_records=fields.whole("lost_records") if fields.has("lost_records") else 0,
+        lost_stacks=fields.whole("lost_stacks") if fields.has("lost_stacks") else 0,
     )
 
 

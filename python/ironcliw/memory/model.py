@@ -141,6 +141,11 @@ class Tracking:
     """Ever."""
     dropped_events: int
     """Events that were lost because the tracker did not keep up, ever."""
+    lost_records: int
+    """Leases that should have a record and have none, as there was no memory for it or there were too many,
+    ever."""
+    lost_stacks: int
+    """Records without the calls that they should have, for want of memory, ever."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,9 @@
 //! what a wrong rule would compute is an address that is refused, and the walk ends there.
 //!
 //! Memory: a walk allocates none. List and rules are made of what framehop allocates, which cannot be refused; so they are made
-//! only where the system has more than that, and until then the stack is walked by the system's unwinder.
+//! only where the system had more than that a moment ago, and until then the stack is walked by the system's unwinder. That
+//! narrows the gap and does not close it: where other threads take the last memory in that moment, framehop's request ends the
+//! process, as most programs' do.
 
 use super::with_linker;
 use crate::pool::fallible::has_room;
