@@ -54,10 +54,9 @@ fn thread_names(py: Python<'_>) -> PyResult<HashMap<u64, String>> {
     let mut names = HashMap::new();
     for thread in threads.try_iter()? {
         let thread = thread?;
-        if let Some(id) = thread.getattr("native_id")?.extract::<Option<u64>>()? {
-            if let Ok(name) = thread.getattr("name")?.extract() {
-                names.insert(id, name);
-            }
+        let id: Option<u64> = thread.getattr("native_id")?.extract()?;
+        if let (Some(id), Ok(name)) = (id, thread.getattr("name")?.extract()) {
+            names.insert(id, name);
         }
     }
     Ok(names)

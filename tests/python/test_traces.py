@@ -377,7 +377,7 @@ class Greedy(np.ndarray):
     around: ClassVar[dict[Any, Any]] = {}
 
     @property
-    def base(self) -> None:  # type: ignore[override]
+    def base(self) -> None:
         self.around[len(self.around)] = None
 
 
