@@ -68,6 +68,9 @@ impl<'py> Buffers<'py> {
     }
 
     fn of(value: &Bound<'py, PyAny>) -> Self {
+        if !lease::is_any_held() {
+            return Self::none();
+        }
         // To look below an array may run Python code, which may change what contains it: the members come first.
         Self(if is_plain(value) { Vec::new() } else { members(value).into_iter().filter_map(buffer_below).collect() })
     }
