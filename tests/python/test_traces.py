@@ -279,6 +279,44 @@ def test_a_buffer_in_a_message_says_where_it_was_sent_by_every_way(
     assert str(leak.touches[0]["site"]).startswith(f"{__file__}:")
 
 
+class Slow(ironcliw.Actor):
+    async def on_message(self, message: Any, /) -> None:
+        await self.context.runtime.scheduler.run(threading.Event.wait, message[0], 20)
+
+
+@pytest.mark.parametrize("send", ["tell", "tell_many"])
+def test_a_message_that_waits_for_room_is_sent_and_one_that_is_refused_for_want_of_it_is_not(
+    traced: ironcliw.Runtime, send: str
+) -> None:
+    async def main() -> str:
+        go = threading.Event()
+        waits = await traced.spawn(Slow, name="waits", mailbox=1)
+        refuses = await traced.spawn(Slow, name="refuses", mailbox=1, overflow="reject")
+        buffer = traced.pool.try_allocate(3000, tracked=True)
+        for actor in (waits, refuses):
+            # One in hand, one in the mailbox.
+            await actor.tell([go])
+            while actor.status()["queued"]:
+                await asyncio.sleep(0.001)
+            await actor.tell([go])
+        message = [go, buffer]
+        with pytest.raises(ironcliw.MailboxFull):
+            await getattr(refuses, send)([message] if send == "tell_many" else message)
+        with pytest.raises(ironcliw.MailboxFull):
+            await refuses.ask(message)
+        waiting = getattr(waits, send)([message] if send == "tell_many" else message)
+        assert not waiting.done()
+        go.set()
+        await waiting
+        for actor in (waits, refuses):
+            await actor.stop()
+        return waits.path
+
+    path = asyncio.run(main())
+    gc.collect()
+    assert [touch["hint"] for touch in the_leak(traced).touches] == [f"sent to {path}"]
+
+
 @pytest.mark.parametrize("name", [None, "thumbnails"])
 def test_a_buffer_that_a_job_is_given_names_the_job(traced: ironcliw.Runtime, name: str | None) -> None:
     async def main() -> None:

@@ -113,9 +113,10 @@ impl ActorRef {
                 Err(SendError { error: Error::MailboxFull { .. }, message: Some(message) })
                     if self.overflow == Overflow::Block =>
                 {
+                    let call = self.tell_when_there_is_room(py, name, message, messages, sent, answer)?;
                     // What waits in line is no longer the sender's.
                     buffers[sent..].iter().for_each(|buffers| buffers.sent_to(self.path()));
-                    return self.tell_when_there_is_room(py, name, message, messages, sent, answer);
+                    return Ok(call);
                 }
                 Err(refused) => {
                     return bridge::ready(py, name, Refusal::of(&self.record, refused.error).into_outcome());
