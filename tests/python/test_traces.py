@@ -281,7 +281,9 @@ def test_a_buffer_in_a_message_says_where_it_was_sent_by_every_way(
 
 class Slow(ironcliw.Actor):
     async def on_message(self, message: Any, /) -> None:
-        await self.context.runtime.scheduler.run(threading.Event.wait, message[0], 20)
+        begun, go = message[:2]
+        begun.set()
+        await self.context.runtime.scheduler.run(threading.Event.wait, go, 20)
 
 
 @pytest.mark.parametrize("send", ["tell", "tell_many"])
@@ -295,11 +297,11 @@ def test_a_message_that_waits_for_room_is_sent_and_one_that_is_refused_for_want_
         buffer = traced.pool.try_allocate(3000, tracked=True)
         for actor in (waits, refuses):
             # One in hand, one in the mailbox.
-            await actor.tell([go])
-            while actor.status()["queued"]:
-                await asyncio.sleep(0.001)
-            await actor.tell([go])
-        message = [go, buffer]
+            begun = asyncio.Event()
+            await actor.tell([begun, go])
+            await begun.wait()
+            await actor.tell([begun, go])
+        message = [asyncio.Event(), go, buffer]
         with pytest.raises(ironcliw.MailboxFull):
             await getattr(refuses, send)([message] if send == "tell_many" else message)
         with pytest.raises(ironcliw.MailboxFull):
