@@ -7,7 +7,8 @@ given to ``rt.scheduler.run`` for instance, passes through unchanged.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import copy
+from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
     from ironcliw._native import LeakReport
@@ -86,14 +87,26 @@ class DecodeError(Error, ValueError):
 
 class LeakError(Error, AssertionError):
     """Buffers were still out at the end of a leak scope. The message is the report; `reports` has its
-    entries. Pickled, for another process, it is the message alone."""
+    entries. Pickled, for another process, it has none; a copy in this one has the same."""
 
     def __init__(self, message: str, reports: list[LeakReport]) -> None:
         super().__init__(message, reports)
         self.reports = reports
 
-    def __reduce__(self) -> tuple[type[LeakError], tuple[str, list[LeakReport]]]:
-        return type(self), (str(self), [])
+    def __reduce__(self) -> tuple[type[LeakError], tuple[str, list[LeakReport]], dict[str, Any]]:
+        return type(self), (str(self), []), {**self.__dict__, "reports": []}
+
+    def __copy__(self) -> Self:
+        twin = type(self)(str(self), self.reports)
+        twin.__dict__.update(self.__dict__)
+        return twin
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        # A report does not change, and stands for itself.
+        twin = type(self)(str(self), list(self.reports))
+        rest = {name: value for name, value in self.__dict__.items() if name != "reports"}
+        twin.__dict__.update(copy.deepcopy(rest, memo))
+        return twin
 
     def __str__(self) -> str:
         return str(self.args[0])

@@ -75,7 +75,7 @@ class GrowthSite(TypedDict):
     """A place where leases of a growing class were asked for."""
 
     site: str | None
-    """`file.py:line`; None for all leases of which that is not known."""
+    """`file.py:line`, or the innermost call of Rust; None for all leases of which neither is known."""
     live: int
     """Leases with a record that live."""
     recent: int

@@ -5,6 +5,7 @@ use std::time::Duration;
 use ironcliw_actors::Error;
 use pyo3::exceptions::{PyOverflowError, PyTypeError};
 use pyo3::prelude::*;
+use pyo3::types::PyInt;
 
 use crate::errors::to_py_err;
 
@@ -23,7 +24,9 @@ pub(crate) fn count(object: &Bound<'_, PyAny>, name: &str, at_least: usize) -> P
         Ok(value) if value >= at_least => Ok(value),
         Ok(value) => Err(invalid(format!("{name} must be at least {at_least}, not {value}"))),
         Err(error) if error.is_instance_of::<PyOverflowError>(object.py()) => {
-            Err(invalid(format!("{name} must be between {at_least} and 2**63, not {}", shown(object))))
+            let is_negative = object.lt(0).unwrap_or(false);
+            let wanted = if is_negative { format!("at least {at_least}") } else { format!("below 2**{}", usize::BITS) };
+            Err(invalid(format!("{name} must be {wanted}, not {}", shown(object))))
         }
         Err(error) => Err(not_an_int(object, name, error)),
     }
@@ -38,11 +41,15 @@ pub(crate) fn not_an_int(object: &Bound<'_, PyAny>, name: &str, error: PyErr) ->
     kind.map_or_else(|error| error, |kind| PyTypeError::new_err(format!("{name} must be an int, not {kind}")))
 }
 
-/// How an argument reads in a message. Python itself refuses to write an int of thousands of digits.
+/// How an argument reads in a message.
 pub(crate) fn shown(object: &Bound<'_, PyAny>) -> String {
+    let kind = || object.get_type().qualname().map_or_else(|_| "value".to_owned(), |kind| kind.to_string());
     match object.repr().map(|text| text.to_string()) {
         Ok(text) if text.len() <= SHOWN_MAX => text,
-        _ => object.get_type().qualname().map_or_else(|_| "that".to_owned(), |kind| format!("a very long {kind}")),
+        Ok(_) => format!("a very long {}", kind()),
+        // Python itself refuses to write an int of thousands of digits.
+        Err(_) if object.is_exact_instance_of::<PyInt>() => format!("a very long {}", kind()),
+        Err(_) => format!("a {} that cannot be shown", kind()),
     }
 }
 

@@ -47,14 +47,16 @@ pub(crate) fn take<'py>(py: Python<'py>, inner: &Inner) -> PyResult<Bound<'py, P
     py.import("ironcliw.memory")?.getattr("PoolSnapshot")?.call1((TakenSnapshot(taken),))
 }
 
-/// What `threading` calls its threads, by the system's numbers. An error where something else stands in its place.
+/// What `threading` calls its threads, by the system's numbers, but for names that are no Unicode. An error where something else
+/// stands in its place.
 fn thread_names(py: Python<'_>) -> PyResult<HashMap<u64, String>> {
     let threads = py.import("threading")?.call_method0("enumerate")?;
     let mut names = HashMap::new();
     for thread in threads.try_iter()? {
         let thread = thread?;
-        if let Some(id) = thread.getattr("native_id")?.extract::<Option<u64>>()? {
-            names.insert(id, thread.getattr("name")?.extract()?);
+        let id: Option<u64> = thread.getattr("native_id")?.extract()?;
+        if let (Some(id), Ok(name)) = (id, thread.getattr("name")?.extract()) {
+            names.insert(id, name);
         }
     }
     Ok(names)

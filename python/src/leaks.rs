@@ -109,6 +109,8 @@ fn parse_ages(limit: &Bound<'_, PyAny>, mut limits: AgeLimits) -> PyResult<AgeLi
         let limit = parse_age(limit)?;
         return Ok(AgeLimits { plain: limit, explicit: limit });
     };
+    // Copied first: to read a number may run code that changes the dictionary.
+    let by_kind: Vec<_> = by_kind.iter().collect();
     for (kind, limit) in by_kind {
         let limit = parse_age(&limit)?;
         match kind.extract::<String>().unwrap_or_default().as_str() {
@@ -125,21 +127,24 @@ fn parse_ages(limit: &Bound<'_, PyAny>, mut limits: AgeLimits) -> PyResult<AgeLi
     Ok(limits)
 }
 
+/// What errors call it, which is `leak_age` of a runtime and `age_limit` later.
+const AGE_LIMIT: &str = "an age limit";
+
 fn parse_age(limit: &Bound<'_, PyAny>) -> PyResult<Option<Duration>> {
     if limit.is_none() {
         return Ok(None);
     }
     let seconds: f64 = limit.extract().map_err(|error: PyErr| {
         if error.is_instance_of::<PyOverflowError>(limit.py()) {
-            return invalid(format!("leak_age must be a number of seconds, not {}", args::shown(limit)));
+            return invalid(format!("{AGE_LIMIT} must be a number of seconds, not {}", args::shown(limit)));
         }
         if !error.is_instance_of::<PyTypeError>(limit.py()) {
             return error;
         }
         let kind = limit.get_type().qualname().map_or_else(|_| "something else".to_owned(), |name| name.to_string());
-        PyTypeError::new_err(format!("an age limit must be a number of seconds, None or a dict, not {kind}"))
+        PyTypeError::new_err(format!("{AGE_LIMIT} must be a number of seconds, None or a dict, not {kind}"))
     })?;
-    args::span(seconds, "leak_age").map(Some)
+    args::span(seconds, AGE_LIMIT).map(Some)
 }
 
 /// The argument `leak_age` of a runtime.

@@ -6,8 +6,8 @@
 
 use std::ffi::{c_int, c_void};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 
 use ironcliw_actors::pool::{self, MisuseCounter};
 use parking_lot::Mutex;
@@ -59,10 +59,25 @@ pub(crate) fn is_any_traced() -> bool {
     IS_ANY_TRACED.load(Relaxed)
 }
 
+/// Leases that Python has a handle or a view of.
+static HELD: AtomicUsize = AtomicUsize::new(0);
+
+/// Whether Python has a handle or a view of any lease.
+#[inline]
+pub(crate) fn is_any_held() -> bool {
+    HELD.load(Relaxed) > 0
+}
+
 /// The lease that an object stands for, if it is a buffer or a part of one.
 pub(crate) fn of<'a>(object: &'a Bound<'_, PyAny>) -> Option<&'a Lease> {
     let buffer = || Some(object.cast_exact::<Buffer>().ok()?.get().lease());
     buffer().or_else(|| Some(object.cast_exact::<BufferView>().ok()?.get().lease()))
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        HELD.fetch_sub(1, Relaxed);
+    }
 }
 
 /// What a lease looks like at a moment.
@@ -78,6 +93,7 @@ impl Lease {
         if is_traced {
             IS_ANY_TRACED.store(true, Relaxed);
         }
+        HELD.fetch_add(1, Relaxed);
         let state = State { buffer: Some(buffer), views: 0, writers: 0, released: false, frozen: false };
         Arc::new(Self { state: Mutex::new(state), misuse, id, is_traced })
     }

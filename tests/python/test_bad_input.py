@@ -9,6 +9,7 @@ import contextlib
 import gc
 import math
 import struct
+import sys
 import time
 import zlib
 from collections.abc import Callable
@@ -230,6 +231,41 @@ def test_impossible_sizes_are_typed_errors(rt: ironcliw.Runtime, size: int) -> N
         rt.pool.try_allocate(size)
     with pytest.raises(expected):
         rt.pool.allocate(size).result(timeout=10)
+
+
+class Unspeakable(float):
+    def __repr__(self) -> str:
+        raise LookupError
+
+
+@pytest.mark.parametrize(
+    ("size", "said"),
+    [
+        (-1, "n must be at least 1, not -1"),
+        (-(10**5000), "n must be at least 1, not a very long int"),
+        (2**100, f"n must be below 2**{(sys.maxsize + 1).bit_length()}, not {2**100}"),
+    ],
+    ids=["-1", "very negative", "2**100"],
+)
+def test_an_impossible_size_is_told_by_the_border_that_it_crosses(
+    rt: ironcliw.Runtime, size: int, said: str
+) -> None:
+    with pytest.raises(ironcliw.InvalidInput) as refused:
+        rt.pool.try_allocate(size)
+    assert str(refused.value) == said
+
+
+def test_what_an_error_shows_is_short_and_true(rt: ironcliw.Runtime) -> None:
+    for kind, said in (
+        (Unspeakable(3), "not a Unspeakable that cannot be shown"),
+        ("x" * 1000, "not a very long str"),
+        ("old", "not 'old'"),
+    ):
+        with pytest.raises(ironcliw.InvalidInput, match=f"{said}$"):
+            rt.leaks.age_limit = {kind: 1.0}  # type: ignore[dict-item]
+    for limit in (10**400, -1):
+        with pytest.raises(ironcliw.InvalidInput, match=r"^an age limit must be a number of seconds"):
+            rt.leaks.age_limit = limit
 
 
 @pytest.mark.parametrize("size", [None, "10", 1.5])

@@ -208,6 +208,17 @@ def test_an_age_limit_that_cannot_be_is_refused(rt: ironcliw.Runtime, limit: Any
     assert rt.leaks.age_limit == {"plain": 300.0, "tracked": 300.0}
 
 
+def test_a_dictionary_of_age_limits_may_change_as_it_is_read(rt: ironcliw.Runtime) -> None:
+    class Limit:
+        def __float__(self) -> float:
+            limits["more"] = 1.0
+            return 7.0
+
+    limits: Any = {"plain": Limit(), "tracked": 8.0}
+    rt.leaks.age_limit = limits
+    assert rt.leaks.age_limit == {"plain": 7.0, "tracked": 8.0}
+
+
 @pytest.mark.parametrize("growth", [(1, 10.0), (65, 10.0), (-1, 10.0), (6, 0.0), (6, float("nan")), (6, 1e9)])
 def test_a_growth_that_cannot_be_is_refused(growth: Any) -> None:
     with pytest.raises(ironcliw.InvalidInput):
@@ -296,6 +307,59 @@ def test_what_an_actor_answered_with_is_no_leftover_and_what_strayed_is(rt: iron
         assert await rt.leaks.check() == []
         await holder.stop()
         del answer, again
+
+    asyncio.run(main())
+
+
+class Giver(ironcliw.Actor):
+    """Answers with many buffers, deep down."""
+
+    def on_message(self, message: int, /) -> Any:
+        answer: Any = [self.context.runtime.pool.try_allocate(64) for _ in range(message)]
+        for _ in range(12):
+            answer = [answer, 1.0]
+        answer.append(answer)
+        return answer
+
+
+def test_an_answer_of_many_buffers_is_no_leftover(rt: ironcliw.Runtime) -> None:
+    async def main() -> None:
+        giver = await rt.spawn(Giver, name="giver", backoff=(0.0, 0.0))
+        answer = await giver.ask(2000)
+        with pytest.raises(ironcliw.ActorPanicked):
+            await crash(giver)
+        await asyncio.sleep(GRACE)
+        assert await rt.leaks.check() == []
+        answer.clear()
+        await giver.stop()
+
+    asyncio.run(main())
+
+
+class Refused(ironcliw.Actor):
+    """Sends to one that has stopped, and forgets what came back."""
+
+    async def on_message(self, receiver: ironcliw.ActorRef, /) -> None:
+        STRAYS.append(self.context.runtime.pool.try_allocate(700))
+        with pytest.raises(ironcliw.ActorStopped):
+            await receiver.tell(STRAYS[0])
+        with pytest.raises(ironcliw.ActorStopped):
+            await receiver.ask({"buffer": STRAYS[0]})
+
+
+def test_what_was_not_accepted_is_still_its_senders(rt: ironcliw.Runtime) -> None:
+    async def main() -> None:
+        refused = await rt.spawn(Refused, name="refused", backoff=(0.0, 0.0))
+        receiver = await rt.spawn(Receiver, name="receiver")
+        await receiver.stop()
+        await refused.ask(receiver)
+        with pytest.raises(ironcliw.ActorPanicked):
+            await crash(refused)
+        await asyncio.sleep(GRACE)
+        (report,) = await rt.leaks.check()
+        assert (report.kind, report.owner, report.bytes) == ("outlived_owner", "user/refused", 700)
+        STRAYS.clear()
+        await refused.stop()
 
     asyncio.run(main())
 

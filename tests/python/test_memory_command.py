@@ -57,17 +57,27 @@ def test_the_command_prints_and_draws(folder: Path, capsys: pytest.CaptureFixtur
         ["pool.json", "--html", "pool.json"],
         ["pool.json", "--html", "./later.json", "--since", "later.json"],
         ["pool.json", "--html", "page.html", "--trace", "page.html"],
+        ["pool.json", "--html", "hard.json"],
+        ["later.json", "--since", "pool.json", "--trace", "hard.json"],
+        ["pool.json", "--html", "loop.html"],
     ],
     ids=" ".join,
 )
 def test_the_command_says_in_a_line_why_it_cannot_and_writes_nothing(
     arguments: list[str], folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    if {"hard.json", "loop.html"} & set(arguments):
+        try:
+            os.link("pool.json", "hard.json")
+            os.symlink("loop.html", "loop.html")
+        except OSError:
+            pytest.skip("this file system has no such links")
+    before = {path.name: path.read_bytes() for path in folder.iterdir() if path.name != "loop.html"}
     assert main(["memory", *arguments]) == 2
     told = capsys.readouterr()
     assert told.err.count("\n") == 1 and told.err.startswith("ironcliw: ") and told.out == ""
-    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    after = {path.name: path.read_bytes() for path in folder.iterdir() if path.name != "loop.html"}
+    assert after == before
 
 
 @pytest.mark.skipif(os.name != "posix", reason="pipes of POSIX")
@@ -77,6 +87,39 @@ def test_a_reader_that_goes_away_is_no_error(folder: Path) -> None:
     done = subprocess.run([*COMMAND, "pool.json"], stdout=writing, stderr=subprocess.PIPE, timeout=60)
     os.close(writing)
     assert (done.returncode, done.stderr) == (141, b"")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes of POSIX")
+@pytest.mark.parametrize("is_read", [True, False])
+def test_another_pipe_that_breaks_is_not_taken_for_the_outputs(folder: Path, is_read: bool) -> None:
+    program = """
+import sys
+from ironcliw.cli import main, memory
+def broken(*_, **__): raise BrokenPipeError("of somebody else")
+memory.look = broken
+sys.exit(main())
+"""
+    reading, writing = os.pipe()
+    if not is_read:
+        os.close(reading)
+    done = subprocess.run(
+        [sys.executable, "-c", program, "memory", "pool.json"],
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        timeout=60,
+    )
+    os.close(writing)
+    if is_read:
+        os.close(reading)
+    assert done.returncode == (1 if is_read else 141)
+    assert (b"of somebody else" in done.stderr) == is_read
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a shell's `2>&-`")
+def test_a_complaint_that_nobody_would_hear_is_no_output(folder: Path) -> None:
+    command = ["/bin/sh", "-c", 'exec "$@" 2>&-', "sh", *COMMAND, "bad.json"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, timeout=60)
+    assert (done.returncode, done.stdout) == (2, b"")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")

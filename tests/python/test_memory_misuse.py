@@ -204,6 +204,22 @@ def test_a_leak_error_reaches_another_process(rt: ironcliw.Runtime) -> None:
     held.release()
 
 
+def test_a_copy_of_a_leak_error_has_its_reports_and_notes(rt: ironcliw.Runtime) -> None:
+    with rt.leaks.scope() as scope:
+        held = rt.pool.try_allocate(100)
+    with pytest.raises(ironcliw.LeakError) as caught:
+        scope.assert_clean(timeout=0.01)
+    caught.value.add_note("while the cache was filled")
+    for copied in (copy.copy, copy.deepcopy):
+        twin = copied(caught.value)
+        assert type(twin) is ironcliw.LeakError and str(twin) == str(caught.value)
+        assert twin.reports == caught.value.reports and len(twin.reports) == 1
+        assert twin.__notes__ == ["while the cache was filled"]
+    assert twin.reports is not caught.value.reports and twin.__notes__ is not caught.value.__notes__
+    assert pickle.loads(pickle.dumps(caught.value)).__notes__ == ["while the cache was filled"]
+    held.release()
+
+
 # The end
 
 

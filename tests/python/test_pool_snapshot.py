@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+import unicodedata
 import urllib.request
 import xml.etree.ElementTree as ElementTree
 from html.parser import HTMLParser
@@ -22,6 +23,7 @@ import numpy as np
 import pytest
 from conftest import eventually
 from ironcliw import PoolSnapshot
+from ironcliw.memory.text import table
 
 NASTY = "<script>alert('<!--')</script>\"&;\n\x00 \u2028 ö"
 """A name that would do harm if it were taken for markup, a script or a separator."""
@@ -327,6 +329,30 @@ def test_idle_blocks_are_shown_with_the_thread_that_keeps_them(rt: ironcliw.Runt
     assert {each.size: each.idle_on_shelf for each in after.classes} == {3072: 2, 20480: 1}
 
 
+def test_a_name_that_is_no_unicode_takes_no_other_threads_name(rt: ironcliw.Runtime) -> None:
+    looked = threading.Event()
+
+    def work(ready: threading.Event) -> None:
+        rt.pool.try_allocate(3000).release()
+        ready.set()
+        looked.wait(20)
+
+    names = ["\ud800", "the other"]
+    workers = []
+    for name in names:
+        ready = threading.Event()
+        workers.append(threading.Thread(target=work, args=(ready,), name=name))
+        workers[-1].start()
+        ready.wait(20)
+    snapshot = rt.pool.snapshot()
+    looked.set()
+    for worker in workers:
+        worker.join()
+    shown = {thread.id: thread.name for thread in snapshot.threads}
+    if sys.platform == "linux":
+        assert shown[workers[1].native_id] == "the other" and workers[0].native_id in shown
+
+
 def test_a_thread_is_called_by_what_is_known_of_it() -> None:
     kept = {"idle_bytes": 64, "classes": [{"size": 64, "idle": 1}]}
     named = [("worker", 7), ("worker", None), (None, 7), (None, None)]
@@ -489,6 +515,38 @@ def test_the_endpoint_serves_the_same_document() -> None:
         assert served.leases[0].id == held.id
         assert served.owners == rt.pool.snapshot().owners
         held.release()
+
+
+def test_a_folded_stack_has_no_control_characters_and_as_many_calls_as_ever(tmp_path: Path) -> None:
+    data = document()
+    for each in (data["owners"][0], *data["leases"]):
+        each["owner"] = "a;b \t c\x1b[2J\x07\n\x9b"
+    snapshot = snapshot_of(data)
+    assert folded_bytes(snapshot, tmp_path) == snapshot.totals.live_bytes
+    written = (tmp_path / "pool.folded").read_text(encoding="utf-8")
+    assert all(letter.isprintable() or letter == "\n" for letter in written)
+    assert "a:b c\\x1b[2J\\x07 \\x9b" in written
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["images/" + "画" * 40, "images/" + "e\u0301" * 40, "画" * 9 + "e\u0301" * 30 + "/7"],
+    ids=["wide", "accents", "both"],
+)
+@pytest.mark.parametrize("width", [40, 41, 60])
+def test_columns_end_where_they_should_whatever_the_letters(name: str, width: int) -> None:
+    def columns(text: str) -> int:
+        return sum(
+            0 if unicodedata.combining(letter) else 2 if unicodedata.east_asian_width(letter) == "W" else 1
+            for letter in text
+        )
+
+    whole = table(["owner", "bytes"], [[name, "1 KiB"], ["python", "12 KiB"]]).splitlines()
+    assert name in whole[1] and len({columns(line) for line in whole}) == 1
+    narrow = table(["owner", "bytes"], [[name, "1 KiB"], ["python", "12 KiB"]], width).splitlines()
+    assert len({columns(line) for line in narrow}) == 1 and columns(narrow[0]) <= width
+    first, _, last = narrow[1].removesuffix("1 KiB").rstrip().partition("…")
+    assert name.startswith(first) and name.endswith(last)
 
 
 def test_folded_stacks_begin_at_the_owner_and_end_at_the_call(tmp_path: Path) -> None:

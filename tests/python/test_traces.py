@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import ironcliw
 import numpy as np
@@ -279,6 +279,46 @@ def test_a_buffer_in_a_message_says_where_it_was_sent_by_every_way(
     assert str(leak.touches[0]["site"]).startswith(f"{__file__}:")
 
 
+class Slow(ironcliw.Actor):
+    async def on_message(self, message: Any, /) -> None:
+        begun, go = message[:2]
+        begun.set()
+        await self.context.runtime.scheduler.run(threading.Event.wait, go, 20)
+
+
+@pytest.mark.parametrize("send", ["tell", "tell_many"])
+def test_a_message_that_waits_for_room_is_sent_and_one_that_is_refused_for_want_of_it_is_not(
+    traced: ironcliw.Runtime, send: str
+) -> None:
+    async def main() -> str:
+        go = threading.Event()
+        waits = await traced.spawn(Slow, name="waits", mailbox=1)
+        refuses = await traced.spawn(Slow, name="refuses", mailbox=1, overflow="reject")
+        buffer = traced.pool.try_allocate(3000, tracked=True)
+        for actor in (waits, refuses):
+            # One in hand, one in the mailbox.
+            begun = asyncio.Event()
+            await actor.tell([begun, go])
+            await begun.wait()
+            await actor.tell([begun, go])
+        message = [asyncio.Event(), go, buffer]
+        with pytest.raises(ironcliw.MailboxFull):
+            await getattr(refuses, send)([message] if send == "tell_many" else message)
+        with pytest.raises(ironcliw.MailboxFull):
+            await refuses.ask(message)
+        waiting = getattr(waits, send)([message] if send == "tell_many" else message)
+        assert not waiting.done()
+        go.set()
+        await waiting
+        for actor in (waits, refuses):
+            await actor.stop()
+        return waits.path
+
+    path = asyncio.run(main())
+    gc.collect()
+    assert [touch["hint"] for touch in the_leak(traced).touches] == [f"sent to {path}"]
+
+
 @pytest.mark.parametrize("name", [None, "thumbnails"])
 def test_a_buffer_that_a_job_is_given_names_the_job(traced: ironcliw.Runtime, name: str | None) -> None:
     async def main() -> None:
@@ -302,6 +342,15 @@ def test_a_message_that_is_not_sent_is_not_said_to_be(traced: ironcliw.Runtime) 
         with pytest.raises(ZeroDivisionError):
             counter.tell_many(buffer if n else 1 // n for n in (1, 0))
         await counter.stop()
+        # One that has stopped takes nothing.
+        for send in (counter.ask, counter.tell):
+            with pytest.raises(ironcliw.ActorStopped):
+                await send([buffer])
+        for send_all in (counter.ask_many, counter.tell_many):
+            with pytest.raises(ironcliw.ActorStopped):
+                await send_all([buffer])
+        answers = await counter.ask_many([buffer], return_exceptions=True)
+        assert isinstance(answers[0], ironcliw.ActorStopped)
 
     asyncio.run(main())
     gc.collect()
@@ -360,3 +409,23 @@ def test_a_program_that_makes_up_code_is_traced_in_bounded_memory() -> None:
     done = subprocess.run([sys.executable, "-c", MANY_CODES], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "True []"
+
+
+class Greedy(np.ndarray):
+    """An array whose base is computed by code that changes the dictionary which the array is in."""
+
+    around: ClassVar[dict[Any, Any]] = {}
+
+    @property
+    def base(self) -> None:
+        self.around[len(self.around)] = None
+
+
+def test_a_dictionary_may_change_while_a_job_is_given_it(traced: ironcliw.Runtime) -> None:
+    buffer = traced.pool.try_allocate(3000, tracked=True)
+    Greedy.around = {"array": np.zeros(3).view(Greedy), "number": 1, "buffer": buffer}
+    assert traced.scheduler.run(size_of, Greedy.around).result(timeout=10) == 4
+    Greedy.around = {}
+    del buffer
+    gc.collect()
+    assert [touch["hint"] for touch in the_leak(traced).touches] == ["given to size_of"]

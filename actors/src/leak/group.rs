@@ -2,7 +2,7 @@
 
 use super::event::{Lease, Record};
 use super::report::{LeakKind, LeakReport};
-use super::sites::Rise;
+use super::sites::{Rise, SiteCount};
 use super::stack::Stack;
 use super::touch::TouchReport;
 use crate::pool::{LeaseId, Owner, SizeClass};
@@ -35,14 +35,15 @@ pub(super) struct Group {
     pub(super) new: u64,
     pub(super) bytes: u64,
     pub(super) age: Duration,
+    /// Not of growth, where each place has its own.
     pub(super) details: Option<Details>,
 }
 
-/// What is known of the first of equal leaks beyond what makes them equal; of growth, of the newest lease at its first site.
+/// What is known of the first of equal leaks beyond what makes them equal; of growth, of the newest lease at a place.
 #[derive(Debug, Clone)]
 pub(super) struct Details {
     task: Option<Arc<str>>,
-    stack: Option<Stack>,
+    pub(super) stack: Option<Stack>,
     touches: Vec<TouchReport>,
     touches_dropped: u64,
 }
@@ -110,25 +111,31 @@ pub(super) struct Finding {
 impl Finding {
     /// What is reported, with the calls that led to it.
     pub(super) fn report(&self) -> LeakReport {
-        let frames = self.stack().map(|stack| stack.frames()).unwrap_or_default();
-        let sites = self.growth.iter().flat_map(|rise| &rise.sites).map(|place| place.count(true)).collect();
-        LeakReport { frames, sites, ..self.report_unread() }
+        let (sites, details) = self.named(true);
+        let frames = details.and_then(|details| details.stack.as_ref()).map(Stack::frames).unwrap_or_default();
+        LeakReport { frames, ..self.of(sites, details) }
     }
 
     /// The first place that is named: of growth, where most of it began.
     pub(super) fn site(&self) -> Option<String> {
-        let first = || self.growth.as_ref()?.sites.first()?.count(true).site;
+        let first = || self.named(true).0.into_iter().next()?.site;
         self.key.site.as_deref().map(str::to_owned).or_else(first)
     }
 
-    pub(super) fn stack(&self) -> Option<&Stack> {
-        self.group.details.as_ref()?.stack.as_ref()
+    /// The report without the calls, and without the sites that only a call tells, and the stack to read those from: reads no
+    /// symbols.
+    pub(super) fn report_unread(&self) -> (LeakReport, Option<&Stack>) {
+        let (sites, details) = self.named(false);
+        (self.of(sites, details), details.and_then(|details| details.stack.as_ref()))
     }
 
-    /// The same without the calls, and without the sites that only a call tells: reads no symbols.
-    pub(super) fn report_unread(&self) -> LeakReport {
+    /// The places of what grows, and what is known of one lease.
+    fn named(&self, reads: bool) -> (Vec<SiteCount>, Option<&Details>) {
+        self.growth.as_ref().map_or_else(|| (Vec::new(), self.group.details.as_ref()), |rise| rise.sites(reads))
+    }
+
+    fn of(&self, sites: Vec<SiteCount>, details: Option<&Details>) -> LeakReport {
         let Self { kind, key, group, growth } = self;
-        let details = group.details.as_ref();
         LeakReport {
             id: group.first,
             kind: *kind,
@@ -143,7 +150,7 @@ impl Finding {
             age: group.age,
             counts: growth.as_ref().map(|rise| rise.counts.clone()).unwrap_or_default(),
             window: growth.as_ref().map(|rise| rise.window).unwrap_or_default(),
-            sites: growth.iter().flat_map(|rise| &rise.sites).map(|place| place.count(false)).collect(),
+            sites,
             frames: Vec::new(),
             touches: details.map(|details| details.touches.clone()).unwrap_or_default(),
             touches_dropped: details.map_or(0, |details| details.touches_dropped),

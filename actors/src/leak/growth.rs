@@ -228,7 +228,7 @@ impl Growth {
         let counts = track.scales[scale].closed.iter().map(|window| window.low).collect();
         let new = if track.told { 0 } else { rise };
         let group = Group { count: rise, new, bytes, ..Group::default() };
-        let growth = Some(Rise { window: self.config.window * (1 << scale), counts, sites: Vec::new() });
+        let growth = Some(Rise { window: self.config.window * (1 << scale), counts, places: Vec::new() });
         Some(Finding { kind: LeakKind::Growing, key: Key::new(owner, class, None), group, growth })
     }
 

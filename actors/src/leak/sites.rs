@@ -3,7 +3,8 @@
 //! Growth is found by counts, which know of no place. Of the leases that live some have a record (at `simple` one in 128), and
 //! a record has a place: those where most of them began *since the class grows* come first, as a cache that was filled long ago
 //! is no part of the growth however large it is. Where the program does not say the place, a record from level `advanced` on
-//! has a stack, and the innermost call that is not the pool's is the place.
+//! has a stack, and the innermost call that is not the pool's is the place. To read that takes a while, so that it is done when a
+//! report is made, and of a bounded number of stacks.
 
 use super::event::Record;
 use super::group::{Details, Finding};
@@ -16,11 +17,13 @@ use std::time::{Duration, Instant};
 
 /// Places that a report names at most.
 pub const SITES_MAX: usize = 5;
+/// Sites and stacks that are kept for a report, those that grow most. Stacks may turn out to be of one place.
+const PLACES_MAX: usize = 64;
 
 /// How many of the recorded leases of a growing class were asked for at one place.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct SiteCount {
-    /// Where; `None` for all leases of which that is not known.
+    /// Where, or the innermost call; `None` for all leases of which neither is known.
     pub site: Option<String>,
     /// Leases with a record that live.
     pub live: u64,
@@ -35,8 +38,8 @@ pub(super) struct Rise {
     pub(super) window: Duration,
     /// The least that lived in each.
     pub(super) counts: Vec<u64>,
-    /// Where what lives was asked for, those that grow most first.
-    pub(super) sites: Vec<Place>,
+    /// Where what lives was asked for, by site or, if there is none, by stack; those that grow most first.
+    pub(super) places: Vec<Place>,
 }
 
 impl Rise {
@@ -44,24 +47,46 @@ impl Rise {
     fn span(&self) -> Duration {
         self.window.saturating_mul(self.counts.len() as u32 + 1)
     }
+
+    /// The places as they are reported, and what is known of the newest lease at the first. Without `reads`, which reads the
+    /// program's symbols, places that only a call tells are one that is not known.
+    pub(super) fn sites(&self, reads: bool) -> (Vec<SiteCount>, Option<&Details>) {
+        let mut sites: Vec<(SiteCount, &Place)> = Vec::new();
+        for place in &self.places {
+            let site = place.name(reads);
+            match sites.iter_mut().find(|(of, _)| of.site == site) {
+                Some((of, newest)) => {
+                    of.live += place.live;
+                    of.recent += place.recent;
+                    if place.newest > newest.newest {
+                        *newest = place;
+                    }
+                }
+                None => sites.push((SiteCount { site, live: place.live, recent: place.recent }, place)),
+            }
+        }
+        sites.sort_by_key(|(of, _)| Reverse((of.recent, of.live)));
+        let details = sites.first().map(|(_, newest)| &newest.details);
+        (sites.into_iter().take(SITES_MAX).map(|(of, _)| of).collect(), details)
+    }
 }
 
-/// A place whose call was not read yet.
+/// A site, or a stack that was not read yet.
 #[derive(Debug, Clone)]
 pub(super) struct Place {
     site: Option<Arc<str>>,
-    /// If there is no site.
-    stack: Option<Stack>,
     live: u64,
     recent: u64,
+    /// When the newest lease began.
+    newest: Instant,
+    /// Of that one.
+    details: Details,
 }
 
 impl Place {
-    /// As it is reported. Reads the program's symbols if `reads`.
-    pub(super) fn count(&self, reads: bool) -> SiteCount {
-        let call = || Some(self.stack.as_ref().filter(|_| reads)?.frames().first()?.to_string());
-        let site = self.site.as_deref().map(str::to_owned).or_else(call);
-        SiteCount { site, live: self.live, recent: self.recent }
+    fn name(&self, reads: bool) -> Option<String> {
+        let call = || Some(self.details.stack.as_ref().filter(|_| reads)?.frames().first()?.to_string());
+        self.site.as_deref().map(str::to_owned).or_else(call)
     }
 }
 
@@ -97,15 +122,15 @@ pub(super) fn name_sites<'a>(findings: &mut [Finding], records: impl Iterator<It
         let Some((_, sites)) = classes.remove(&class(finding)) else { continue };
         let mut sites: Vec<_> = sites.into_iter().collect();
         sites.sort_by_key(|((site, _), of)| (Reverse((of.recent, of.live)), *site, Reverse(of.newest.lease.id)));
-        finding.group.details = sites.first().map(|(_, of)| Details::of(of.newest));
         let place = |(_, of): (_, Records<'_>)| Place {
             site: of.newest.site.clone(),
-            stack: if of.newest.site.is_none() { of.newest.stack.clone() } else { None },
             live: of.live,
             recent: of.recent,
+            newest: of.newest.at,
+            details: Details::of(of.newest),
         };
         if let Some(rise) = &mut finding.growth {
-            rise.sites = sites.into_iter().take(SITES_MAX).map(place).collect();
+            rise.places = sites.into_iter().take(PLACES_MAX).map(place).collect();
         }
     }
 }

@@ -166,7 +166,12 @@ impl Tracker {
     pub(crate) fn leaks_unread(&self) -> Vec<(LeakReport, Option<Stack>)> {
         let findings = self.find(Instant::now(), Purpose::Look);
         let findings = findings.iter().filter(|finding| finding.kind != LeakKind::TooOld);
-        findings.map(|finding| (finding.report_unread(), finding.stack().cloned())).collect()
+        findings
+            .map(|finding| {
+                let (report, stack) = finding.report_unread();
+                (report, stack.cloned())
+            })
+            .collect()
     }
 
     /// Copies what is wanted of the records of leases that live.

@@ -16,7 +16,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from .console import Complaint, discard_output
+from .console import Complaint, discard_output, has_lost_reader
 
 INTERRUPTED = 130
 """What a shell expects of a program that Ctrl-C ended: 128 + SIGINT."""
@@ -88,9 +88,11 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line and returns its exit code."""
+    # Either was closed, as `>&-` does; what is printed to no `stderr` would go to `stdout`.
     if sys.stdout is None:
-        # It was closed, as `>&-` does.
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
     try:
         arguments = parser().parse_args(argv)
         if arguments.command == "doctor":
@@ -120,6 +122,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"ironcliw: {complaint}", file=sys.stderr)
         return 2
     except BrokenPipeError:
+        if not has_lost_reader():
+            raise
         # As of `ironcliw … | head`.
         discard_output()
         return CLOSED_PIPE

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import sys
 import time
 from collections.abc import Iterable
@@ -90,6 +91,18 @@ def say(text: str) -> None:
     except OSError as error:
         discard_output()
         raise Complaint(f"standard output: {error.strerror}") from error
+
+
+def has_lost_reader() -> bool:
+    """Whether standard output is a pipe, or the like, that nobody reads any more."""
+    if not hasattr(select, "poll"):
+        return True  # There is no telling.
+    poll = select.poll()
+    try:
+        poll.register(sys.stdout.fileno(), select.POLLOUT)
+        return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
+    except OSError:
+        return False
 
 
 def discard_output() -> None:

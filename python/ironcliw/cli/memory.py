@@ -48,11 +48,22 @@ def look(
 
 def keep_apart(given: list[Path], written: list[Path]) -> None:
     """A complaint if a file would be written over one of those given, or twice."""
-    taken = {path.resolve() for path in given}
+    taken = list(given)
     for out in written:
-        if out.resolve() in taken:
+        if any(is_same(out, other) for other in taken):
             raise Complaint(f"{out}: would be written over a snapshot, or twice")
-        taken.add(out.resolve())
+        taken.append(out)
+
+
+def is_same(one: Path, other: Path) -> bool:
+    """Whether both are one file, by whatever name or link."""
+    try:
+        return one.resolve() == other.resolve() or (one.exists() and other.exists() and one.samefile(other))
+    except OSError as error:
+        raise Complaint(f"{one}: {error.strerror}") from error
+    except RuntimeError as error:
+        # Before Python 3.13 a link that leads to itself is one.
+        raise Complaint(str(error)) from error
 
 
 def read(path: Path) -> PoolSnapshot:

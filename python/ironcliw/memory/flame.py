@@ -55,10 +55,10 @@ def _by_calls(document: Document) -> dict[tuple[str, tuple[Frame, ...]], int]:
 
 
 def folded(document: Document) -> str:
-    """A line a path."""
+    """A line a path, without what would move the cursor of a terminal that shows it."""
 
     def plain(name: str) -> str:
-        return " ".join(name.replace(";", ":").split()) or "?"
+        return text.printable(" ".join(name.replace(";", ":").split())) or "?"
 
     lines: dict[str, int] = {}
     for names, held in merged(document).items():

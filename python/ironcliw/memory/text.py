@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable, Sequence
 
 UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
@@ -57,23 +58,49 @@ def printable(words: str) -> str:
     )
 
 
+def columns(words: str) -> int:
+    """How many a terminal needs for it: letters of East Asia take two, accents that join a letter none."""
+    if words.isascii():
+        return len(words)
+    return sum(map(_columns, words))
+
+
+def _columns(letter: str) -> int:
+    if unicodedata.category(letter) in ("Mn", "Me"):
+        return 0
+    return 2 if unicodedata.east_asian_width(letter) in ("W", "F") else 1
+
+
 def shortened(words: str, width: int) -> str:
     """In so many columns: begin and end are what tells a path from another."""
-    if len(words) <= width:
+    if columns(words) <= width:
         return words
     end = (width - 1) * 2 // 3
-    return f"{words[: width - 1 - end]}…{words[len(words) - end :]}"
+    first, last = _fitting(words, width - 1 - end), _fitting(words[::-1], end)[::-1]
+    while last and _columns(last[0]) == 0:
+        last = last[1:]
+    return f"{first}…{last}"
+
+
+def _fitting(words: str, width: int) -> str:
+    """As many of the first letters as there are columns for."""
+    for at, letter in enumerate(words):
+        width -= _columns(letter)
+        if width < 0:
+            return words[:at]
+    return words
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], width: int | None = None) -> str:
     """Columns under their names; the first begins at the left, the others end at the right. The first is made
     narrower where the table is wider than `width`."""
     lines = [[printable(cell) for cell in line] for line in (head, *rows)]
-    first, *others = (max(len(line[column]) for line in lines) for column in range(len(head)))
+    first, *others = (max(columns(line[column]) for line in lines) for column in range(len(head)))
     if width is not None:
         first = min(first, max(width - sum(others) - 2 * len(others), NAME_MIN))
     shown = []
     for name, *cells in lines:
-        figures = (cell.rjust(space) for cell, space in zip(cells, others, strict=True))
-        shown.append("  ".join((shortened(name, first).ljust(first), *figures)).rstrip())
+        name = shortened(name, first)
+        figures = (" " * (space - columns(cell)) + cell for cell, space in zip(cells, others, strict=True))
+        shown.append("  ".join((name + " " * (first - columns(name)), *figures)).rstrip())
     return "\n".join(shown)

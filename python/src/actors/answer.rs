@@ -101,6 +101,11 @@ impl Many {
         many
     }
 
+    /// Whether the question of this number has been answered, or all have.
+    pub(super) fn has_answer(&self, index: usize) -> bool {
+        self.to.is_closed() || self.answers.lock().get(index).is_none_or(Option::is_some)
+    }
+
     fn finish(&self) {
         let answers = std::mem::take(&mut *self.answers.lock());
         self.to.complete(Outcome::value(move |py| {

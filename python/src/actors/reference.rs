@@ -16,9 +16,10 @@ use pyo3::types::PyDict;
 
 use super::actor::PyActor;
 use super::answer::{AnswerSink, Many, PartSink, Refusal};
+use super::handing::Buffers;
 use super::message::PyMessage;
 use super::record::Record;
-use super::{Realm, handing, spawn};
+use super::{Realm, spawn};
 use crate::args;
 use crate::bridge::{self, Call, Failure, Outcome};
 use crate::send::{Shared, expire};
@@ -36,6 +37,11 @@ pub(crate) struct ActorRef {
 fn current_context(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
     static COPY: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     COPY.import(py, "contextvars", "copy_context")?.call0()
+}
+
+/// A message from Python, on its way.
+fn travelling(message: &Bound<'_, PyAny>) -> PyResult<PyMessage> {
+    Ok(PyMessage::new(message, Some(&current_context(message.py())?)))
 }
 
 impl ActorRef {
@@ -58,6 +64,7 @@ impl ActorRef {
         py: Python<'py>,
         name: &'static str,
         message: PyMessage,
+        buffers: &Buffers<'py>,
         timeout: Option<Duration>,
     ) -> PyResult<Bound<'py, Call>> {
         self.realm.check()?;
@@ -67,43 +74,49 @@ impl ActorRef {
                 expire(&self.realm.handle, self.path(), &to, after);
             }
             let message = message.of(&to);
-            self.address.ask_into(message, timeout, Box::new(AnswerSink { to, record: self.record.clone() }));
+            let sink = AnswerSink { to: to.clone(), record: self.record.clone() };
+            self.address.ask_into(message, timeout, Box::new(sink));
+            // Who answers needs the GIL: what has an answer already was refused.
+            if !to.is_closed() {
+                buffers.sent_to(self.path());
+            }
             Ok(())
         })
     }
 
-    /// A message from Python, on its way.
-    fn message(&self, message: &Bound<'_, PyAny>) -> PyResult<PyMessage> {
-        handing::send(message, self.path());
-        Ok(PyMessage::new(message, Some(&current_context(message.py())?)))
-    }
-
     /// Those of an iterable.
-    fn messages(&self, messages: &Bound<'_, PyAny>) -> PyResult<Vec<PyMessage>> {
+    fn messages<'py>(messages: &Bound<'py, PyAny>) -> PyResult<(Vec<PyMessage>, Vec<Buffers<'py>>)> {
         // All of them first: if one cannot be had, none is on its way.
         let messages: Vec<_> = messages.try_iter()?.collect::<PyResult<_>>()?;
         // A context is entered by one at a time; the messages of one actor are, but its tasks may overlap with the next one's
         // start: each has a copy.
-        messages.iter().map(|message| self.message(message)).collect()
+        messages.iter().map(|each| Ok((travelling(each)?, Buffers::to_send(each)))).collect()
     }
 
-    /// Sends `messages` in order; `answer` makes the call's value of how many were sent.
+    /// Sends `messages` in order, whose buffers are `buffers`; `answer` makes the call's value of how many were sent.
     fn tell_all<'py>(
         &self,
         py: Python<'py>,
         name: &'static str,
         messages: impl Iterator<Item = PyMessage> + Send + 'static,
+        buffers: &[Buffers<'py>],
         answer: impl FnOnce(usize) -> Outcome + Send + 'static,
     ) -> PyResult<Bound<'py, Call>> {
         let mut messages = messages.peekable();
         let mut sent = 0;
         while let Some(message) = messages.next() {
             match self.address.try_tell(message) {
-                Ok(()) => sent += 1,
+                Ok(()) => {
+                    buffers[sent].sent_to(self.path());
+                    sent += 1;
+                }
                 Err(SendError { error: Error::MailboxFull { .. }, message: Some(message) })
                     if self.overflow == Overflow::Block =>
                 {
-                    return self.tell_when_there_is_room(py, name, message, messages, sent, answer);
+                    let call = self.tell_when_there_is_room(py, name, message, messages, sent, answer)?;
+                    // What waits in line is no longer the sender's.
+                    buffers[sent..].iter().for_each(|buffers| buffers.sent_to(self.path()));
+                    return Ok(call);
                 }
                 Err(refused) => {
                     return bridge::ready(py, name, Refusal::of(&self.record, refused.error).into_outcome());
@@ -163,15 +176,15 @@ impl ActorRef {
     fn ask<'py>(&self, message: &Bound<'py, PyAny>, timeout: Option<f64>) -> PyResult<Bound<'py, Call>> {
         let timeout = args::timeout(timeout)?;
         self.realm.check()?;
-        self.ask_with(message.py(), "ask", self.message(message)?, timeout)
+        let buffers = Buffers::to_send(message);
+        self.ask_with(message.py(), "ask", travelling(message)?, &buffers, timeout)
     }
 
     #[pyo3(signature = (message, /))]
     fn tell<'py>(&self, message: &Bound<'py, PyAny>) -> PyResult<Bound<'py, Call>> {
         self.realm.check()?;
-        let py = message.py();
-        let message = self.message(message)?;
-        self.tell_all(py, "tell", std::iter::once(message), |_| Outcome::Unit)
+        let (py, buffers) = (message.py(), Buffers::to_send(message));
+        self.tell_all(py, "tell", std::iter::once(travelling(message)?), &[buffers], |_| Outcome::Unit)
     }
 
     #[pyo3(signature = (messages, /, *, timeout=None, return_exceptions=false))]
@@ -184,16 +197,19 @@ impl ActorRef {
         let py = messages.py();
         let timeout = args::timeout(timeout)?;
         self.realm.check()?;
-        let messages = self.messages(messages)?;
+        let (messages, buffers) = Self::messages(messages)?;
         bridge::submit(py, "ask_many", |completer| {
             let to = Shared::new(completer);
             if let Some(after) = timeout {
                 expire(&self.realm.handle, self.path(), &to, after);
             }
             let many = Many::new(to, self.record.clone(), messages.len(), return_exceptions);
-            for (index, message) in messages.into_iter().enumerate() {
+            for (index, (message, buffers)) in messages.into_iter().zip(buffers).enumerate() {
                 let sink = PartSink { of: many.clone(), index };
                 self.address.ask_into(message.of(&many.to), timeout, Box::new(sink));
+                if !many.has_answer(index) {
+                    buffers.sent_to(self.path());
+                }
             }
             Ok(())
         })
@@ -203,8 +219,8 @@ impl ActorRef {
     fn tell_many<'py>(&self, messages: &Bound<'py, PyAny>) -> PyResult<Bound<'py, Call>> {
         let py = messages.py();
         self.realm.check()?;
-        let messages = self.messages(messages)?;
-        self.tell_all(py, "tell_many", messages.into_iter(), |sent| Outcome::U64(sent as u64))
+        let (messages, buffers) = Self::messages(messages)?;
+        self.tell_all(py, "tell_many", messages.into_iter(), &buffers, |sent| Outcome::U64(sent as u64))
     }
 
     fn stop<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, Call>> {
@@ -249,7 +265,7 @@ impl ActorRef {
 
     /// For `ironcliw.testing`.
     fn _crash<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, Call>> {
-        self.ask_with(py, "crash", PyMessage::crash(), None)
+        self.ask_with(py, "crash", PyMessage::crash(), &Buffers::none(), None)
     }
 
     /// For `ironcliw.testing`.
