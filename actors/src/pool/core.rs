@@ -248,8 +248,8 @@ impl Core {
                 self.put_away(block);
             } else if permit.is_none() && ceiling < limit {
                 self.be_strict();
-            } else if !self.make_room(bytes, &mut patience) && (permit.is_none() || !patience.wait()) {
-                // One that was granted waits also for what others hold that have not begun.
+            } else if !self.make_room(bytes, &mut patience) && (permit.is_none() || !patience.looks_again()) {
+                // One that was granted has room, unless a block is lost: others are between making theirs and beginning.
                 return Err(self.exhausted(len, owner));
             }
         }

@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 /// How often it lets other threads go first before it sleeps a little between its looks.
 const YIELDS: u32 = 100;
+/// How often one that was granted looks again.
+const LOOKS: u32 = 8;
 /// Where a model of threads has no clock.
 const TURNS_MAX: u32 = 1100;
 
@@ -12,6 +14,7 @@ const TURNS_MAX: u32 = 1100;
 #[derive(Debug)]
 pub(super) struct Patience {
     turns: u32,
+    looks: u32,
     until: Option<Instant>,
     /// Whether to look into the threads' caches: not again after one did not come out of its own.
     pub(super) visits: bool,
@@ -22,7 +25,17 @@ impl Patience {
     pub(super) const LONGEST: Duration = Duration::from_millis(100);
 
     pub(super) fn new() -> Self {
-        Self { turns: 0, until: None, visits: true }
+        Self { turns: 0, looks: 0, until: None, visits: true }
+    }
+
+    /// Lets other threads go first. False when it has done so often.
+    pub(super) fn looks_again(&mut self) -> bool {
+        self.looks += 1;
+        let again = self.looks < LOOKS;
+        if again {
+            pause(false);
+        }
+        again
     }
 
     /// Waits a little. False when it has waited for long enough.
