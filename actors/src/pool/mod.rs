@@ -68,6 +68,8 @@ pub(crate) mod sync;
 #[cfg(all(test, not(any(ironcliw_loom, ironcliw_shuttle))))]
 mod tests;
 mod waiting;
+#[cfg(test)]
+mod waiting_tests;
 mod watermarks;
 
 pub(crate) use accounts::Tally;
