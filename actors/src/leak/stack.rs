@@ -110,7 +110,7 @@ impl Stack {
             unwind::with_linker(|| backtrace::resolve(std::ptr::without_provenance_mut(address), note));
         }
         // Theirs and what they have in line come first.
-        let own = native.iter().rposition(|frame| is_own(&frame.function)).map_or(0, |last| last + 1);
+        let own = native.iter().rposition(is_own).map_or(0, |last| last + 1);
         let foreign = self.0.foreign.iter().map(|frame| Frame::clone(frame));
         foreign.chain(native.drain(own..).take(FRAMES_MAX)).collect()
     }
@@ -122,8 +122,9 @@ fn own_frames() -> usize {
     if cfg!(debug_assertions) { OWN_FRAMES_MAX } else { 3 }
 }
 
-/// Whether a function is the recorder's or the pool's.
-fn is_own(function: &str) -> bool {
+/// Whether a call is the recorder's or the pool's: by its function, or by its file, as line tables alone know a function that
+/// stands in line by its bare name.
+fn is_own(frame: &Frame) -> bool {
     const OWN: [&str; 5] = [
         "ironcliw_actors::leak::recorder::",
         "ironcliw_actors::leak::stack::",
@@ -131,6 +132,11 @@ fn is_own(function: &str) -> bool {
         "ironcliw_actors::pool::buffer::",
         "ironcliw_actors::pool::Pool",
     ];
-    let function = function.trim_start_matches('<');
-    OWN.iter().any(|own| function.starts_with(own))
+    const OWN_FILES: [&str; 5] = ["leak/recorder.rs", "leak/stack.rs", "leak/unwind/", "pool/buffer.rs", "pool/mod.rs"];
+    let function = frame.function.trim_start_matches('<');
+    let is_own_file = |file: &String| {
+        let sources = file!().strip_suffix("leak/stack.rs");
+        sources.is_some_and(|sources| OWN_FILES.iter().any(|own| file.contains(&format!("{sources}{own}"))))
+    };
+    OWN.iter().any(|own| function.starts_with(own)) || frame.file.as_ref().is_some_and(is_own_file)
 }
