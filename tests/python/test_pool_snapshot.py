@@ -323,8 +323,10 @@ def test_idle_blocks_are_shown_with_the_thread_that_keeps_them(rt: ironcliw.Runt
     if sys.platform == "linux":
         assert (thread.name, thread.id) == (worker.name, worker.native_id)
         assert str(thread) == f"{worker.name} ({worker.native_id})"
-    # A thread that ends leaves its blocks to all.
-    after = rt.pool.snapshot()
+    # A thread that ends leaves its blocks to all, a moment after Python has joined it.
+    deadline = time.monotonic() + 30
+    while (after := rt.pool.snapshot()).threads and time.monotonic() < deadline:
+        time.sleep(0.001)
     assert after.threads == () and after.totals.idle_bytes == thread.idle_bytes
     assert {each.size: each.idle_on_shelf for each in after.classes} == {3072: 2, 20480: 1}
 
