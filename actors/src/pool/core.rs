@@ -156,9 +156,12 @@ impl Core {
         cached + before.max(self.budget.shelved.get())
     }
 
-    /// Bytes leased.
+    /// Bytes leased. Rather too few than too many: what is held is read before and after, as idle blocks may go back to the
+    /// system meanwhile.
     pub(crate) fn live(&self) -> usize {
-        self.budget.held().saturating_sub(self.idle())
+        let before = self.budget.held();
+        let idle = self.idle();
+        before.min(self.budget.held()).saturating_sub(idle)
     }
 
     /// Remembers the most bytes that were leased since this was last called or `held` changed.
