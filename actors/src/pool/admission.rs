@@ -192,7 +192,9 @@ impl Admission {
     fn settle(&mut self, owner: Owner, bytes: usize) {
         let granted = self.pending.iter().position(|&granted| granted == (owner, bytes));
         debug_assert!(granted.is_some(), "a lease that was not granted");
-        granted.map(|at| self.pending.swap_remove(at));
+        if let Some(at) = granted {
+            self.pending.swap_remove(at);
+        }
     }
 
     /// A granted lease does not begin: the system has no memory, say. What it had of what was `saved` is saved again, as

@@ -162,7 +162,7 @@ mod tests {
     /// Runs `work` in a child and waits for it; whether it ended, within a minute, with true.
     fn succeeds_in_a_child(work: impl FnOnce() -> bool) -> bool {
         // SAFETY: the child allocates, which glibc allows after a fork, touches nothing but pools, and ends at once.
-        let child = unsafe { libc::fork() };
+        let child = unsafe { crate::pool::tests::fork() };
         if child == 0 {
             let fine = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).unwrap_or(false);
             // SAFETY: ends the child without running what belongs to the parent.

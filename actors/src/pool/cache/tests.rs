@@ -210,7 +210,7 @@ fn a_forked_child_can_return_what_it_inherited_and_lease() {
     let inherited = lease_many(&pool, 1000, 20);
     drop(lease_many(&pool, 1000, 20));
     // SAFETY: the child allocates, which glibc allows after a fork, touches nothing but the pool, and ends at once.
-    let child = unsafe { libc::fork() };
+    let child = unsafe { crate::pool::tests::fork() };
     if child == 0 {
         drop(inherited);
         let again = lease_many(&pool, 1000, 50);
