@@ -260,3 +260,32 @@ fn a_lease_that_fits_beside_what_others_lease_is_not_refused_for_what_is_on_its_
         }
     });
 }
+
+/// Blocks go to and fro between the caches, the shelves and the system while somebody sums up.
+#[test]
+fn what_is_leased_is_never_taken_for_more_than_it_was_however_blocks_move() {
+    const THREADS: usize = 3;
+    const SHARE: usize = 6 * MIB;
+    const TURNS: usize = 4000;
+    let pool = pool(2 * THREADS * SHARE);
+    thread::scope(|scope| {
+        let lease_and_release = |seed| {
+            let block = |len| SizeClass::block_bytes(len).unwrap();
+            let _held = pool.allocate_for_overwrite(SHARE - 2 * MIB, us()).unwrap();
+            for turn in seed..seed + TURNS {
+                let len = [70_000, 300_000, MIB, 2 * MIB][turn % 4];
+                let all: Vec<_> = (0..2 * MIB / block(len)).map(|_| pool.allocate_for_overwrite(len, us())).collect();
+                assert!(all.iter().all(Result::is_ok));
+                drop(all);
+                if turn % 7 == 0 {
+                    pool.trim(0);
+                }
+            }
+        };
+        let threads: Vec<_> = (0..THREADS).map(|seed| scope.spawn(move || lease_and_release(seed))).collect();
+        while threads.iter().any(|thread| !thread.is_finished()) {
+            assert!(pool.core.leases_at_most(THREADS * SHARE));
+        }
+    });
+    assert_eq!(pool.core.caches.live_at_least(), 0);
+}

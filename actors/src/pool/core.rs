@@ -149,19 +149,25 @@ impl Core {
         &self.shelves[class.index()]
     }
 
-    /// Bytes of free blocks. What moves meanwhile may be counted twice and is never missed.
+    /// Bytes of free blocks. What moves once meanwhile may be counted twice and is not missed; what moves to and fro may be.
     pub(crate) fn idle(&self) -> usize {
         let before = self.budget.shelved.get();
         let cached = self.caches.cached();
         cached + before.max(self.budget.shelved.get())
     }
 
-    /// Bytes leased. Rather too few than too many: what is held is read before and after, as idle blocks may go back to the
-    /// system meanwhile.
+    /// Bytes leased, as near as a reader comes who stops nobody. What is held is read before and after, as idle blocks may
+    /// go back to the system meanwhile.
     pub(crate) fn live(&self) -> usize {
         let before = self.budget.held();
         let idle = self.idle();
         before.min(self.budget.held()).saturating_sub(idle)
+    }
+
+    /// Whether no more than `bytes` are leased. Never false where it was true all the time; that takes a walk through all
+    /// counts, done where the short way says no.
+    pub(super) fn leases_at_most(&self, bytes: usize) -> bool {
+        self.live() <= bytes || self.caches.live_at_least() <= bytes
     }
 
     /// Remembers the most bytes that were leased since this was last called or `held` changed.

@@ -31,7 +31,7 @@ impl Core {
             if !is_short() {
                 return true;
             }
-            if self.live() > target {
+            if !self.leases_at_most(target) {
                 return false;
             }
             if self.free_largest_first(is_short) > 0 {

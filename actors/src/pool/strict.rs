@@ -75,7 +75,7 @@ impl Core {
             if admission.is_strict() {
                 admission.judge(owner, bytes, limit, turn).is_ok()
             } else {
-                limit.checked_sub(bytes).is_some_and(|rest| self.live() <= rest)
+                limit.checked_sub(bytes).is_some_and(|rest| self.leases_at_most(rest))
             }
         })
     }

@@ -140,6 +140,26 @@ impl Tallies {
         self.get(owner).map_or(0, |of| of.0[class.index()].ended.get())
     }
 
+    /// Bytes of the blocks of all leases that ever began here, modulo 2^64.
+    pub(super) fn bytes_begun(&self) -> u64 {
+        self.bytes(|leases| &leases.begun)
+    }
+
+    /// The same of those that ended here.
+    pub(super) fn bytes_ended(&self) -> u64 {
+        self.bytes(|leases| &leases.ended)
+    }
+
+    fn bytes(&self, count: impl Fn(&Leases) -> &Count) -> u64 {
+        let owners = self.pages.iter().filter_map(OnceBox::get).flatten().filter_map(OnceBox::get);
+        let bytes = owners.flat_map(|OfOwner(leases)| {
+            // The last counts bytes itself; the huge ones before it have no size in common.
+            let sizes = SizeClass::all().map(|class| class.bytes().unwrap_or(0) as u64).chain([1]);
+            leases.iter().zip(sizes).map(|(leases, size)| count(leases).get().wrapping_mul(size))
+        });
+        bytes.fold(0, u64::wrapping_add)
+    }
+
     pub(super) fn huge_bytes_begun(&self, owner: Owner) -> u64 {
         self.get(owner).map_or(0, |of| of.0[SizeClass::COUNT].begun.get())
     }
