@@ -19,6 +19,8 @@ pub(crate) struct Budget {
     /// Written when memory comes from or goes to the system.
     held: CachePadded<AtomicUsize>,
     pub(crate) shelved: Shelved,
+    /// Held and out of everybody's reach: what threads that are not in the child of a fork had in their hands.
+    lost: AtomicUsize,
     settings: CachePadded<Settings>,
 }
 
@@ -97,7 +99,12 @@ impl Budget {
             peak: 0.into(),
             squeeze: 0.into(),
         };
-        Self { held: CachePadded::default(), shelved: Shelved::default(), settings: settings.into() }
+        Self {
+            held: CachePadded::default(),
+            shelved: Shelved::default(),
+            lost: AtomicUsize::new(0),
+            settings: settings.into(),
+        }
     }
 
     /// Takes `bytes` out of `most`, which is the limit or the ceiling: all of them or none.
@@ -118,6 +125,14 @@ impl Budget {
 
     pub(crate) fn held(&self) -> usize {
         self.held.load(Relaxed)
+    }
+
+    pub(crate) fn lost(&self) -> usize {
+        self.lost.load(Relaxed)
+    }
+
+    pub(crate) fn set_lost(&self, bytes: usize) {
+        self.lost.store(bytes, Relaxed);
     }
 
     pub(crate) fn high_water(&self) -> usize {

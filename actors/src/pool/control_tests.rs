@@ -287,5 +287,5 @@ fn what_is_leased_is_never_taken_for_more_than_it_was_however_blocks_move() {
             assert!(pool.core.leases_at_most(THREADS * SHARE));
         }
     });
-    assert_eq!(pool.core.caches.live_at_least(), 0);
+    assert_eq!(pool.core.live_at_least(), 0);
 }

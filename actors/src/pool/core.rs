@@ -13,7 +13,7 @@ use super::accounts::Accounts;
 use super::admission::{Admission, Refusal, Turn};
 use super::block::Block;
 use super::budget::Budget;
-use super::cache::{self, Inside, Magazine, Refused, Roster};
+use super::cache::{self, Inside, Magazine, Refused, Roster, Sizes};
 use super::class::SizeClass;
 use super::decay::Decay;
 use super::fork;
@@ -164,10 +164,16 @@ impl Core {
         before.min(self.budget.held()).saturating_sub(idle)
     }
 
-    /// Whether no more than `bytes` are leased. Never false where it was true all the time; that takes a walk through all
-    /// counts, done where the short way says no.
+    /// Bytes leased, or fewer, from the counts of all owners and threads.
+    pub(super) fn live_at_least(&self) -> usize {
+        let used = self.shelves.iter().filter(|shelf| shelf.made() > 0).map(|shelf| shelf.class());
+        self.caches.live_at_least(&Sizes::of(used))
+    }
+
+    /// Whether no more than `bytes` are leased. Never false where it was true all the time: where the short way says no, the
+    /// long one is asked.
     pub(super) fn leases_at_most(&self, bytes: usize) -> bool {
-        self.live() <= bytes || self.caches.live_at_least() <= bytes
+        self.live() <= bytes || self.live_at_least() + self.budget.lost() <= bytes
     }
 
     /// Remembers the most bytes that were leased since this was last called or `held` changed.

@@ -137,6 +137,8 @@ impl Core {
             let shelved = self.shelves.iter().map(|shelf| shelf.mend()).sum();
             self.budget.shelved.reset(shelved);
         }
+        // Nobody changes anything now, so that the difference is exact. It counts as leased: nobody waits for it to come.
+        self.budget.set_lost(self.live().saturating_sub(self.live_at_least()));
     }
 
     /// Ends what only threads of the parent could.

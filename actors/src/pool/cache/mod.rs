@@ -26,6 +26,7 @@ mod tests;
 pub(crate) use bin::{Magazine, magazine_of};
 pub(crate) use local::enter;
 pub(crate) use roster::{Kept, Roster};
+pub(crate) use tallies::Sizes;
 
 use self::bin::Bin;
 use self::gate::Gate;

@@ -1,7 +1,7 @@
 //! All caches of one pool: sums over them, and visits to them.
 
 use super::gate::{CLOSED, STRICT, VISITED, fence_for_visitors};
-use super::tallies::Tallies;
+use super::tallies::{Sizes, Tallies};
 use super::{Inside, ThreadCache, local};
 use crate::pool::accounts::Tally;
 use crate::pool::admission::Admission;
@@ -240,10 +240,12 @@ impl Roster {
         })
     }
 
-    /// Bytes leased, or fewer: beginnings are read before ends, so that at the moment between the two no less was leased.
-    pub(crate) fn live_at_least(&self) -> usize {
-        let sum =
-            |bytes: fn(&Tallies) -> u64| self.iter().map(|cache| bytes(&cache.tallies)).fold(0, u64::wrapping_add);
+    /// Bytes leased of the classes of `sizes`, or fewer: beginnings are read before ends, so that at the moment between the
+    /// two no less was leased.
+    pub(crate) fn live_at_least(&self, sizes: &Sizes) -> usize {
+        let sum = |bytes: fn(&Tallies, &Sizes) -> u64| {
+            self.iter().map(|cache| bytes(&cache.tallies, sizes)).fold(0, u64::wrapping_add)
+        };
         let begun = sum(Tallies::bytes_begun);
         let live = begun.wrapping_sub(sum(Tallies::bytes_ended)) as i64;
         // More may have ended since than was leased then.

@@ -64,6 +64,22 @@ impl OfOwner {
     }
 }
 
+/// Where the counts of those classes are that are worth a look, and what each count stands for; unused places are zero.
+#[derive(Debug)]
+pub(crate) struct Sizes([(u8, u64); SizeClass::COUNT]);
+
+impl Sizes {
+    pub(crate) fn of(classes: impl Iterator<Item = SizeClass>) -> Self {
+        let mut sizes = [(0, 0); SizeClass::COUNT];
+        for (place, class) in sizes.iter_mut().zip(classes) {
+            // The huge ones differ: their bytes are counted, in the last place.
+            let huge = (SizeClass::COUNT as u8, 1);
+            *place = class.bytes().map_or(huge, |bytes| (class.index() as u8, bytes as u64));
+        }
+        Self(sizes)
+    }
+}
+
 type Page = [OnceBox<OfOwner>; PAGE];
 
 #[derive(Debug)]
@@ -141,23 +157,24 @@ impl Tallies {
     }
 
     /// Bytes of the blocks of all leases that ever began here, modulo 2^64.
-    pub(super) fn bytes_begun(&self) -> u64 {
-        self.bytes(|leases| &leases.begun)
+    pub(super) fn bytes_begun(&self, sizes: &Sizes) -> u64 {
+        self.bytes(sizes, |leases| &leases.begun)
     }
 
     /// The same of those that ended here.
-    pub(super) fn bytes_ended(&self) -> u64 {
-        self.bytes(|leases| &leases.ended)
+    pub(super) fn bytes_ended(&self, sizes: &Sizes) -> u64 {
+        self.bytes(sizes, |leases| &leases.ended)
     }
 
-    fn bytes(&self, count: impl Fn(&Leases) -> &Count) -> u64 {
-        let owners = self.pages.iter().filter_map(OnceBox::get).flatten().filter_map(OnceBox::get);
-        let bytes = owners.flat_map(|OfOwner(leases)| {
-            // The last counts bytes itself; the huge ones before it have no size in common.
-            let sizes = SizeClass::all().map(|class| class.bytes().unwrap_or(0) as u64).chain([1]);
-            leases.iter().zip(sizes).map(|(leases, size)| count(leases).get().wrapping_mul(size))
-        });
-        bytes.fold(0, u64::wrapping_add)
+    #[inline]
+    fn bytes(&self, sizes: &Sizes, count: impl Fn(&Leases) -> &Count) -> u64 {
+        let mut bytes = 0u64;
+        for OfOwner(leases) in self.pages.iter().filter_map(OnceBox::get).flatten().filter_map(OnceBox::get) {
+            for &(at, size) in sizes.0.iter().take_while(|&&(_, size)| size > 0) {
+                bytes = bytes.wrapping_add(count(&leases[usize::from(at)]).get().wrapping_mul(size));
+            }
+        }
+        bytes
     }
 
     pub(super) fn huge_bytes_begun(&self, owner: Owner) -> u64 {
