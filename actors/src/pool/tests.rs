@@ -36,6 +36,11 @@ pub(super) unsafe fn fork() -> libc::pid_t {
     unsafe { libc::fork() }
 }
 
+/// While it lives no test forks.
+pub(super) fn no_fork() -> impl Drop {
+    FORKING.read().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
 fn assert_send_sync<T: Send + Sync + 'static>() {}
 
 #[test]
@@ -172,7 +177,7 @@ fn a_block_that_came_back_while_the_limit_fell_is_not_leased_again() {
 
 #[test]
 fn the_cache_keeps_no_more_than_told_and_follows_a_change_of_sizes() {
-    let _no_fork = FORKING.read();
+    let _no_fork = no_fork();
     let pool = Pool::new(PoolConfig { retain_bytes: MIB, ..PoolConfig::limited(64 * MIB) }).unwrap();
     let batch = |len: usize, n: usize| drop((0..n).map(|_| pool.allocate(len, owner()).unwrap()).collect::<Vec<_>>());
     batch(64 << 10, 32);
@@ -234,6 +239,7 @@ fn counts_are_exact_at_every_leak_level() {
 
 #[test]
 fn buffers_released_on_another_thread_are_recycled_by_the_first() {
+    let _no_fork = no_fork();
     let pool = pool(64 * MIB);
     let (send, receive) = crossbeam_channel::bounded::<Buffer>(16);
     std::thread::scope(|scope| {

@@ -70,6 +70,7 @@ fn a_request_at_the_limit_gets_what_idle_threads_keep() {
 
 #[test]
 fn a_thread_that_ends_leaves_its_blocks_and_its_counts() {
+    let _no_fork = crate::pool::tests::no_fork();
     let pool = pool(64 * MIB);
     for _ in 0..20 {
         // Joined: the end of the scope alone does not wait for a thread's locals to go.
