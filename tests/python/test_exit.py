@@ -18,6 +18,8 @@ PRELUDE = """
 import asyncio, os, signal, sys, threading, time
 import numpy as np
 import ironcliw
+# Who starts the tests in the background of a script has them ignore Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 image = np.random.default_rng(0).integers(0, 255, (720, 1280, 3), dtype=np.uint8)
 """
 
