@@ -208,7 +208,7 @@ impl Inside<'_> {
     pub(crate) fn take_oldest(&self, class: SizeClass, count: usize, shelved: &Shelved) -> Magazine {
         let moved = self.cache.bins[class.index()].take_oldest(count);
         let bytes = moved.len() * class.bytes().unwrap_or(0);
-        // In this order: who sums up may count a block twice for a moment, and never misses one that is free.
+        // In this order: who sums up may count a block twice for a moment, and does not miss one that moves once.
         shelved.add(bytes);
         self.cache.cached.store(self.cache.cached.load(Relaxed) - bytes, Relaxed);
         self.cache.low.store(self.cache.low.load(Relaxed) - bytes as isize, Relaxed);
